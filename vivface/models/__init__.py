@@ -1,0 +1,21 @@
+"""The networks: each a diffusers model whose typed constructor is its config."""
+
+from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
+from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.identity import IdentityNetwork
+from vivface.models.refinement import RefinementNetwork, RefinementOutput
+from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
+from vivface.models.transformer import DeformationTransformer
+
+__all__ = [
+    "DeformationTransformer",
+    "HybridEncoder",
+    "HybridEncoderOutput",
+    "IdentityNetwork",
+    "LatentDiscriminator",
+    "RefinementNetwork",
+    "RefinementOutput",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
+    "SynthesisState",
+]

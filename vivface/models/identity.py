@@ -1,0 +1,87 @@
+"""Identity network: a face becomes a unit vector whose angle to another's says whether it is the same person.
+
+ArcFace (Deng et al., CVPR 2019, sec. 3.1) on the IR-SE-50 trunk.
+"""
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from vivface.models.layers.residual import ResidualTrunk
+
+CROP_256 = (35, 223, 32, 220)  # top, bottom, left, right of the face in an FFHQ-aligned 256x256 image
+
+
+class IdentityNetwork(ModelMixin, ConfigMixin):
+    """Embed a face on the unit sphere. At the defaults it is the published IR-SE-50, parameter for parameter.
+
+    Args:
+        widths (`tuple[int, ...]`, *optional*): Channels of the stem and of the stages.
+        units (`tuple[int, ...]`, *optional*): Residual units of the stages.
+        embedding_dim (`int`, *optional*, defaults to 512): Entries of the embedding.
+        image_size (`int`, *optional*, defaults to 112): Side of the input, a multiple of 2 to the number of stages.
+        dropout (`float`, *optional*, defaults to 0.6): Before the linear layer, in training.
+
+    Raises:
+        ValueError: If the image size is no such multiple.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (64, 64, 128, 256, 512),
+        units: tuple[int, ...] = (3, 4, 14, 3),
+        embedding_dim: int = 512,
+        image_size: int = 112,
+        dropout: float = 0.6,
+    ):
+        super().__init__()
+        if image_size % 2 ** len(units):
+            raise ValueError(f"`image_size` is {image_size}; expected a multiple of {2 ** len(units)}.")
+        side = image_size // 2 ** len(units)
+        self.trunk = ResidualTrunk(widths, units)
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.drop = nn.Dropout(dropout)
+        self.linear = nn.Linear(widths[-1] * side * side, embedding_dim)
+        self.output_norm = nn.BatchNorm1d(embedding_dim)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Outputs of the trunk's stages, at 1/2, 1/4, 1/8 and 1/16 of an image in [-1, 1] of any side."""
+        return self.trunk(image.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed a face crop.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1], cropped by `crop`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, embedding_dim)`: Of length 1.
+
+        Raises:
+            ValueError: If the image has another shape.
+        """
+        side = self.config.image_size
+        if image.ndim != 4 or image.shape[1:] != (3, side, side):
+            raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {side}, {side}).")
+        x = self.drop(self.norm(self.features(image)[-1]))
+        x = self.output_norm(self.linear(x.flatten(1)))
+        return x / x.norm(dim=1, keepdim=True)
+
+    def crop(self, image: Tensor) -> Tensor:
+        """Cut the face out of an FFHQ-aligned image.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, side, side)`): RGB; the crop is [35:223, 32:220] at side 256.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: Average-pooled.
+        """
+        top, bottom, left, right = (round(edge * image.shape[2] / 256) for edge in CROP_256)
+        return F.adaptive_avg_pool2d(image[:, :, top:bottom, left:right], self.config.image_size)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Crop, then embed: `(batch, 3, side, side)` -> `(batch, embedding_dim)`."""
+        return self(self.crop(image))

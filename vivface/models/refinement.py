@@ -1,0 +1,157 @@
+"""Refinement network: identity detail is returned to a re-enacted frame.
+
+ViVFace, refinement network R; the aligner and the modulator follow HFGI (Wang et al., CVPR 2022).
+
+    aligned = aligner(I', I_ref);  scale, shift = modulator(I', aligned);  f' = f (1 + scale) + shift
+
+f is the generator's feature map after its first 64x64 convolution.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from vivface.models.layers.equalized import EqualizedConv2d
+from vivface.models.layers.residual import residual_stage, stem
+
+
+@dataclass
+class RefinementOutput(BaseOutput):
+    """The aligned reference, and the change of the generator's feature.
+
+    Args:
+        aligned (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB, about [-1, 1].
+        scale (`torch.Tensor` of shape `(batch, feature_channels, feature_size, feature_size)`): About 0.
+        shift (`torch.Tensor` of shape `(batch, feature_channels, feature_size, feature_size)`): About 0.
+    """
+
+    aligned: Tensor
+    scale: Tensor
+    shift: Tensor
+
+
+class Aligner(nn.Module):
+    """Redraw the reference in the pose of the frame: three stages down, three up, with skips."""
+
+    def __init__(self, widths: Sequence[int]):
+        super().__init__()
+        w1, w2, w3, w4 = widths  # at 1, 1/2, 1/4, 1/8 of the image
+        self.stem = stem(6, w1)
+        self.down1 = residual_stage(w1, [w2] * 3, stride=2)
+        self.down2 = residual_stage(w2, [w3] * 3, stride=2)
+        self.down3 = residual_stage(w3, [w4] * 3, stride=2)
+        self.up1 = residual_stage(w4 + w3, [w4, w2, w2], stride=1)
+        self.up2 = residual_stage(w2 + w2, [w2, w1, w1], stride=1)
+        self.up3 = residual_stage(w1 + w1, [w1, 3, 3], stride=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x1 = self.stem(x)
+        x2 = self.down1(x1)
+        x3 = self.down2(x2)
+        x4 = self.down3(x3)
+        y = self.up1(torch.cat([_resize(x4, x3.shape[2]), x3], dim=1))
+        y = self.up2(torch.cat([_resize(y, x2.shape[2]), x2], dim=1))
+        return self.up3(torch.cat([_resize(y, x1.shape[2]), x1], dim=1))  # (batch, 3, side, side)
+
+
+class Modulator(nn.Module):
+    """Frame and aligned reference -> scale and shift."""
+
+    def __init__(self, widths: Sequence[int], hidden: int, feature_channels: int, feature_size: int):
+        super().__init__()
+        first, *others = widths  # at 1, 1/2, 1/4 of the image
+        last = others[-1]
+        self.stem = stem(6, first)
+        self.downs = nn.ModuleList(residual_stage(a, [b] * 3, stride=2) for a, b in zip(widths, others, strict=False))
+        self.scale1 = EqualizedConv2d(last, hidden, 3, activate=True)
+        self.scale2 = EqualizedConv2d(hidden, feature_channels, 3, init_gain=0.0)  # training starts without a change
+        self.shift1 = EqualizedConv2d(last, hidden, 3, activate=True)
+        self.shift2 = EqualizedConv2d(hidden, feature_channels, 3, init_gain=0.0)
+        self.feature_size = feature_size
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(x)
+        for down in self.downs:
+            x = down(x)
+        scale = self.scale2(self.scale1(x))
+        shift = self.shift2(self.shift1(x))
+        return _resize(scale, self.feature_size), _resize(shift, self.feature_size)
+
+
+class RefinementNetwork(ModelMixin, ConfigMixin):
+    """Return identity detail of a reference image to a stage I frame.
+
+    Args:
+        image_size (`int`, *optional*, defaults to 256): Side at which it sees images, a multiple of 8.
+        feature_channels (`int`, *optional*, defaults to 512): Channels of the generator at 64x64.
+        aligner_widths (`tuple[int, ...]`, *optional*): Channels of the aligner at 1, 1/2, 1/4 and 1/8.
+        modulator_widths (`tuple[int, ...]`, *optional*): Channels of the modulator at 1, 1/2 and 1/4; two
+            numbers stop at 1/2, which fits a feature half as large as the image.
+        hidden (`int`, *optional*, defaults to 512): Channels between the two last convolutions.
+        feature_size (`int`, *optional*, defaults to 64): Side of the generator's feature map.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        image_size: int = 256,
+        feature_channels: int = 512,
+        aligner_widths: tuple[int, ...] = (16, 32, 48, 64),
+        modulator_widths: tuple[int, ...] = (32, 48, 64),
+        hidden: int = 512,
+        feature_size: int = 64,
+    ):
+        super().__init__()
+        if image_size % 8:
+            raise ValueError(f"`image_size` is {image_size}; expected a multiple of 8.")
+        self.aligner = Aligner(aligner_widths)
+        self.modulator = Modulator(modulator_widths, hidden, feature_channels, feature_size)
+
+    def align(self, stage1_image: Tensor, reference: Tensor) -> Tensor:
+        """The reference in the frame's pose.
+
+        Args:
+            stage1_image (`torch.Tensor` of shape `(batch, 3, side, side)`): Stage I frame of any side, in [-1, 1].
+            reference (`torch.Tensor` of shape `(batch or 1, 3, side, side)`): Another view of the person.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: RGB, about [-1, 1].
+        """
+        return self.aligner(self._pair(stage1_image, reference))
+
+    def modulation(self, stage1_image: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the generator's feature, from a stage I frame and the aligned reference."""
+        return self.modulator(self._pair(stage1_image, aligned))
+
+    def forward(self, stage1_image: Tensor, reference: Tensor) -> RefinementOutput:
+        """Align, then compute scale and shift; arguments as for `align`."""
+        stage1_image = self._see(stage1_image)
+        aligned = self.align(stage1_image, reference)
+        scale, shift = self.modulation(stage1_image, aligned)
+        return RefinementOutput(aligned, scale, shift)
+
+    @staticmethod
+    def fuse(feature: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """f' = f (1 + scale) + shift, all of shape `(batch, channels, side, side)`."""
+        return feature * (1 + scale) + shift
+
+    def _pair(self, first: Tensor, second: Tensor) -> Tensor:
+        first, second = self._see(first), self._see(second)
+        pair = torch.cat([first, second.expand(len(first), -1, -1, -1)], dim=1)  # (batch, 6, image_size, image_size)
+        return pair.contiguous(memory_format=torch.channels_last)
+
+    def _see(self, image: Tensor) -> Tensor:
+        """Plain bilinear resampling, as in the paper: at 1024 it reads the middle 2x2 of every 4x4 block."""
+        return _resize(image, self.config.image_size)
+
+
+def _resize(x: Tensor, side: int) -> Tensor:
+    if x.shape[2] == side and x.shape[3] == side:
+        return x
+    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)

@@ -1,0 +1,324 @@
+"""StyleGAN2 generator with an open StyleSpace.
+
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020), sec. 2 and appendix B.
+
+    z --mapping--> w --(repeat, edit)--> W+ --A--> StyleSpace (one modulation vector a layer) --synthesis--> image
+
+The affine maps A are applied by `to_stylespace`, apart from the synthesis: motion codes are added in between
+(`add_motion`), and a source's styles are computed once for all frames. The synthesis can stop after any layer and
+resume from there, so that a second pass repeats only what changed.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from vivface.models.layers.equalized import SQRT_2, EqualizedLinear
+from vivface.models.layers.fir import upsample_fir
+from vivface.models.layers.modulated import modulated_conv2d
+
+NOISE_MODES = ("fixed", "random", "none")
+
+
+@dataclass
+class SynthesisState:
+    """Where a synthesis stopped.
+
+    Args:
+        layer (`str`): The last layer that ran, for example `"convs.6"`.
+        feature (`torch.Tensor` of shape `(batch, channels, side, side)`): Output of the last convolution layer.
+        rgb (`torch.Tensor` of shape `(batch, 3, side, side)` or `None`): Sum of the to-RGB layers so far, at the side
+            of the last of them; `None` before the first.
+    """
+
+    layer: str
+    feature: Tensor
+    rgb: Tensor | None
+
+
+def published_channels(size: int, channel_multiplier: int = 2) -> list[int]:
+    """Channels from 4x4 up to `size`, of the published configs f (multiplier 2) and e (multiplier 1)."""
+    sides = [4 * 2**i for i in range(int(math.log2(size)) - 1)]
+    return [512 if side <= 32 else 16384 * channel_multiplier // side for side in sides]
+
+
+class MappingNetwork(nn.Module):
+    """z -> w: normalise, then equalized layers that learn 100 times slower than the synthesis."""
+
+    def __init__(self, style_dim: int, layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EqualizedLinear(style_dim, style_dim, lr_multiplier=0.01, activate=True) for _ in range(layers)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU.
+
+    Args:
+        in_channels (`int`): Channels of the input, and entries of the layer's style.
+        out_channels (`int`): Channels of the output.
+        style_dim (`int`): Entries of w.
+        side (`int`): Side of the output in pixels.
+        upsample (`bool`): Whether the input is half as large.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int, side: int, upsample: bool):
+        super().__init__()
+        self.modulation = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_weight = nn.Parameter(torch.zeros(1))
+        self.register_buffer("noise_map", torch.randn(1, 1, side, side))
+        self.upsample = upsample
+
+    def forward(self, feature: Tensor, style: Tensor, noise: str) -> Tensor:
+        # lrelu(x) sqrt 2 = lrelu(x sqrt 2): the gain goes into the three terms instead of a full-size pass.
+        # What follows the convolution happens in place; no layer's gradient needs the values that are overwritten.
+        x = modulated_conv2d(feature, self.weight, style, upsample=self.upsample, gain=SQRT_2, bias=self.bias * SQRT_2)
+        if noise != "none":
+            noise_map = self.noise_map if noise == "fixed" else torch.randn_like(x[:, :1])
+            x.add_((noise_map * (self.noise_weight * SQRT_2)).to(x.dtype))
+        return F.leaky_relu_(x, 0.2)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to RGB without demodulation, added to the enlarged picture so far."""
+
+    def __init__(self, in_channels: int, style_dim: int):
+        super().__init__()
+        self.modulation = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, feature: Tensor, style: Tensor, rgb: Tensor | None) -> Tensor:
+        # One (3, channels) matrix a sample: small enough to be modulated whatever the batch
+        scale = 1.0 / math.sqrt(self.weight.shape[1])
+        weight = self.weight[:, :, 0, 0] * style[:, None, :] * scale  # (batch, 3, channels)
+        x = torch.einsum("bchw,boc->bohw", feature, weight.to(feature.dtype))
+        x = x + self.bias.to(x.dtype)[:, None, None]
+        return x if rgb is None else x + upsample_fir(rgb)
+
+
+class StyleGAN2Generator(ModelMixin, ConfigMixin):
+    """StyleGAN2 generator. At the defaults it is the published 1024 x 1024 one (config f), parameter for parameter.
+
+    W+ has `num_latents` = 2 log2(size) - 2 vectors. A to-RGB layer shares its vector with the next block's first
+    convolution: `conv1` 0; `to_rgb1`, `convs.0` 1; `convs.1` 2; `to_rgbs.0`, `convs.2` 3; ...
+
+    Args:
+        size (`int`, *optional*, defaults to 1024): Side of the image in pixels, a power of two from 8.
+        style_dim (`int`, *optional*, defaults to 512): Entries of z and of w.
+        mapping_layers (`int`, *optional*, defaults to 8): Layers from z to w.
+        channels (`list[int]`, *optional*): Channels at 4x4, 8x8, ..., `size`; defaults to the published table.
+        channel_multiplier (`int`, *optional*, defaults to 2): Factor of the published table from 64x64 up.
+        motion_codes (`int`, *optional*, defaults to 10): How many W+ indices take a motion code.
+
+    Raises:
+        ValueError: If the size is not a power of two from 8, the channels do not match it, or there are more motion
+            codes than latents.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        size: int = 1024,
+        style_dim: int = 512,
+        mapping_layers: int = 8,
+        channels: list[int] | None = None,
+        channel_multiplier: int = 2,
+        motion_codes: int = 10,
+    ):
+        super().__init__()
+        if size < 8 or size & (size - 1):
+            raise ValueError(f"`size` is {size}; expected a power of two from 8.")
+        channels = list(channels) if channels is not None else published_channels(size, channel_multiplier)
+        blocks = int(math.log2(size)) - 2
+        self.num_latents = 2 * blocks + 2
+        if len(channels) != blocks + 1:
+            raise ValueError(f"`channels` has {len(channels)} entries; expected {blocks + 1} for size {size}.")
+        if motion_codes > self.num_latents:
+            raise ValueError(f"`motion_codes` is {motion_codes}; expected at most {self.num_latents} for size {size}.")
+
+        self.mapping = MappingNetwork(style_dim, mapping_layers)
+        self.register_buffer("latent_avg", torch.zeros(style_dim))
+
+        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.conv1 = StyledConv(channels[0], channels[0], style_dim, side=4, upsample=False)
+        self.to_rgb1 = ToRGB(channels[0], style_dim)
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleList()
+        for k in range(blocks):
+            wide, narrow, side = channels[k], channels[k + 1], 8 * 2**k
+            self.convs.append(StyledConv(wide, narrow, style_dim, side, upsample=True))
+            self.convs.append(StyledConv(narrow, narrow, style_dim, side, upsample=False))
+            self.to_rgbs.append(ToRGB(narrow, style_dim))
+
+        # Layers in call order, and the W+ index that each of them reads
+        self.layer_names = ["conv1", "to_rgb1"]
+        self.layer_latents = [0, 1]
+        for k in range(blocks):
+            self.layer_names += [f"convs.{2 * k}", f"convs.{2 * k + 1}", f"to_rgbs.{k}"]
+            self.layer_latents += [2 * k + 1, 2 * k + 2, 2 * k + 3]
+
+    @property
+    def refinement_layer(self) -> str:
+        """Name of the first 64x64 convolution, whose output the refinement network changes."""
+        if self.config.size < 64:
+            raise ValueError(f"a generator of size {self.config.size} has no 64x64 layer; expected a size from 64.")
+        return "convs.6"
+
+    # Latents ---------------------------------------------------------------------------------------------------------
+
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """Move w (any shape ending in `style_dim`) toward the mean latent: `avg + psi (w - avg)`."""
+        return self.latent_avg + psi * (w - self.latent_avg)
+
+    def sample_latents(self, batch: int, truncation: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """Draw identity codes.
+
+        Args:
+            batch (`int`): How many.
+            truncation (`float`, *optional*, defaults to 1.0): Unitless, in [0, 1]; 0 gives the mean face.
+            generator (`torch.Generator`, *optional*): Source of z, on the CPU or on the network's device.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, num_latents, style_dim)`: one w, repeated.
+        """
+        device = generator.device if generator is not None else self.latent_avg.device
+        z = torch.randn(batch, self.config.style_dim, generator=generator, device=device, dtype=torch.float32)
+        w = self.truncate(self.mapping(z.to(self.latent_avg)), truncation)
+        return w[:, None].expand(-1, self.num_latents, -1)
+
+    def to_stylespace(self, w_plus: Tensor) -> list[Tensor]:
+        """Apply the affine maps: A(W).
+
+        Args:
+            w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Identity code.
+
+        Returns:
+            `list[torch.Tensor]`: `(batch, input channels)` for every layer, in call order.
+
+        Raises:
+            ValueError: If the code has another shape.
+        """
+        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_latents, self.config.style_dim):
+            raise ValueError(
+                f"`w_plus` has shape {tuple(w_plus.shape)}; "
+                f"expected (batch, {self.num_latents}, {self.config.style_dim})."
+            )
+        return [
+            layer.modulation(w_plus[:, index]) for layer, index in zip(self._layers(), self.layer_latents, strict=True)
+        ]
+
+    def add_motion(self, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
+        """Add code i to every layer that reads W+ index i (ViVFace, sec. 3.2: A(W) + S).
+
+        A layer with C inputs takes the first C entries of the code.
+
+        Args:
+            styles (`list[torch.Tensor]`): From `to_stylespace`; a batch of one serves every motion.
+            motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`): Motion codes.
+
+        Returns:
+            `list[torch.Tensor]`: New styles; the layers beyond the codes are the given ones.
+
+        Raises:
+            ValueError: If the codes have another shape.
+        """
+        expected = (self.config.motion_codes, self.config.style_dim)
+        if motion.ndim != 3 or motion.shape[1:] != expected:
+            raise ValueError(
+                f"`motion` has shape {tuple(motion.shape)}; expected (batch, {expected[0]}, {expected[1]})."
+            )
+        moved = []
+        for style, index in zip(styles, self.layer_latents, strict=True):
+            if index < motion.shape[1]:
+                code = motion[:, index, : style.shape[1]]  # (batch, at most C)
+                style = style + F.pad(code, (0, style.shape[1] - code.shape[1]))
+            moved.append(style)
+        return moved
+
+    # Images ----------------------------------------------------------------------------------------------------------
+
+    def synthesize(
+        self,
+        styles: list[Tensor],
+        *,
+        noise: str = "fixed",
+        resume: SynthesisState | None = None,
+        stop_after: str | None = None,
+    ) -> Tensor | SynthesisState:
+        """Run the convolutions.
+
+        Args:
+            styles (`list[torch.Tensor]`): `(batch or 1, input channels)` for every layer, in call order.
+            noise (`str`, *optional*, defaults to `"fixed"`): `"fixed"` adds the stored maps, `"random"` fresh ones,
+                `"none"` nothing.
+            resume (`SynthesisState`, *optional*): Go on after the layer where an earlier call stopped.
+            stop_after (`str`, *optional*): Name of a layer after which to stop.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped. With `stop_after`, a
+            `SynthesisState`.
+
+        Raises:
+            ValueError: If the noise mode, a layer name or the number of styles is wrong.
+        """
+        names = self.layer_names
+        if noise not in NOISE_MODES:
+            raise ValueError(f"`noise` is {noise!r}; expected one of {', '.join(NOISE_MODES)}.")
+        if len(styles) != len(names):
+            raise ValueError(f"`styles` has {len(styles)} entries; expected {len(names)}, one a layer.")
+        for argument, name in (("stop_after", stop_after), ("resume", resume and resume.layer)):
+            if name is not None and name not in names:
+                raise ValueError(f"`{argument}` names layer {name!r}; expected one of {', '.join(names)}.")
+
+        batch = max(len(style) for style in styles)
+        styles = [style.expand(batch, -1) for style in styles]
+        if resume is None:
+            first, feature, rgb = 0, self.constant.expand(batch, -1, -1, -1), None
+        else:
+            first, feature, rgb = names.index(resume.layer) + 1, resume.feature, resume.rgb
+        feature = feature.contiguous(memory_format=torch.channels_last)
+
+        layers = self._layers()
+        for i in range(first, len(layers)):
+            if isinstance(layers[i], ToRGB):
+                rgb = layers[i](feature, styles[i], rgb)
+            else:
+                feature = layers[i](feature, styles[i], noise)
+            if names[i] == stop_after:
+                return SynthesisState(names[i], feature, rgb)
+        return rgb
+
+    def forward(self, w_plus: Tensor, motion: Tensor | None = None, noise: str = "fixed") -> Tensor:
+        """Image of an identity code, moved by motion codes: G(A(W) + S).
+
+        Args:
+            w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Identity code.
+            motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`, *optional*): Motion codes.
+            noise (`str`, *optional*, defaults to `"fixed"`): As for `synthesize`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
+        """
+        styles = self.to_stylespace(w_plus)
+        if motion is not None:
+            styles = self.add_motion(styles, motion)
+        return self.synthesize(styles, noise=noise)
+
+    def _layers(self) -> list[nn.Module]:
+        """The layers in call order."""
+        return [self.get_submodule(name) for name in self.layer_names]
