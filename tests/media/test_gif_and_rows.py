@@ -1,0 +1,118 @@
+"""GIF export, pictures side by side, and reading of marks that other programs wrote."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vivface.errors import MediaError, OptionError
+from vivface.media import VideoReader, VideoWriter, is_marked_synthetic, side_by_side
+from vivface.media.gif import export_gif
+from vivface.media.provenance import SYNTHETIC_TYPE
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """One second of a square that moves to the right, 25 frames."""
+    path = tmp_path / "finished.mp4"
+    with VideoWriter(path, (96, 64), 25) as writer:
+        for index in range(25):
+            image = np.full((64, 96, 3), 20, np.uint8)
+            image[20:40, 2 * index : 2 * index + 20] = (220, 40, 40)
+            writer.write(image)
+    return path
+
+
+class TestGif:
+    def test_frames_time_and_mark(self, finished: Path, tmp_path: Path):
+        export_gif(finished, tmp_path / "out.gif", fps=10, height=32)
+        with Image.open(tmp_path / "out.gif") as image:
+            assert image.size == (48, 32)
+            assert image.info["loop"] == 0
+            assert 9 <= image.n_frames <= 11
+        assert is_marked_synthetic(tmp_path / "out.gif")
+        with VideoReader(tmp_path / "out.gif") as video:
+            frames = list(video)
+        assert float(frames[-1].time + frames[-1].duration) == pytest.approx(1, abs=0.15)
+        first, last = (np.argwhere(frame.image[..., 0] > 150)[:, 1].mean() for frame in (frames[0], frames[-1]))
+        assert last > first + 15  # the square moved
+
+    def test_odd_names_and_nothing_else_in_the_folder(self, finished: Path, tmp_path: Path):
+        source = finished.rename(tmp_path / "it's 映像.mp4")
+        folder = tmp_path / 'an "odd" folder'
+        folder.mkdir()
+        export_gif(source, folder / "ö ü.gif", fps=5)
+        assert [path.name for path in folder.iterdir()] == ["ö ü.gif"]
+
+    @pytest.mark.parametrize(("name", "reason"), [("out.mp4", ".gif"), ("none/out.gif", "does not exist")])
+    def test_bad_target(self, finished: Path, tmp_path: Path, name: str, reason: str):
+        with pytest.raises(MediaError, match=reason):
+            export_gif(finished, tmp_path / name)
+
+    def test_bad_source(self, tmp_path: Path):
+        (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile b.mp4\n")
+        with pytest.raises(MediaError, match="playlist"):
+            export_gif(tmp_path / "a.mp4", tmp_path / "out.gif")
+        assert not (tmp_path / "out.gif").exists()
+
+    def test_bad_options(self, finished: Path, tmp_path: Path):
+        with pytest.raises(OptionError, match="fps"):
+            export_gif(finished, tmp_path / "out.gif", fps=0)
+
+
+class TestSideBySide:
+    def test_heights_are_made_equal(self):
+        red, green = np.zeros((50, 40, 3), np.uint8), np.zeros((100, 30, 3), np.uint8)
+        red[..., 0], green[..., 1] = 255, 255
+        row = side_by_side([red, green])
+        assert row.shape == (100, 80 + 30, 3) and row.dtype == np.uint8
+        assert (row[:, :80] == (255, 0, 0)).all() and (row[:, 80:] == (0, 255, 0)).all()
+        assert side_by_side([red, green, red], height=10).shape == (10, 8 + 3 + 8, 3)
+
+    def test_no_picture(self):
+        with pytest.raises(ValueError, match="empty"):
+            side_by_side([])
+
+    def test_in_one_stream(self, finished: Path, tmp_path: Path):
+        with VideoReader(finished) as video:
+            with VideoWriter(tmp_path / "row.mp4", (192, 64), video.fps, video.time_base) as writer:
+                for frame in video:
+                    writer.write(side_by_side([frame.image, frame.image]), frame.time)
+        with VideoReader(tmp_path / "row.mp4") as video:
+            frames = list(video)
+        assert len(frames) == 25 and frames[-1].time == Fraction(24, 25)
+        left, right = np.hsplit(frames[12].image.astype(int), 2)
+        assert np.abs(left - right).mean() < 2
+
+
+class TestMarks:
+    XMP = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:e="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"><e:DigitalSourceType>'
+        "http://cv.iptc.org/newscodes/digitalsourcetype/{}</e:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+
+    @pytest.mark.parametrize(
+        ("kind", "synthetic"),
+        [
+            ("trainedAlgorithmicMedia", True),
+            ("compositeWithTrainedAlgorithmicMedia", True),
+            ("digitalCapture", False),
+        ],
+    )
+    def test_of_other_programs(self, tmp_path: Path, kind: str, synthetic: bool):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", xmp=self.XMP.format(kind).encode())
+        assert is_marked_synthetic(tmp_path / "a.jpg") == synthetic
+
+    def test_of_an_unknown_file(self, tmp_path: Path):
+        (tmp_path / "a.txt").write_text("trainedAlgorithmicMedia")
+        with pytest.raises(MediaError):
+            is_marked_synthetic(tmp_path / "a.txt")
+
+    def test_only_metadata_counts(self, tmp_path: Path):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        with open(tmp_path / "a.png", "ab") as file:
+            file.write(SYNTHETIC_TYPE.encode())  # behind the end of the picture
+        assert not is_marked_synthetic(tmp_path / "a.png")

@@ -1,0 +1,213 @@
+"""Streaming encoding: H.264 with the driving clip's time stamps and sound, complete or not there at all."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from types import TracebackType
+
+import av
+import numpy as np
+from av.codec.context import Flags as CodecFlags
+
+from vivface.errors import MediaError
+from vivface.media.audio import AudioTrack
+from vivface.media.color import FrameEncoder
+from vivface.media.containers import input_path
+from vivface.media.output import check_output, replaced_when_complete
+from vivface.media.provenance import append_xmp_box, video_tags
+
+WRITE_SUFFIXES = (".mp4", ".mov", ".mkv")
+_MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_COARSEST_TIME_BASE = Fraction(1, 10_000)  # seconds, where none is given
+_FINEST_TIME_BASE = Fraction(1, 10_000_000)  # MP4 counts a frame's duration in 31 bits: here up to 214 s
+
+
+class VideoWriter:
+    """Write frames as they come: H.264, yuv420p, BT.709, index in front, marked as synthetic.
+
+    Use it as a context manager. The file appears at `path` when the block ends without an exception; otherwise
+    nothing is left behind.
+
+    Args:
+        path: Ends in .mp4, .mov or .mkv. (Matroska rounds time stamps to milliseconds.)
+        size: Width and height of the images, in pixels. Odd sides grow by one pixel in the file.
+        fps: Frames per second: the rate that is declared, the step of frames written without `time`, and the
+            duration of the last frame when none is given.
+        time_base: Seconds per unit of the time stamps, such as `VideoReader.time_base`; by default a fraction of
+            1 / fps. Times that are multiples of it are kept exactly.
+        audio_from: A file whose sound is taken: its packets are copied untouched where the container allows.
+        audio_start: Seconds of that file that become time 0, such as `VideoReader.start`.
+        audio_duration: Seconds of sound to take; `None` takes all the rest.
+        crf: Constant rate factor of x264, 0 (lossless) to 51; lower is better and larger.
+        preset: Speed of x264, "ultrafast" to "veryslow".
+        metadata: More tags of the container, such as `{"title": "..."}`.
+
+    Attributes:
+        frames (`int`): Frames written so far.
+        warnings (`list[str]`): What happened to the sound; complete at the end.
+
+    Raises:
+        MediaError: If `path` cannot be written (before any work), `audio_from` cannot be read or is `path` itself,
+            the disk is full, or no frame was written.
+
+    Example:
+
+        with VideoReader("clip.mp4") as video:
+            with VideoWriter("out.mp4", video.size, video.fps, video.time_base, audio_from="clip.mp4") as output:
+                for frame in video:
+                    output.write(frame.image, frame.time)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        size: tuple[int, int],
+        fps: Fraction | int,
+        time_base: Fraction | None = None,
+        audio_from: str | os.PathLike | None = None,
+        *,
+        audio_start: float | Fraction = 0,
+        audio_duration: float | Fraction | None = None,
+        crf: float = 17,
+        preset: str = "fast",
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        self.path = check_output(path, WRITE_SUFFIXES)
+        self.size = size
+        self.fps = Fraction(fps).limit_denominator(100_000)  # a float would give numbers that no file can hold
+        self.time_base = _time_base(self.fps, time_base)
+        self.frames = 0
+        self.warnings: list[str] = []
+        self._audio_from = None if audio_from is None else input_path(audio_from)
+        if self._audio_from is not None and self.path.exists() and self.path.samefile(self._audio_from):
+            raise MediaError(
+                f"Cannot write {str(path)!r}: the sound is read from this very file, so give another name."
+            )
+        self._audio_part = (Fraction(audio_start), None if audio_duration is None else Fraction(audio_duration))
+        # Without B frames packets leave in the order of their times, and each is as long as its frame is shown.
+        self._coding = {"crf": str(crf), "preset": preset, "bf": "0"}
+        self._metadata = metadata or {}
+        self._encoder = FrameEncoder()
+        self._held: av.VideoFrame | None = None  # the last frame: how long it is shown is known with the next one
+        self._last_time: Fraction | None = None
+        self._last_duration: Fraction | None = None
+
+    def __enter__(self) -> VideoWriter:
+        with ExitStack() as stack:
+            self._temporary = stack.enter_context(replaced_when_complete(self.path))
+            with self._system_errors():
+                suffix = self.path.suffix.lower()
+                self._output = av.open(
+                    f"file:{os.path.abspath(self._temporary)}",
+                    "w",
+                    format=_MUXERS[suffix],
+                    options=self._muxer_options(suffix),
+                )
+                stack.callback(self._abandon)
+                self._output.metadata.update({**self._metadata, **video_tags()})
+                self._stream = self._video_stream()
+                self._audio = None
+                if self._audio_from is not None:
+                    self._audio = AudioTrack(self._audio_from, self._output, suffix, *self._audio_part)
+                    self.warnings = self._audio.warnings
+                    stack.callback(self._audio.close)
+            self._cleanup = stack.pop_all()
+        return self
+
+    def write(self, image: np.ndarray, time: Fraction | None = None, duration: Fraction | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: `uint8`, RGB, (height, width, 3) as `size` says.
+            time: Seconds at which it is shown, later than the frame before; by default one step of `fps` later.
+            duration: Seconds for which it is shown; only the last frame's matters, the others end with the next.
+
+        Raises:
+            ValueError: If `image` has another shape or type, or `time` does not increase.
+            MediaError: If the disk is full.
+        """
+        width, height = self.size
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (height, width, 3):
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"`image` has to be a uint8 array of shape {(height, width, 3)}, got {got}.")
+        if time is None:
+            time = Fraction(0) if self._last_time is None else self._last_time + 1 / self.fps
+        if self._last_time is not None and time <= self._last_time:
+            raise ValueError(f"`time` has to increase from frame to frame, got {time} after {self._last_time}.")
+        frame = self._encoder(image)
+        frame.time_base = self.time_base
+        frame.pts = round(Fraction(time) / self.time_base)
+        if self._held is not None:
+            frame.pts = max(frame.pts, self._held.pts + 1)
+            self._encode_held(frame.pts - self._held.pts)
+        self._held, self._last_time, self._last_duration = frame, Fraction(time), duration
+        self.frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._cleanup.__exit__(kind, error, trace)
+            return
+        with self._cleanup:
+            self._finish()
+
+    def _muxer_options(self, suffix: str) -> dict[str, str]:
+        if suffix == ".mkv":
+            return {}
+        # The clock of the edit list, which holds the first frame's time, is in milliseconds unless told otherwise.
+        return {"movflags": "+faststart", "movie_timescale": str(self.time_base.denominator)}
+
+    def _video_stream(self) -> av.VideoStream:
+        width, height = self.size
+        stream = self._output.add_stream("libx264", rate=self.fps, options=self._coding)
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = self.time_base
+        stream.codec_context.flags |= CodecFlags.frame_duration  # packets get the frames' durations
+        self._encoder.tag(stream.codec_context)
+        return stream
+
+    def _encode_held(self, ticks: int) -> None:
+        """Encode the last frame, which is shown for `ticks` of the time base, and the sound up to it."""
+        self._held.duration = ticks
+        with self._system_errors():
+            if self._audio is not None:
+                self._audio.mux_until(self._held.pts * self.time_base)
+            self._output.mux(self._stream.encode(self._held))
+
+    def _finish(self) -> None:
+        if self._held is None:
+            raise MediaError(f"Cannot write {str(self.path)!r}: there was no frame to write.")
+        last = 1 / self.fps if self._last_duration is None else self._last_duration
+        self._encode_held(max(round(last / self.time_base), 1))
+        with self._system_errors():
+            self._output.mux(self._stream.encode(None))
+            if self._audio is not None:
+                self._audio.mux_until(math.inf)
+            self._output.close()
+            if self.path.suffix.lower() != ".mkv":  # there the tag is all
+                append_xmp_box(self._temporary)
+
+    def _abandon(self) -> None:
+        with suppress(Exception):  # closing a half-written file fails in many ways, and it is removed anyway
+            self._output.close()
+
+    @contextmanager
+    def _system_errors(self) -> Iterator[None]:
+        """What the operating system (a full disk ...) or FFmpeg refuses, in one sentence."""
+        try:
+            yield
+        except (OSError, av.error.FFmpegError) as error:
+            raise MediaError(f"Cannot write {str(self.path)!r}: {error.strerror or error}.") from error
+
+
+def _time_base(fps: Fraction, given: Fraction | None) -> Fraction:
+    base = Fraction(1, fps.numerator) if given is None else Fraction(given)
+    while given is None and base > _COARSEST_TIME_BASE:
+        base /= 2
+    return max(base, _FINEST_TIME_BASE)
