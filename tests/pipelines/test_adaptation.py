@@ -1,0 +1,93 @@
+"""Adaptation to one portrait: a copy learns it, the pipeline's own weights stay."""
+
+import numpy as np
+import pytest
+import torch
+
+from vivface import MotionCodes
+from vivface.pipelines.adaptation import adapt_to_source, portrait_loss
+
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def identity(tiny_pipeline, portrait):
+    return tiny_pipeline.encode_identity(portrait)
+
+
+@pytest.fixture(scope="module")
+def adapted(tiny_pipeline, portrait):
+    return tiny_pipeline.encode_identity(portrait, adapt=STEPS, seed=3)
+
+
+def own_error(pipeline, identity) -> float:
+    """Mean absolute difference between the portrait and its reconstruction under its own motion."""
+    return float((pipeline.generate(identity, identity.motion, refine=False) - identity.reference).abs().mean())
+
+
+def test_reconstruction_improves(tiny_pipeline, identity, adapted):
+    assert own_error(tiny_pipeline, adapted) < 0.7 * own_error(tiny_pipeline, identity)
+
+
+def test_generator_belongs_to_the_identity_and_the_pipeline_keeps_its_own(tiny_pipeline, portrait, identity):
+    before = {name: value.clone() for name, value in tiny_pipeline.generator.state_dict().items()}
+    adapted = tiny_pipeline.encode_identity(portrait, adapt=6)
+    after = tiny_pipeline.generator.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not any(parameter.grad is not None for parameter in tiny_pipeline.generator.parameters())
+    assert all(parameter.requires_grad for parameter in tiny_pipeline.generator.parameters())
+    assert adapted.generator is not None and identity.generator is None
+    assert any(not torch.equal(adapted.generator.state_dict()[name], before[name]) for name in before)
+
+
+def test_styles_are_those_of_the_adapted_generator(adapted):
+    expected = adapted.generator.to_stylespace(adapted.w_plus)
+    assert all(torch.equal(style, wanted) for style, wanted in zip(adapted.styles, expected, strict=True))
+
+
+def test_it_still_moves(tiny_pipeline, adapted, identity, motion_file):
+    motion = MotionCodes.load(motion_file)
+    moved, still = (np.stack(list(tiny_pipeline.render(adapted, motion, strength=s))).astype(int) for s in (1.0, 0.0))
+    assert np.abs(moved - still).mean() > 1
+
+
+def test_seed_decides(tiny_pipeline, portrait, adapted):
+    again, other = (tiny_pipeline.encode_identity(portrait, adapt=STEPS, seed=seed) for seed in (3, 4))
+    assert torch.allclose(again.w_plus, adapted.w_plus, atol=1e-4)
+    assert not torch.allclose(other.w_plus, adapted.w_plus, atol=1e-4)
+
+
+def test_global_random_state_is_left_alone(tiny_pipeline, portrait):
+    torch.manual_seed(5)
+    expected = torch.randn(1)
+    torch.manual_seed(5)
+    tiny_pipeline.encode_identity(portrait, adapt=2)
+    assert torch.equal(torch.randn(1), expected)
+
+
+def test_checkpoint_decides_by_default(tiny_checkpoint, portrait):
+    from vivface import VivFacePipeline
+
+    pipeline = VivFacePipeline.from_pretrained(tiny_checkpoint, adapt_steps=2)
+    assert pipeline.encode_identity(portrait).generator is not None
+    assert pipeline.encode_identity(portrait, adapt=0).generator is None
+
+
+def test_no_steps_change_nothing(tiny_pipeline, identity):
+    pipeline = tiny_pipeline
+    done = adapt_to_source(
+        pipeline.generator, pipeline.encoder, pipeline.transformer, identity.w_plus, identity.reference, steps=0
+    )
+    assert torch.equal(done.w_plus, identity.w_plus)
+    ours, theirs = done.generator.state_dict(), pipeline.generator.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_loss_is_zero_for_equal_and_weighs_the_face():
+    picture, weight = torch.rand(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
+    weight[..., 4:12, 4:12] = 3
+    assert portrait_loss(picture, picture, weight) == 0
+    border, face = picture.clone(), picture.clone()
+    border[..., 0:2, 0:2] += 0.5
+    face[..., 7:9, 7:9] += 0.5
+    assert portrait_loss(face, picture, weight) > portrait_loss(border, picture, weight) > 0

@@ -1,0 +1,153 @@
+"""Fit the generator to one portrait before it is animated (pivotal tuning).
+
+First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot); then a copy
+of the generator and the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM
+TOG 2022, sec. 3.1-3.2). Its locality regularisation (sec. 3.3) keeps the copy equal to the original away from the
+pivot: here at random identity codes under random motion, so that the portrait still moves as the original would.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vivface.faces.paste import soft_mask
+from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.models.transformer import DeformationTransformer
+
+CODE_SHARE = 0.4  # of the steps go to the code alone
+CODE_RATE = 1e-2  # learning rates (Adam)
+GENERATOR_RATE = 1e-3
+SCALES = (1, 2, 4)  # the picture is compared at these reductions
+GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
+FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop
+CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
+LOCALITY_WEIGHT = 1.0
+LOCALITY_BATCH = 2
+LOCALITY_REACH = 0.5  # how far from the pivot towards random identities the generator is held
+MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's own
+
+
+@dataclass
+class AdaptedSource:
+    """A generator of its own and the identity code that belongs to it.
+
+    Attributes:
+        generator (`StyleGAN2Generator`): a tuned copy.
+        w_plus (`torch.Tensor` of shape `(1, num_latents, style_dim)`).
+    """
+
+    generator: StyleGAN2Generator
+    w_plus: Tensor
+
+
+def adapt_to_source(
+    generator: StyleGAN2Generator,
+    encoder: HybridEncoder,
+    transformer: DeformationTransformer,
+    identity: Tensor,
+    image: Tensor,
+    steps: int,
+    seed: int = 0,
+) -> AdaptedSource:
+    """Tune a copy of the generator, and the identity code, to reproduce one portrait.
+
+    Args:
+        generator, encoder, transformer: the pipeline's networks; none of them is changed.
+        identity (`torch.Tensor` of shape `(1, num_latents, style_dim)`): the encoder's identity code of the portrait.
+        image (`torch.Tensor` of shape `(1, 3, size, size)`): the aligned portrait at the generator's size, in [-1, 1].
+        steps (`int`): number of optimiser steps in all.
+        seed (`int`, *optional*, defaults to 0): of the random codes.
+
+    Returns:
+        [`AdaptedSource`]
+    """
+    dtype = torch.float32  # half precision does not train
+    tuned = copy.deepcopy(generator).to(dtype).eval().requires_grad_(False)
+    frozen = copy.deepcopy(tuned)
+    image, start = image.to(dtype), identity.detach().to(dtype)
+    random = torch.Generator().manual_seed(seed)
+
+    # 1. The source's own motion stays what the encoder and the transformer make of it.
+    side = encoder.config.image_size
+    with torch.no_grad():
+        seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True).to(encoder.dtype)
+        own = encoder(seen, identity=False)
+        motion = transformer(own.motion, own.memory).to(dtype)
+    weight = _face_weight(image)
+
+    with torch.enable_grad():
+        # 2. The pivot: only the code moves.
+        w_plus = start.clone().requires_grad_(True)
+        code_steps = round(steps * CODE_SHARE)
+        optimizer = torch.optim.Adam([w_plus], lr=CODE_RATE)
+        for step in range(code_steps):
+            _set_rate(optimizer, CODE_RATE, step, code_steps)
+            loss = portrait_loss(tuned(w_plus, motion), image, weight) + CODE_WEIGHT * F.mse_loss(w_plus, start)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        # 3. Generator and code together, held in place away from the pivot.
+        tuned.requires_grad_(True)
+        parameters = [{"params": list(tuned.parameters())}, {"params": [w_plus]}]
+        optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
+        for step in range(steps - code_steps):
+            _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
+            loss = portrait_loss(tuned(w_plus, motion), image, weight)
+            loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    tuned.requires_grad_(False).to(generator.dtype)
+    return AdaptedSource(tuned, w_plus.detach().to(identity.dtype))
+
+
+def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """L1 of pixels and of their differences to the right and below, at several scales, weighted over the picture."""
+    loss = image.new_zeros(())
+    for scale in SCALES:
+        difference = F.avg_pool2d(image - target, scale)
+        mask = F.avg_pool2d(weight, scale)
+        pixels = (difference.abs() * mask).mean()
+        right = ((difference[..., 1:] - difference[..., :-1]).abs() * mask[..., 1:]).mean()
+        below = ((difference[..., 1:, :] - difference[..., :-1, :]).abs() * mask[..., 1:, :]).mean()
+        loss = loss + pixels + GRADIENT_WEIGHT * (right + below)
+    return loss / len(SCALES)
+
+
+def _locality(
+    tuned: StyleGAN2Generator,
+    frozen: StyleGAN2Generator,
+    transformer: DeformationTransformer,
+    w_plus: Tensor,
+    own: HybridEncoderOutput,
+    random: torch.Generator,
+) -> Tensor:
+    """How far the tuned generator has moved from the frozen one, between the pivot and random codes."""
+    with torch.no_grad():
+        sampled = frozen.sample_latents(LOCALITY_BATCH, 1.0, random)  # (batch, num_latents, style_dim)
+        codes = w_plus + LOCALITY_REACH * (sampled - w_plus)  # (batch, num_latents, style_dim)
+        noise = torch.randn(LOCALITY_BATCH, *own.motion.shape[1:], generator=random).to(own.motion)
+        generic = own.motion + MOTION_SPREAD * own.motion.std() * noise
+        motion = transformer(generic, own.memory).to(w_plus.dtype)
+        expected = frozen(codes, motion)
+    return F.l1_loss(tuned(codes, motion), expected)
+
+
+def _face_weight(image: Tensor) -> Tensor:
+    """Weight of each pixel, mean 1: the face counts more than the border. Shape `(1, 1, size, size)`."""
+    mask = torch.from_numpy(soft_mask(image.shape[-1])).to(image)[None, None]
+    weight = 1 + (FACE_WEIGHT - 1) * mask
+    return weight / weight.mean()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
+    """Full rate, then linearly down to a tenth over the last half of the steps."""
+    left = (steps - step) / max(steps, 1)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * max(0.1, min(1.0, 2 * left))

@@ -1,0 +1,84 @@
+"""From a picture to the face that will be animated, and the photo that results are pasted into."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
+from vivface.faces.landmarks import LandmarkBackend, choose_face
+
+PHOTO_SIDE = 1280  # results are pasted into a photo of at most this side, in pixels
+FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
+
+
+@dataclass
+class Portrait:
+    """A picture and the chosen face in it.
+
+    Attributes:
+        image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB, as it was given.
+        landmarks (`numpy.ndarray` of shape `(68, 2)`): of the chosen face, in pixels of `image`.
+        warnings (list of `str`): what a user should know.
+    """
+
+    image: np.ndarray
+    landmarks: np.ndarray
+    warnings: list[str]
+
+    @classmethod
+    def find(
+        cls, image: np.ndarray, backend: LandmarkBackend, face: int | None, name: str, image_size: int
+    ) -> "Portrait":
+        """Find the faces of a picture and choose one.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            backend (`LandmarkBackend`): finds faces and their landmarks.
+            face (`int`, *optional*): which one, 0 the largest; None takes the largest and says so if there are more.
+            name (`str`): of the picture, for messages.
+            image_size (`int`): side in pixels of what the networks see.
+
+        Raises:
+            NoFaceError: If there is no face, or not the asked one.
+        """
+        found = backend.detect(image, effort="normal" if face is None else "high")
+        landmarks = choose_face(found, face, where=name).landmarks
+        warnings = []
+        if face is None and len(found) > 1:
+            warnings.append(
+                f"{len(found)} faces in {name}: the largest one was taken, another is chosen by its number (0 to "
+                f"{len(found) - 1}, largest first)."
+            )
+        extent = float(np.ptp(landmarks, axis=0).max())
+        if extent < FAINT_FACE * image_size:
+            warnings.append(f"The face in {name} is only {extent:.0f} pixels high: the result will be blurred.")
+        return cls(image, landmarks, warnings)
+
+    @property
+    def quad(self) -> np.ndarray:
+        """Corners `(4, 2)` of FFHQ's square around the face, in pixels of `image`."""
+        return ffhq_quad(self.landmarks)
+
+    def crop(self, mode: str, size: int) -> np.ndarray:
+        """The face as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
+        if mode == "ffhq":
+            return align_ffhq(self.image, self.landmarks, size)
+        return crop_quad(self.image, self.quad, size)
+
+    def limited(self, side: int = PHOTO_SIDE) -> tuple[np.ndarray, np.ndarray]:
+        """The picture reduced to at most `side` pixels, and the quad in it."""
+        height, width = self.image.shape[:2]
+        scale = min(1.0, side / max(height, width))
+        if scale == 1:
+            return self.image, self.quad
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        factors = np.array([size[0] / width, size[1] / height])
+        reduced = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
+        return reduced, (self.quad + 0.5) * factors - 0.5
+
+
+def source_name(source: object) -> str:
+    """What to call a source in messages."""
+    return f"'{Path(source).name}'" if isinstance(source, str | Path) else "the source picture"
