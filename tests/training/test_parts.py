@@ -1,0 +1,127 @@
+"""What stages are built of: averaged weights, freezing, grids, pools of codes, directions, perceptual distance."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from training.arguments import LoopOptions
+from training.perceptual import FeatureDistance, build_perceptual
+from training.stages.base import Average, Progress, build_network, frozen, tile
+from training.stages.stage1 import CodePool
+from training.stages.stage2 import Directions, Disturbance
+from vivface.errors import OptionError
+from vivface.models import IdentityNetwork, StyleGAN2Generator
+
+
+class TestBase:
+    def test_average_follows_with_its_half_life(self):
+        network = nn.BatchNorm1d(1)
+        average = Average(network, half_life=20.0, rampup=0.0)
+        with torch.no_grad():
+            network.weight.fill_(3.0)
+            network.running_mean.fill_(5.0)
+        for _ in range(2):
+            average.update(network, batch=10, images=0)  # 20 pictures: one half-life
+        assert average.network.weight.item() == pytest.approx(2.0)
+        assert average.network.running_mean.item() == 5.0  # statistics are copied
+        assert not average.network.training and not average.network.weight.requires_grad
+
+    def test_average_is_short_at_first(self):
+        network = nn.Linear(1, 1)
+        average = Average(network, half_life=1e9, rampup=0.05)
+        nn.init.ones_(network.weight)
+        average.update(network, batch=10, images=10)
+        assert average.network.weight.item() == pytest.approx(1.0, abs=1e-5)
+
+    def test_progress_by_steps_or_clock(self):
+        loop = LoopOptions(steps=100, minutes=2.0)
+        assert Progress(step=50).fraction(loop) == 0.5
+        assert Progress(step=50, seconds=90.0).fraction(loop) == 0.75
+        assert Progress(seconds=999.0).fraction(loop) == 1.0
+
+    def test_frozen_lets_gradients_through_and_restores(self):
+        network = nn.Linear(2, 2)
+        network.bias.requires_grad_(False)
+        x = torch.ones(1, 2, requires_grad=True)
+        with frozen(network):
+            network(x).sum().backward()
+        assert x.grad is not None and network.weight.grad is None
+        assert network.weight.requires_grad and not network.bias.requires_grad
+
+    def test_network_from_a_folder(self, tmp_path):
+        saved = IdentityNetwork((4, 4, 4, 4, 4), (1, 1, 1, 1), embedding_dim=4, image_size=32)
+        saved.save_pretrained(tmp_path / "identity")
+        loaded = build_network(IdentityNetwork, {"pretrained": str(tmp_path), "subfolder": "identity"}, "identity")
+        assert torch.equal(loaded.state_dict()["trunk.stem.0.weight"], saved.state_dict()["trunk.stem.0.weight"])
+        with pytest.raises(OptionError, match="the folder decides"):
+            build_network(IdentityNetwork, {"pretrained": str(tmp_path), "widths": [1]}, "identity")
+        with pytest.raises(OptionError, match="no folder"):
+            build_network(IdentityNetwork, {"pretrained": str(tmp_path / "nowhere")}, "identity")
+
+    def test_tile(self):
+        grid = tile([[torch.ones(3, 4, 4), -torch.ones(3, 4, 4)], [np.full((4, 4, 3), 7, np.uint8)]])
+        assert grid.shape == (8, 8, 3)
+        assert [grid[y, x, 0] for y in (0, 4) for x in (0, 4)] == [255, 0, 7, 0]
+
+
+class TestCodePool:
+    def test_half_of_a_full_pools_answers_are_old(self):
+        random.seed(0)
+        pool = CodePool(4)
+        first = torch.zeros(4, 2)
+        assert torch.equal(pool.exchange(first), first)  # while it fills
+        later = pool.exchange(torch.ones(4, 2))
+        assert later.shape == (4, 2) and 0 < later.mean() < 1
+        assert len(pool.codes) == 4
+
+    def test_one_vector_of_each_code(self):
+        (code,) = CodePool(0).exchange(torch.arange(6.0).view(1, 3, 2)).tolist()
+        assert code in [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+
+    def test_no_memory(self):
+        codes = torch.randn(5, 2)
+        pool = CodePool(0)
+        assert torch.equal(pool.exchange(codes), codes) and pool.codes == []
+
+
+class TestDirections:
+    generator = StyleGAN2Generator(8, style_dim=4, mapping_layers=1, channels=[4, 4], motion_codes=2)
+
+    def directions(self, tmp_path, tensor: torch.Tensor, **options) -> Directions:
+        save_file({"direction": tensor}, tmp_path / "edit.safetensors")
+        return Directions("age", Disturbance(file=str(tmp_path / "edit.safetensors"), **options), self.generator)
+
+    def test_steps_have_the_asked_length_and_go_both_ways(self, tmp_path):
+        torch.manual_seed(0)
+        directions = self.directions(tmp_path, torch.tensor([3.0, 0.0, 4.0, 0.0]), low=1.0, high=2.0)
+        lengths = torch.stack([directions.sample(torch.device("cpu"))[0, 0] / 3 for _ in range(40)])
+        assert (lengths.abs() >= 1).all() and (lengths.abs() <= 2).all()
+        assert (lengths > 0).any() and (lengths < 0).any()
+
+    def test_other_shapes_are_refused(self, tmp_path):
+        assert self.directions(tmp_path, torch.ones(4, 4)).steps.shape == (1, 4, 4)
+        with pytest.raises(OptionError, match="shape"):
+            self.directions(tmp_path, torch.ones(5))
+        with pytest.raises(OptionError, match="no file"):
+            Directions("age", Disturbance(file="nowhere"), self.generator)
+
+
+class TestPerceptual:
+    network = IdentityNetwork((4, 4, 4, 4, 4), (1, 1, 1, 1), embedding_dim=4, image_size=32).eval()
+
+    def test_zero_between_equals_and_gradients_to_the_picture(self):
+        distance = FeatureDistance(self.network.requires_grad_(False))
+        image, target = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64)
+        assert distance(target, target).item() == pytest.approx(0.0, abs=1e-10)
+        made = distance(image, target)
+        made.backward()
+        assert made > 0 and image.grad.abs().sum() > 0
+
+    def test_names(self):
+        assert isinstance(build_perceptual("identity-features", self.network), FeatureDistance)
+        with pytest.raises(OptionError, match="'identity-features'"):
+            build_perceptual("vgg", self.network)

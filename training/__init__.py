@@ -1,0 +1,1 @@
+"""Training of vivface's networks (not part of the installed package)."""

@@ -1,0 +1,217 @@
+"""Make a pipeline of trained networks: `python -m training.export --checkpoint RUN/checkpoint --output FOLDER`.
+
+Takes generator, encoder, transformer and, where there is one, refinement from one or more checkpoints of `train.py`
+(a later one's networks replace an earlier one's), rounds them to half precision, and writes the folder that
+`VivFacePipeline.from_pretrained` loads, with the model card. The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+from vivface.card import METRICS, TRAINING, make_card
+from vivface.errors import CheckpointError, OptionError, VivFaceError
+from vivface.pipelines.loading import INDEX, load_part
+from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+MEANINGS = {  # of the columns of `training.evaluate`
+    "psnr_same": "PSNR to the true frames, own motion, dB",
+    "closer_to_source": "part of the frames whose face is nearer to the portrait's than to the driver's",
+    "id_l2": "distance of face embeddings to the portrait's",
+    "jitter_ratio": "trembling of the landmarks, driver's = 1",
+    "face_found": "part of the frames in which a face is found",
+} | {name: f"correlation of {name.replace('_', ' ')} with the driver's" for name in ("yaw", "pitch", "roll")}
+MEANINGS |= {name: f"correlation of {name.split('_')[0]} opening" for name in ("mouth_open", "eye_open")}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    check_output(options.output, options.overwrite)
+
+    # 1. The networks as a pipeline of the chosen precision.
+    pipeline = assemble(options.checkpoint, read_settings(options.set))
+    to_precision(pipeline, DTYPES[options.dtype])
+
+    # 2. Written beside its place, checked, and moved there.
+    work = options.output.with_name(f".{options.output.name}.new")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        pipeline.save_pretrained(work)
+        megabytes = check_size(work, options.max_megabytes)
+        VivFacePipeline.from_pretrained(work)
+        write_records(work, options)
+        make_card(work, options.name or options.output.resolve().name).save(work / "README.md")
+        shutil.rmtree(options.output, ignore_errors=True)
+        work.rename(options.output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"{options.output}: {megabytes:.1f} MB in {options.dtype}")
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__.split(":")[0])
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="folders of networks, the last wins")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="precision of the files")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help=f"settings: {', '.join(SETTINGS)}")
+    parser.add_argument("--metrics", type=Path, help="table.json of training.evaluate, or a card's metrics record")
+    parser.add_argument("--training", type=Path, help="a card's training record; by default read off the runs")
+    parser.add_argument("--name", help="title of the card; the output folder's name by default")
+    parser.add_argument("--max-megabytes", type=float, default=48.0, help="largest sum of the weight files")
+    parser.add_argument("--overwrite", action="store_true", help="replace a pipeline that is there already")
+    return parser.parse_args(arguments)
+
+
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Raise OptionError if writing to `folder` would destroy something that was not meant."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir() or (any(folder.iterdir()) and not (folder / INDEX).is_file()):
+        raise OptionError(f"--output {folder} holds something else than a pipeline: give another folder")
+    elif (folder / INDEX).is_file() and not overwrite:
+        raise OptionError(f"--output {folder} holds a pipeline already: add --overwrite or give another folder")
+
+
+def read_settings(changes: list[str]) -> dict:
+    """`["crop=stable", "adapt_steps=30"]` -> the pipeline's settings.
+
+    Raises:
+        OptionError: If a setting is unknown, or a number is expected and not given.
+    """
+    settings = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or key not in SETTINGS:
+            raise OptionError(f"--set {change} names no setting, expected KEY=VALUE with one of: {', '.join(SETTINGS)}")
+        if key in ("image_size", "adapt_steps") and not value.isdecimal():
+            raise OptionError(f"--set {change} gives no number, expected one as in {key}=128")
+        settings[key] = int(value) if value.isdecimal() else value
+    return settings
+
+
+def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
+    """A pipeline of the networks in these folders; the last folder that holds a network gives it.
+
+    `image_size` is the encoder's and `crop` "stable", unless `settings` say otherwise.
+
+    Raises:
+        CheckpointError: If a network is missing or damaged, or two do not belong together.
+        OptionError: If a setting has a wrong value.
+    """
+    networks = {}
+    for name, network_class in PARTS.items():
+        holders = [folder for folder in checkpoints if (folder / name / "config.json").is_file()]
+        if not holders and name not in VivFacePipeline._optional_components:
+            raise CheckpointError(
+                f"{', '.join(map(str, checkpoints))}: no {name} there, expected the folder 'checkpoint' of a run"
+            )
+        networks[name] = load_part(network_class, holders[-1], name) if holders else None
+    generator, encoder, transformer, refinement = (networks[name] for name in PARTS)
+
+    pairs = [
+        ("encoder.num_latents", encoder.config.num_latents, "generator", generator.num_latents),
+        ("encoder.motion_codes", encoder.config.motion_codes, "generator", generator.config.motion_codes),
+        ("encoder.style_dim", encoder.config.style_dim, "generator", generator.config.style_dim),
+        ("transformer.style_dim", transformer.config.style_dim, "generator", generator.config.style_dim),
+    ]
+    settings = {"image_size": encoder.config.image_size, "crop": "stable", **settings}
+    pairs.append(("encoder.image_size", encoder.config.image_size, "setting image_size", settings["image_size"]))
+    if refinement is not None:
+        pairs.append(("refinement.image_size", refinement.config.image_size, "encoder", encoder.config.image_size))
+    for what, is_there, whom, expected in pairs:
+        if is_there != expected:
+            raise CheckpointError(f"{what} is {is_there}, expected {expected} for the {whom}: take parts of one system")
+    return VivFacePipeline(**networks, **settings)
+
+
+def to_precision(pipeline: VivFacePipeline, dtype: torch.dtype) -> None:
+    """Round every network's floating point weights and buffers.
+
+    Raises:
+        CheckpointError: If a weight is no number, or too large for `dtype`.
+    """
+    for name in PARTS:
+        if (network := getattr(pipeline, name)) is None:
+            continue
+        network.to(dtype)
+        for key, tensor in network.state_dict().items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise CheckpointError(f"{name}.{key} has no finite value in {dtype}: choose another --dtype")
+
+
+def check_size(folder: Path, limit: float) -> float:
+    """Megabytes (10^6 bytes) of the weight files in a folder.
+
+    Raises:
+        CheckpointError: If there are more than `limit`.
+    """
+    sizes = {file.parent.name: file.stat().st_size / 1e6 for file in sorted(folder.rglob("*.safetensors"))}
+    if sum(sizes.values()) > limit:
+        parts = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items())
+        raise CheckpointError(f"the weights take {sum(sizes.values()):.1f} MB ({parts}), expected at most {limit:g}")
+    return sum(sizes.values())
+
+
+def write_records(folder: Path, options: argparse.Namespace) -> None:
+    """Write the records that the model card is filled from."""
+    training = read_json(options.training) if options.training else training_record(options.checkpoint)
+    (folder / TRAINING).write_text(json.dumps(training, indent=1) + "\n")
+    if options.metrics:
+        (folder / METRICS).write_text(json.dumps(metrics_record(read_json(options.metrics)), indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file.
+
+    Raises:
+        OptionError: If it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path} is no readable JSON file ({error})") from error
+
+
+def training_record(checkpoints: list[Path]) -> dict:
+    """What the runs of these checkpoints say of themselves: one stage a run, in order."""
+    stages = []
+    for checkpoint in checkpoints:
+        preset, log = checkpoint.parent / "preset.yaml", checkpoint.parent / "log.jsonl"
+        if not preset.is_file():
+            continue
+        tree = yaml.safe_load(preset.read_text())
+        stage = {"stage": tree["stage"], "preset": tree.get("description", "")}
+        if log.is_file() and (lines := log.read_text().splitlines()):
+            last = json.loads(lines[-1])
+            stage |= {"steps": last["step"], "pictures": last["images"], "minutes": round(last["minutes"], 1)}
+        stages.append(stage)
+    return {"license": "apache-2.0", "stages": stages}
+
+
+def metrics_record(table: dict) -> dict:
+    """A table of `training.evaluate` in the form that the card reads; a record in that form stays as it is."""
+    if "mean" not in table:
+        return table
+    metrics = [
+        {"name": f"{name} ({mode})", "value": round(value, 3), "meaning": MEANINGS.get(name, "")}
+        for mode, means in table["mean"].items()
+        for name, value in means.items()
+        if isinstance(value, (int, float))
+    ]
+    return {"dataset": {"name": "held-out synthetic people", "type": "synthetic"}, "metrics": metrics}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VivFaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

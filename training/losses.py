@@ -1,0 +1,129 @@
+"""Losses as pure functions of tensors; stages weigh and add them.
+
+Images are RGB in [-1, 1], `(batch, 3, side, side)`. Every function returns one number (a 0-d tensor) unless it says
+otherwise.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Reconstruction -------------------------------------------------------------------------------------------------------
+
+GREY = (0.2989, 0.5870, 0.1140)
+
+
+def gradient_variance(image: Tensor, target: Tensor, patch: int = 8) -> Tensor:
+    """Difference of local sharpness (Abrahamyan et al., "Gradient Variance Loss", eq. 2-4).
+
+    Sobel maps of the grey images are cut into patches; the loss is the mean squared difference of the patches'
+    unbiased variances, x plus y.
+
+    Args:
+        image (`torch.Tensor` of shape `(batch, 3, side, side)`): Judged.
+        target (`torch.Tensor` of the same shape): Wanted.
+        patch (`int`, *optional*, defaults to 8): Side of a patch in pixels; rows and columns beyond the last whole
+            patch are left out.
+    """
+    difference = _patch_variances(image, patch) - _patch_variances(target, patch)  # (batch, 2, rows, columns)
+    return 2.0 * difference.square().mean()
+
+
+def _patch_variances(image: Tensor, patch: int) -> Tensor:
+    sobel = image.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3): along x, along y
+    grey = (image * image.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+    gradients = F.conv2d(grey, kernels, padding=1)  # (batch, 2, side, side)
+    patches = gradients.unfold(2, patch, patch).unfold(3, patch, patch)  # (batch, 2, rows, columns, patch, patch)
+    return patches.flatten(4).var(dim=4)
+
+
+# Identity -------------------------------------------------------------------------------------------------------------
+
+
+def identity_loss(embedding: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of unit embeddings `(batch, dim)`, averaged (ViVFace's identity term)."""
+    return (1.0 - (embedding * target).sum(dim=1)).mean()
+
+
+def identity_improvement(embedding: Tensor, target: Tensor, start: Tensor) -> Tensor:
+    """How much closer to the target the output is than the input was: a figure for logs, not a loss."""
+    return ((embedding * target).sum(dim=1) - (target * start).sum(dim=1)).mean()
+
+
+def angular_margin_loss(
+    embedding: Tensor, centres: Tensor, labels: Tensor, scale: float = 32.0, margin: float = 0.4
+) -> Tensor:
+    """Additive angular margin (ArcFace, eq. 3): cross-entropy of cosines, the true class's angle enlarged.
+
+    Args:
+        embedding (`torch.Tensor` of shape `(batch, dim)`): Of length 1.
+        centres (`torch.Tensor` of shape `(people, dim)`): One learned vector a person, of any length.
+        labels (`torch.Tensor` of shape `(batch,)`): Person of every sample.
+        scale (`float`, *optional*, defaults to 32.0): Factor on the cosines.
+        margin (`float`, *optional*, defaults to 0.4): Radians added to the angle of the true class.
+    """
+    cosines = F.linear(embedding, F.normalize(centres, dim=1)).clamp(-1 + 1e-6, 1 - 1e-6)  # (batch, people)
+    own = cosines.gather(1, labels[:, None])
+    angle = torch.acos(own)
+    # Beyond pi - margin the cosine would rise again: there, a straight line goes on
+    enlarged = torch.where(angle < torch.pi - margin, torch.cos(angle + margin), own - margin * math.sin(margin))
+    return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], enlarged), labels)
+
+
+# Adversarial ----------------------------------------------------------------------------------------------------------
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Non-saturating loss of a discriminator's logits (Goodfellow et al.), for images and for latents."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """Non-saturating loss of what the discriminator judged: generator, or encoder."""
+    return F.softplus(-fake).mean()
+
+
+def r1_penalty(logits: Tensor, real: Tensor) -> Tensor:
+    """Squared gradient norm at real samples, averaged over the batch (Mescheder et al., eq. 9, without gamma / 2).
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch, 1)`): Discriminator of `real`.
+        real (`torch.Tensor` of shape `(batch, ...)`): Requires a gradient.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def path_lengths(image: Tensor, w_plus: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """How far the image moves when w moves (StyleGAN2, sec. 3.2).
+
+    Args:
+        image (`torch.Tensor` of shape `(batch, 3, side, side)`): Made from `w_plus`.
+        w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Requires a gradient.
+        generator (`torch.Generator`, *optional*): Source of the random image directions.
+
+    Returns:
+        `torch.Tensor` of shape `(batch,)`: ||J^T y||, y random with variance 1 / pixels.
+    """
+    direction = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    direction = direction / (image.shape[2] * image.shape[3]) ** 0.5
+    (gradient,) = torch.autograd.grad((image * direction).sum(), w_plus, create_graph=True)
+    return gradient.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, mean_length: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Squared deviation of the lengths from their running mean.
+
+    Args:
+        lengths (`torch.Tensor` of shape `(batch,)`): From `path_lengths`.
+        mean_length (`torch.Tensor`): Running mean so far, a 0-d tensor; 0 at the start.
+        decay (`float`, *optional*, defaults to 0.01): Share of this batch in the new mean.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: The penalty, and the new running mean without a gradient.
+    """
+    mean_length = mean_length.lerp(lengths.detach().mean(), decay)
+    return (lengths - mean_length).square().mean(), mean_length

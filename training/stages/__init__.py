@@ -1,0 +1,31 @@
+"""The stages of training, by name. A stage is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from vivface.errors import OptionError
+
+if TYPE_CHECKING:
+    from training.stages.base import Stage
+
+STAGES = {
+    "generator": ("training.stages.generator", "GeneratorStage"),
+    "identity": ("training.stages.identity", "IdentityStage"),
+    "supervised": ("training.stages.supervised", "SupervisedStage"),
+    "stage1": ("training.stages.stage1", "Stage1"),
+    "stage2": ("training.stages.stage2", "Stage2"),
+}
+
+
+def stage_class(name: str) -> type[Stage]:
+    """The class of a stage.
+
+    Raises:
+        OptionError: If there is no stage of that name.
+    """
+    if name not in STAGES:
+        raise OptionError(f"stage {name!r} is unknown, expected one of: {', '.join(STAGES)}")
+    module, attribute = STAGES[name]
+    return getattr(importlib.import_module(module), attribute)

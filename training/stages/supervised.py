@@ -1,0 +1,346 @@
+"""Known-truth stage: encoder, transformer, generator and refinement trained together on renders.
+
+A render comes with its truth, so the picture that re-enactment should give - the source person, in the source's light,
+before the source's background, doing the driver's motion - exists and is the target. No generator has to be discovered
+from noise first. Every step takes P people of one group and J motions that all of them performed, and asks for all
+P x J pictures from P source frames and J driving frames of other people, so an encoder pass serves several targets.
+
+Terms (weights in the preset):
+    coarse      weighted L1 on a pyramid of three scales, eyes, mouth and face counted more, and L1 of its edges, on the
+                generator's own 64 x 64 picture of every pair (its colour skip)
+    pixels      the same at full size, on the few pairs a step that go on to full size
+    features    L1 between the frozen identity network's feature maps of result and target (switched on late)
+    truth       a linear read-out of the motion code must predict the renderer's controls, pose and landmarks
+    norm        mean square of the generic motion codes (ViVFace: the "S norm")
+    delta       spread of the identity code over its W+ layers (keeps W+ near W)
+    refined     the same on the refined picture
+    aligned     L1 of the aligned reference against the target
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.arguments import option
+from training.data import GridBatches, region_weights
+from training.stages.base import Stage, tile
+from vivface.models import (
+    DeformationTransformer,
+    HybridEncoder,
+    IdentityNetwork,
+    RefinementNetwork,
+    StyleGAN2Generator,
+)
+from vivface.models.stylegan2 import SynthesisState
+
+TRUTH_ANGLES = [0, 1]  # yaw and pitch; roll is measured against the picture, not against the crop
+
+
+def edges(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical differences of `(batch, channels, height, width)`."""
+    return image.diff(dim=-1), image.diff(dim=-2)
+
+
+def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor, levels: int = 3, edge_weight: float = 1.0) -> Tensor:
+    """Weighted L1 plus L1 of edges, averaged over `levels` scales that halve each time.
+
+    Args:
+        image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+        weight (`torch.Tensor` of shape `(batch, 1, size, size)`): importance of each pixel, about 1 on average.
+    """
+    total = image.new_zeros(())
+    for level in range(levels):
+        if level:
+            image, target, weight = (F.avg_pool2d(x, 2) for x in (image, target, weight))
+        total = total + (weight * (image - target).abs()).mean()
+        for made, wanted, axis in zip(edges(image), edges(target), (-1, -2), strict=True):
+            near = weight[..., 1:] if axis == -1 else weight[..., 1:, :]
+            total = total + edge_weight * (near * (made - wanted).abs()).mean()
+    return total / levels
+
+
+@dataclass
+class SupervisedOptions:
+    """Settings of the known-truth stage."""
+
+    grids: int = option(4, "grids (groups of people) a step: the gradient wants many people more than many motions")
+    coarse_size: int = option(64, "side of the pictures that every pair is trained at, pixels")
+    fine: int = option(4, "pairs a step that go on to full size, drawn at random")
+    fine_from: float = option(0.2, "part of the run after which pairs go on to full size")
+    refine_from: float = option(0.2, "part of the run after which the refinement network is trained too")
+    freeze_statistics_from: float = option(0.85, "part of the run after which batch-norm statistics stay as they are")
+    regions: dict[str, float] = option(
+        {"face": 1.0, "eyes": 4.0, "brows": 1.0, "mouth": 3.0}, "how much more a region's pixels weigh"
+    )
+    edges: float = option(1.0, "weight of the edge term inside the pixel terms")
+    coarse: float = option(1.0, "weight of the pixel term at coarse size")
+    pixels: float = option(0.5, "weight of the pixel term of the first picture at full size")
+    refined: float = option(1.0, "weight of the pixel term of the refined picture")
+    aligned: float = option(0.3, "weight of the aligned reference's L1 distance to the target")
+    truth: float = option(1.0, "weight of reading controls, pose and landmarks out of the motion code")
+    norm: float = option(2e-4, "weight of the mean square of the generic motion codes")
+    delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
+    features: float = option(0.0, "weight of the perceptual term, features of the network given as networks.identity")
+    head_gain: float = option(10.0, "factor on a fresh encoder's last linear maps: codes of full size from the start")
+    settle_batches: int = option(16, "batches over which batch-norm statistics are measured before weights are written")
+    encoder_lr: float = option(0.5, "learning rate of the encoder as a multiple of the optimiser's")
+    truth_lr: float = option(0.05, "the same for the read-out: a fast one is noisy, and the codes shrink to silence it")
+    transformer_lr: float = option(0.2, "learning rate of the transformer as a multiple of the optimiser's")
+
+
+class SupervisedStage(Stage):
+    """Train encoder, transformer, generator and refinement on grids of people and motions (see the file's head)."""
+
+    options_class = SupervisedOptions
+
+    def build(self) -> None:
+        self.add_network("generator", self.make(StyleGAN2Generator, "generator"), average=True)
+        self.add_network("encoder", self.make(HybridEncoder, "encoder"), average=True)
+        self.add_network("transformer", self.make(DeformationTransformer, "transformer"), average=True)
+        self.add_network("refinement", self.make(RefinementNetwork, "refinement"), average=True)
+        if self.options.features > 0:
+            self.add_network("identity", self.make(IdentityNetwork, "identity"), trained=False)
+        if "pretrained" not in self.preset.networks.get("encoder", {}):
+            enlarge_codes(self.networks["encoder"], self.options.head_gain)
+        generator = self.networks["generator"]
+        width = generator.config.motion_codes * generator.config.style_dim
+        truths = len(self.dataset().grids.shards.control_names) + len(TRUTH_ANGLES) + 2 * 68
+        self.add_network("truth", nn.Linear(width, truths))
+        options = self.options
+        scales = {"encoder": options.encoder_lr, "transformer": options.transformer_lr, "truth": options.truth_lr}
+        groups = [
+            {"params": list(self.networks[name].parameters()), "lr_scale": scales.get(name, 1.0)}
+            for name in ("generator", "encoder", "transformer", "refinement", "truth")
+        ]
+        self.add_optimizer("main", parameters=groups)
+        self.coarse_layer = coarse_layer(generator, self.options.coarse_size)
+        self.seen: dict[str, Tensor] | None = None
+
+    def dataset(self) -> StackedGrids:
+        if not hasattr(self, "_dataset"):
+            grids = GridBatches(self.preset.data, self.preset.loop.seed)
+            self._dataset = StackedGrids(grids, self.options.grids)
+        return self._dataset
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
+        options = self.options
+        if self.fraction() >= options.freeze_statistics_from:
+            freeze_batch_norm(self.networks["encoder"])
+            freeze_batch_norm(self.networks["refinement"])
+        source, driver = batch["source"], batch["driver"]  # (grids, people, ...), (grids, drivers, motions, ...)
+        self.seen = {"source": source, "driver": driver[:, :1], "target": batch["target"]}
+        target = batch["target"].flatten(0, 2)  # (grids * people * motions, 3, size, size)
+        weight = region_weights(batch["regions"].flatten(0, 2), 1.0, **options.regions)
+        weight = weight / weight.mean()
+        fine = torch.randperm(len(target), device=target.device)[: options.fine]
+        fine = fine if self.fraction() >= options.fine_from else None
+
+        with self.autocast():
+            refine = fine is not None and self.fraction() >= options.refine_from
+            made = self.reenact(self.networks, source, driver, fine=fine, refine=refine)
+            side = made.coarse.shape[-1]
+            small_target, small_weight = (F.interpolate(x, (side, side), mode="area") for x in (target, weight))
+            terms = {"coarse": options.coarse * self.pixel_term(made.coarse, small_target, small_weight)}
+            terms["truth"] = options.truth * self.truth_error(made.motion, batch)
+            terms["norm"] = options.norm * made.motion.square().mean()
+            terms["delta"] = options.delta * (made.identity - made.identity.mean(1, keepdim=True)).square().mean()
+            if fine is not None:
+                target, weight = target[fine], weight[fine]
+                terms["pixels"] = options.pixels * self.pixel_term(made.image, target, weight)
+                if options.features > 0:
+                    terms["features"] = options.features * self.feature_distance(made.best, target)
+            if refine:
+                terms["refined"] = options.refined * self.pixel_term(made.refined, target, weight)
+                wanted = F.interpolate(target, made.aligned.shape[-2:], mode="bilinear")
+                terms["aligned"] = options.aligned * (made.aligned - wanted).abs().mean()
+            loss = sum(terms.values())
+        self.update("main", loss)
+        return {
+            "loss": loss,
+            "psnr_coarse": psnr(made.coarse, small_target),
+            **({} if fine is None else {"psnr_first": psnr(made.image, target), "psnr": psnr(made.best, target)}),
+            **terms,
+        }
+
+    def reenact(
+        self, networks: dict[str, nn.Module], source: Tensor, driver: Tensor, *, fine: Tensor | None, refine: bool
+    ) -> Reenactment:
+        """Every source `(grids, people, 3, size, size)` with every motion of its grid's first driver.
+
+        Drivers are `(grids, drivers, motions, 3, size, size)`; the codes of all of them are returned. `fine` are the
+        indices of the pairs (grid, person, motion; motions run fastest) that go on to full size, or None.
+        """
+        generator, encoder = networks["generator"], networks["encoder"]
+        people, motions = source.shape[1], driver.shape[2]
+        source = source.flatten(0, 1)
+        # One pass for sources and driving frames: batch statistics over all of them.
+        codes = encoder(torch.cat([source, driver.flatten(0, 2)]))
+        identity, memory, motion = (
+            codes.identity[: len(source)],
+            codes.memory[: len(source)],
+            codes.motion[len(source) :],
+        )
+
+        first = motion.unflatten(0, driver.shape[:3])[:, 0]  # (grids, motions, codes, width)
+        each_motion = first[:, None].expand(-1, people, -1, -1, -1).flatten(0, 2)
+        each_memory = memory.repeat_interleave(motions, 0)
+        deformation = networks["transformer"](each_motion, each_memory)
+        styles = [style.repeat_interleave(motions, 0) for style in generator.to_stylespace(identity)]
+        styles = generator.add_motion(styles, deformation)
+
+        start = generator.synthesize(styles, stop_after=generator.refinement_layer)
+        coarse = generator.synthesize(styles, resume=start, stop_after=self.coarse_layer)
+        if fine is None:
+            return Reenactment(coarse.rgb, codes.identity, motion)
+        styles = [style[fine] for style in styles]
+        image = generator.synthesize(styles, resume=pick(coarse, fine))
+        if not refine:
+            return Reenactment(coarse.rgb, codes.identity, motion, image)
+        refinement = networks["refinement"]
+        changes = refinement(image, source[fine // motions])
+        start = pick(start, fine)
+        start = replace(start, feature=refinement.fuse(start.feature, changes.scale, changes.shift))
+        refined = generator.synthesize(styles, resume=start)
+        return Reenactment(coarse.rgb, codes.identity, motion, image, refined, changes.aligned)
+
+    def pixel_term(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        return pyramid_l1(image, target, weight, edge_weight=self.options.edges)
+
+    def truth_error(self, motion: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error of controls, yaw and pitch (in 30 degrees) and landmarks (in quarters of the crop)."""
+        points = 4 * (batch["driver_landmarks"].flatten(-2) - 0.5)
+        angles = batch["driver_pose"][..., TRUTH_ANGLES] / 30.0
+        wanted = torch.cat([batch["driver_controls"], angles, points], -1)
+        return F.mse_loss(self.networks["truth"](motion.flatten(1)), wanted.flatten(0, 2))
+
+    def feature_distance(self, image: Tensor, target: Tensor) -> Tensor:
+        """L1 between feature maps of the frozen identity network, each map scaled by its target's mean size."""
+        network = self.networks["identity"]
+        with torch.no_grad():
+            wanted = network.features(target)
+        pairs = zip(network.features(image), wanted, strict=True)
+        return sum(((a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in pairs), image.new_zeros(()))
+
+    def save_checkpoint(self, folder: Path) -> None:
+        self.settle_statistics()
+        super().save_checkpoint(folder)
+
+    @torch.no_grad()
+    def settle_statistics(self) -> None:
+        """Measure the batch-norm statistics that belong to the averaged weights.
+
+        Those of the last steps belong to other weights and to batches of a few pictures; networks that use them show
+        saturated colours.
+        """
+        networks = {name: self.averaged(name) for name in ("generator", "encoder", "transformer", "refinement")}
+        norms = [
+            m for net in networks.values() for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over all batches
+            norm.train()
+        for index in range(self.options.settle_batches):
+            batch = self.dataset()[10**6 + index]
+            pairs = torch.arange(batch["target"].shape[:3].numel(), device=self.device)
+            source, driver = batch["source"].to(self.device), batch["driver"].to(self.device)
+            self.reenact(networks, source, driver, fine=pairs, refine=True)
+        for norm in norms:
+            norm.momentum = 0.1
+            norm.eval()
+
+    def sample_grid(self) -> np.ndarray | None:
+        """A grid's drivers; below, a row a person: source, then for each driver target, first and refined picture."""
+        if self.seen is None:
+            return None
+        source, driver, target = self.seen["source"], self.seen["driver"], self.seen["target"]
+        networks = {name: self.averaged(name) for name in ("generator", "encoder", "transformer", "refinement")}
+        pairs = torch.arange(target.shape[:3].numel(), device=source.device)
+        with torch.no_grad():
+            made = self.reenact(networks, source, driver, fine=pairs, refine=True)
+        first, refined = (x.unflatten(0, target.shape[:3]) for x in (made.image, made.refined))
+        blank = torch.full_like(source[0, 0], -1)
+        rows = []
+        for grid in range(len(source)):
+            rows.append([blank] + [picture for frame in driver[grid, 0] for picture in (frame, blank, blank)])
+            for person in range(source.shape[1]):
+                here = (grid, person)
+                shown = [
+                    x for j in range(driver.shape[2]) for x in (target[*here, j], first[*here, j], refined[*here, j])
+                ]
+                rows.append([source[here], *shown])
+        return tile(rows)
+
+
+class StackedGrids:
+    """Several grids as one batch: every field gets a first axis of length `count`."""
+
+    def __init__(self, grids: GridBatches, count: int):
+        self.grids, self.count = grids, count
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        items = [self.grids[index * self.count + k] for k in range(self.count)]
+        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+@dataclass
+class Reenactment:
+    """What one pass gives.
+
+    Attributes:
+        coarse (`torch.Tensor` of shape `(pairs, 3, coarse, coarse)`): The small picture of every pair.
+        identity (`torch.Tensor` of shape `(sources + driving frames, latents, width)`): Of all
+            sources and driving frames.
+        motion (`torch.Tensor` of shape `(driving frames, codes, width)`): Generic codes of the driving frames.
+        image, refined (`torch.Tensor` of shape `(fine, 3, size, size)`): First and refined picture of the fine pairs.
+        aligned (`torch.Tensor` of shape `(fine, 3, side, side)`): The reference in the frame's pose.
+    """
+
+    coarse: Tensor
+    identity: Tensor
+    motion: Tensor
+    image: Tensor | None = None
+    refined: Tensor | None = None
+    aligned: Tensor | None = None
+
+    @property
+    def best(self) -> Tensor:
+        return self.image if self.refined is None else self.refined
+
+
+def pick(state: SynthesisState, pairs: Tensor) -> SynthesisState:
+    """The part of a synthesis that belongs to some of its batch."""
+    return replace(state, feature=state.feature[pairs], rgb=state.rgb[pairs])
+
+
+def psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    return 10 * torch.log10(4 / (image.detach().clamp(-1, 1) - target).square().mean())
+
+
+def coarse_layer(generator: StyleGAN2Generator, size: int) -> str:
+    """Name of the layer after which the colour skip holds a picture of side `size`."""
+    return "to_rgb1" if size == 4 else f"to_rgbs.{int(math.log2(size)) - 3}"
+
+
+@torch.no_grad()
+def enlarge_codes(encoder: HybridEncoder, gain: float) -> None:
+    """Scale a fresh encoder's codes: small ones suit a trained generator but teach a new one little."""
+    for heads in (encoder.identity_heads, encoder.motion_heads):
+        for head in heads.heads:
+            for linear in head.linears:
+                linear.weight.mul_(gain)
+
+
+def freeze_batch_norm(network: nn.Module) -> None:
+    """Use, and no longer change, the running statistics of every batch normalisation."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

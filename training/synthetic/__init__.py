@@ -1,0 +1,1 @@
+"""Synthetic heads from the CC0 MakeHuman assets: identity, motion and light in, pictures with their truth out."""

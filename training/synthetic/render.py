@@ -1,0 +1,196 @@
+"""Render synthetic heads: training shards from the command line, clips from Python or with `--clip`.
+
+    python -m training.synthetic.render --assets DIR --out DIR --groups 60 --group-size 8 --frames 80 --size 224
+
+All people of a group perform the same sequence of motions, so "person A doing motion j" is known for every A and j.
+One shard a person, `OUT/g{group:05d}_p{k:02d}.npz`: `jpeg_bytes` (uint8, all JPEG frames in a row), `jpeg_offsets`
+(int64, T + 1), `landmarks` (T, 68, 2) in pixels (x right, y down, pixel (0, 0) covers [0, 1) x [0, 1)),
+`neutral_landmarks` (68, 2) of the neutral frontal head in the same camera, `controls` (T, K), `control_names`,
+`pose` (T, 3) yaw, pitch, roll in degrees, `person_seed`, `group`, `size`. Existing shards are kept, so a run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker process a core instead
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from vivface.errors import OptionError, VivFaceError  # noqa: E402
+
+from .assets import Kit, load_kit  # noqa: E402
+from .identity import sample_person  # noqa: E402
+from .motion import CONTROLS, sample_clip, sample_motions  # noqa: E402
+from .renderer import Renderer, Subject  # noqa: E402
+from .scene import sample_scene  # noqa: E402
+
+JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+@lru_cache(1)
+def _kit(assets: str | None, cache: str | None) -> Kit:
+    return load_kit(assets, cache)
+
+
+@lru_cache(4)
+def _renderer(assets: str | None, cache: str | None, size: int, supersample: int) -> Renderer:
+    return Renderer(_kit(assets, cache), size, supersample)
+
+
+def render_clip(
+    person_seed: int,
+    motion_seed: int,
+    n_frames: int,
+    fps: float = 25.0,
+    size: int = 512,
+    supersample: int = 2,
+    *,
+    scene_seed: int | None = None,
+    motion: tuple[np.ndarray, np.ndarray] | None = None,
+    assets: str | None = None,
+    cache: str | None = None,
+) -> dict:
+    """Render one person performing a smooth clip (or the given `motion`: controls and poses).
+
+    Returns:
+        `frames` `(T, size, size, 3)` uint8 RGB, `landmarks` `(T, 68, 2)` and `neutral_landmarks` `(68, 2)` in pixels,
+        `controls` `(T, K)`, `control_names`, `pose` `(T, 3)` in degrees, `person_seed`, `motion_seed`, `fps`, `size`.
+    """
+    controls, pose = motion or sample_clip(motion_seed, n_frames, fps)
+    renderer = _renderer(assets, cache, size, supersample)
+    person = sample_person(renderer.kit, person_seed)
+    subject = Subject(renderer, person, sample_scene(person_seed if scene_seed is None else scene_seed, person.tone))
+    try:
+        frames = np.stack(list(renderer.render(subject, controls, pose)))
+        return {
+            "frames": frames, **_truth(subject, controls, pose, size), "person_seed": person_seed,
+            "motion_seed": motion_seed, "fps": fps, "size": size,
+        }  # fmt: skip
+    finally:
+        subject.release()
+
+
+def _truth(subject: Subject, controls: np.ndarray, pose: np.ndarray, size: int) -> dict:
+    posed = subject.head.landmarks_at(controls, pose)
+    return {
+        "landmarks": subject.project(posed, size).astype(np.float32),
+        "neutral_landmarks": subject.project(subject.head.landmarks, size).astype(np.float32),
+        "controls": controls.astype(np.float32),
+        "control_names": np.array(CONTROLS),
+        "pose": pose.astype(np.float32),
+    }
+
+
+def write_shard(path: Path, clip: dict, group: int) -> None:
+    """Write a clip as a shard; the file appears under its name only when it is complete."""
+    coded = [cv2.imencode(".jpg", f[..., ::-1], JPEG_OPTIONS)[1].ravel() for f in clip["frames"]]
+    arrays = {key: clip[key] for key in ("landmarks", "neutral_landmarks", "controls", "control_names", "pose")}
+    arrays |= {"person_seed": clip["person_seed"], "size": clip["size"], "group": group}
+    arrays["jpeg_bytes"] = np.concatenate(coded)
+    arrays["jpeg_offsets"] = np.cumsum([0, *map(len, coded)]).astype(np.int64)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")  # not .npz: readers of the folder pass it over
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _work(options: argparse.Namespace, tasks: list[tuple[int, int]]) -> None:
+    out = Path(options.out)
+    for group, k in tasks:
+        path = out / f"g{group:05d}_p{k:02d}.npz"
+        for left in out.glob(f".{path.stem}.*.part"):  # by a run that was killed
+            left.unlink()
+        if path.exists():
+            continue
+        started, cpu = time.time(), time.process_time()
+        person_seed = options.seed + group * options.group_size + k
+        motion_seed = options.seed + group  # shared by the group
+        motion = sample_motions(motion_seed, options.frames)
+        clip = render_clip(
+            person_seed, motion_seed, options.frames, size=options.size, supersample=options.supersample,
+            motion=motion, assets=options.assets, cache=options.cache,
+        )  # fmt: skip
+        write_shard(path, clip, group)
+        spent, cpu = time.time() - started, time.process_time() - cpu
+        per_frame = f"{1000 * spent / options.frames:.0f} ms ({1000 * cpu / options.frames:.0f} CPU-ms) a frame"
+        print(f"{path.name}: person {person_seed}, {spent:.1f} s, {per_frame} with setup", flush=True)
+
+
+def render_shards(options: argparse.Namespace) -> None:
+    """Render every missing shard with `options.workers` processes; one works in this very process.
+
+    Raises:
+        OptionError: If an option is out of its range or the assets are not complete.
+    """
+    for name in ("groups", "group_size", "frames", "workers"):
+        if getattr(options, name) < 1:
+            raise OptionError(f"--{name.replace('_', '-')} is {getattr(options, name)}, expected 1 or more.")
+    Path(options.out).mkdir(parents=True, exist_ok=True)
+    load_kit(options.assets, options.cache)  # parse once, before the workers start
+    first = options.first_group
+    tasks = [(g, k) for g in range(first, first + options.groups) for k in range(options.group_size)]
+    if options.workers == 1:
+        _work(options, tasks)
+        return
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(target=_work, args=(options, tasks[i :: options.workers])) for i in range(options.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    failed = [w.exitcode for w in workers if w.exitcode]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(workers)} workers failed, see the messages above; run again to resume")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.synthetic.render", description=__doc__.split("\n")[0])
+    parser.add_argument("--assets", help="MakeHuman data folder (default: VIVFACE_ASSETS)")
+    parser.add_argument("--cache", help="folder of the parsed assets (default: VIVFACE_CACHE or ~/.cache/vivface)")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--groups", type=int, default=1)
+    parser.add_argument("--first-group", type=int, default=0)
+    parser.add_argument("--group-size", type=int, default=8, help="people who perform the same motions")
+    parser.add_argument("--frames", type=int, default=96, help="frames a person")
+    parser.add_argument("--seed", type=int, default=1, help="first person seed; from 900000 on: held-out people")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--supersample", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--clip", action="store_true", help="write one smooth clip as PNG frames instead of shards")
+    parser.add_argument("--motion-seed", type=int, default=1, help="with --clip")
+    options = parser.parse_args(arguments)
+    if not options.clip:
+        render_shards(options)
+        return
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    clip = render_clip(
+        options.seed, options.motion_seed, options.frames, size=options.size, supersample=options.supersample,
+        assets=options.assets, cache=options.cache,
+    )  # fmt: skip
+    for i, frame in enumerate(clip.pop("frames")):
+        cv2.imwrite(str(out / f"{i:05d}.png"), frame[..., ::-1])
+    np.savez(out / "truth.npz", **clip)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except VivFaceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
