@@ -1,0 +1,178 @@
+"""The page in a browser: the main flows, from upload to result."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clips import write_face_clip
+from tests.space.conftest import Server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+expect = playwright.expect
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+]  # fmt: skip
+PATIENCE = 120_000  # milliseconds
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"needs a browser at {CHROMIUM} (set CHROMIUM)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server: Server) -> Iterator:
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, permissions=["camera", "microphone"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(server.url)
+    page.get_by_role("button", name="Re-enact").wait_for()
+    yield page
+    context.close()
+    assert not errors, errors
+
+
+def choose(page, element: str, path: Path) -> None:
+    """Give a file to an upload."""
+    clear = page.locator(f"#{element} button[aria-label='Clear'], #{element} button[title='Clear']")
+    if clear.count():
+        clear.last.click()  # a video shows two of them, the last one on top
+    page.locator(f"#{element} input[type=file]").first.set_input_files(str(path))
+
+
+def agree(page) -> None:
+    page.locator("#consent input").check()
+
+
+def run(page) -> None:
+    page.locator("#run").click()
+
+
+def test_from_upload_to_result(page, uploaded, face_clip):
+    choose(page, "portrait", uploaded)
+    expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    expect(page.locator("#portrait-crop img")).to_be_visible()
+    choose(page, "driving", face_clip)
+    expect(page.locator("#driving-note")).to_contain_text("1 face found", timeout=PATIENCE)
+
+    run(page)  # not yet: consent is missing
+    expect(page.locator("#status")).to_contain_text("confirm", timeout=PATIENCE)
+    agree(page)
+    run(page)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"21 frames .* frames per second"), timeout=PATIENCE)
+    video = page.locator("#result video")
+    expect(video).to_be_visible()
+    page.wait_for_function("document.querySelector('#result video').readyState >= 1")
+    assert video.evaluate("video => video.duration") == pytest.approx(0.84, abs=0.06)
+    expect(page.locator("#download")).to_be_visible()
+    expect(page.locator("#keep-motion")).to_be_visible()
+
+
+def test_the_second_face(page, two_faces):
+    choose(page, "portrait", two_faces)
+    expect(page.locator("#portrait-note")).to_contain_text("2 faces found", timeout=PATIENCE)
+    first = page.locator("#portrait-crop img").get_attribute("src")
+    page.locator("#face-choice").get_by_label("2").check()
+    page.wait_for_function(
+        "before => document.querySelector('#portrait-crop img')?.src !== before", arg=first, timeout=PATIENCE
+    )
+    # ... and back, by tapping it in the picture
+    second = page.locator("#portrait-crop img").get_attribute("src")
+    picture = page.locator("#portrait-faces img")
+    box, (width, height) = picture.bounding_box(), picture.evaluate("e => [e.naturalWidth, e.naturalHeight]")
+    scale = min(box["width"] / width, box["height"] / height)
+    x, y = 504 / 700 * width, 115 / 400 * height  # of the larger face
+    left, top = box["x"] + (box["width"] - scale * width) / 2, box["y"] + (box["height"] - scale * height) / 2
+    page.mouse.click(left + scale * x, top + scale * y)
+    page.wait_for_function(
+        "before => document.querySelector('#portrait-crop img')?.src !== before", arg=second, timeout=PATIENCE
+    )
+
+
+def test_stop_and_run_again(page, uploaded, face_clip, tmp_path):
+    long = write_face_clip(tmp_path / "long.mp4", frames=450)
+    choose(page, "portrait", uploaded)
+    choose(page, "driving", long)
+    agree(page)
+    expect(page.locator("#driving-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    run(page)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"\d+ of 450 frames .* left"), timeout=PATIENCE)
+    page.locator("#stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped", timeout=10_000)
+    expect(page.locator("#run")).to_be_enabled()
+    choose(page, "driving", face_clip)
+    expect(page.locator("#driving-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    run(page)
+    expect(page.locator("#status")).to_contain_text("21 frames ·", timeout=PATIENCE)
+
+
+def test_bad_uploads_leave_the_page_usable(page, uploaded, media_dir):
+    for name, message in (("text.jpg", "not a picture"), ("no_face.jpg", "No face")):
+        choose(page, "portrait", media_dir / "hard" / name)
+        expect(page.locator("#portrait-note [role=alert]")).to_contain_text(message, timeout=PATIENCE)
+    for name, message in (("text.mp4", "not a video"), ("no_face.mp4", "No face")):
+        choose(page, "driving", media_dir / "hard" / name)
+        expect(page.locator("#driving-note [role=alert]")).to_contain_text(message, timeout=PATIENCE)
+    choose(page, "portrait", uploaded)
+    expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
+
+
+def test_a_slider_changes_the_preview(page, uploaded):
+    choose(page, "portrait", uploaded)
+    expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    page.get_by_role("tab", name="Edit").click()
+    before = page.locator("#still img").get_attribute("src")
+    page.locator("#edit-age input[type=number]").fill("1.5")
+    page.locator("#edit-age input[type=number]").press("Enter")
+    page.wait_for_function("before => document.querySelector('#still img')?.src !== before", arg=before)
+
+
+def test_live(page, uploaded):
+    """Chromium's camera shows a test picture without a face: the portrait is shown, and the rate is measured."""
+    choose(page, "portrait", uploaded)
+    agree(page)
+    expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    page.get_by_role("tab", name="Live").click()
+    page.locator("#camera").get_by_text("Click to Access Webcam").click()
+    page.locator("#camera .button-wrap button").first.click()  # starts the stream
+    expect(page.locator("#rate")).to_contain_text(re.compile(r"[1-9]\d*\.\d frames per second"), timeout=PATIENCE)
+    expect(page.locator("#mirror img")).to_be_visible()
+
+
+def test_every_control_has_a_name(page):
+    """What a screen reader reads: no input, button or picture without a name."""
+    for tab in ("Re-enact", "Edit", "Live", "About"):
+        page.get_by_role("tab", name=tab).click()
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('main button, main input:not([type=file]), main img')]
+                .filter(e => e.checkVisibility() && !e.closest('[aria-hidden=true]'))
+                .filter(e => !(e.ariaLabel || e.alt || e.title || e.textContent.trim() || e.labels?.length
+                               || e.getAttribute('aria-labelledby') || e.getAttribute('alt') === ''))
+                .map(e => e.outerHTML.slice(0, 160))"""
+        )
+        assert not nameless, (tab, nameless)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    for tab in ("Re-enact", "Edit", "Live", "About"):
+        page.get_by_role("tab", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1, tab
