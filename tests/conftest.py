@@ -1,0 +1,102 @@
+"""What several tests share: development media, and a tiny pipeline with random weights."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder of development data (media, goldens, assets) that is no part of the repository."""
+    folder = Path(os.environ.get("VIVFACE_SHARED", REPOSITORY.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the development data of {folder} (set VIVFACE_SHARED to where they are)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def media_dir(shared_dir: Path) -> Path:
+    """Development pictures and clips: sources/, driving/, hard/."""
+    return shared_dir / "media"
+
+
+@pytest.fixture(scope="session")
+def assets_dir(request: pytest.FixtureRequest) -> Path:
+    """The MakeHuman assets: VIVFACE_ASSETS, or of the development data."""
+    given = os.environ.get("VIVFACE_ASSETS")
+    folder = Path(given) if given else request.getfixturevalue("shared_dir") / "makehuman" / "data"
+    if not (folder / "3dobjs" / "base.obj").is_file():
+        pytest.skip(f"needs the MakeHuman assets, which {folder} does not hold (set VIVFACE_ASSETS)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a saved tiny pipeline."""
+    from tests.tiny import make_tiny_pipeline  # here, as tests of one part need not load all
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    make_tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tiny_checkpoint: Path):
+    """The tiny pipeline, loaded from its folder."""
+    from vivface import VivFacePipeline
+
+    pipeline = VivFacePipeline.from_pretrained(tiny_checkpoint)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture with one face."""
+    from tests.clips import portrait
+    from vivface.media import save_image
+
+    path = tmp_path_factory.mktemp("portrait") / "portrait.png"
+    save_image(path, portrait())
+    return path
+
+
+@pytest.fixture(scope="session")
+def face_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of one face with sound: 21 frames at 25 frames per second."""
+    from tests.clips import write_face_clip, write_sound
+
+    folder = tmp_path_factory.mktemp("clip")
+    sound = write_sound(folder / "sound.m4a", 0.84)
+    return write_face_clip(folder / "clip.mp4", frames=21, sound=sound)
+
+
+@pytest.fixture(scope="session")
+def motion_file(tiny_pipeline, face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The motion of `face_clip`, saved: drives a portrait without tracking the face again."""
+    path = tmp_path_factory.mktemp("motion") / "motion.safetensors"
+    return tiny_pipeline.encode_motion(face_clip).save(path)
+
+
+@pytest.fixture
+def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command line in this process: arguments -> (exit status, stdout, stderr)."""
+    from vivface import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # the process belongs to pytest
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["vivface", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        return status, *capsys.readouterr()
+
+    return run

@@ -1,0 +1,37 @@
+"""A pipeline of the real architecture that is small enough for tests."""
+
+import torch
+
+from vivface.models.encoder import HybridEncoder
+from vivface.models.refinement import RefinementNetwork
+from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.models.transformer import DeformationTransformer
+from vivface.pipelines.vivface import VivFacePipeline
+
+
+def make_tiny_pipeline(size: int = 64, crop: str = "stable", refinement: bool = True, seed: int = 0):
+    """A `VivFacePipeline` of the real architecture, slim and with random weights; the same for the same seed."""
+
+    blocks = size.bit_length() - 3  # 64 -> 4
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = StyleGAN2Generator(
+            size=size, style_dim=32, mapping_layers=2, channels=[32] * (blocks + 1), motion_codes=10
+        )
+        encoder = HybridEncoder(
+            image_size=64,
+            widths=(8, 8, 16, 16, 32),
+            units=(1, 1, 1, 1),
+            num_latents=generator.num_latents,
+            style_dim=32,
+            shared_heads=True,
+        )
+        transformer = DeformationTransformer(style_dim=32, layers=1, heads=2, feed_forward=32)
+        network = None
+        if refinement:
+            network = RefinementNetwork(
+                image_size=64, feature_channels=32, aligner_widths=(4, 4, 4, 4), modulator_widths=(4, 4), hidden=4
+            )
+            for layer in (network.modulator.scale2, network.modulator.shift2):
+                torch.nn.init.normal_(layer.weight)  # they start at zero, and R would change nothing
+    return VivFacePipeline(generator, encoder, transformer, network, image_size=64, crop=crop)
