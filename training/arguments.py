@@ -36,6 +36,7 @@ class AugmentOptions:
     """How far pictures are changed. Ranges are those at strength 1; strength 0 switches a group off."""
 
     appearance: float = option(1.0, "strength of colour, light and contrast changes (same for source and target)")
+    driver_appearance: float | None = option(None, "the same for driving frames (grid batches); None: no difference")
     degradation: float = option(1.0, "strength and frequency of blur, noise, JPEG, downscaling and occluders")
     degrade_source: float = option(0.5, "chance that the source is degraded at all")
     degrade_driver: float = option(0.7, "chance that a driving frame is degraded at all")
@@ -108,7 +109,7 @@ class LoopOptions:
 class Preset:
     """A complete training run."""
 
-    stage: str = option("", "generator | identity | supervised | stage1 | stage2")
+    stage: str = option("", "generator | identity | autodecoder | supervised | stage1 | stage2")
     description: str = option("", "what this preset is for")
     data: DataOptions = option(DataOptions, "data")
     loop: LoopOptions = option(LoopOptions, "loop")

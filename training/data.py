@@ -36,6 +36,7 @@ from torch import Tensor
 
 from training.arguments import DataOptions
 from training.augment import degrade, sample_appearance
+from training.truth import truth_vector
 from vivface.errors import MediaError, OptionError
 from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, make_quad
 
@@ -327,11 +328,12 @@ class GridBatches:
                 target_points.append(to_crop(person.landmarks[j], quad))
                 regions.append(region_maps(target_points[-1], size))
 
+        driver_appearance = augment.appearance if augment.driver_appearance is None else augment.driver_appearance
         driver, driver_points, drivers = [], [], []
         for _, j in itertools.product(range(options.drivers), motions):
             person = group[rng.integers(len(group))]
             quad = jitter(rng, quads[person.path], *wide)
-            appearance = sample_appearance(rng, size, augment.appearance)
+            appearance = sample_appearance(rng, size, driver_appearance)
             image = appearance(crop_quad(self.shards.image(person, j), quad, size))
             driver.append(degrade(rng, image, augment) if rng.random() < augment.degrade_driver else image)
             driver_points.append(to_crop(person.landmarks[j], quad))
@@ -619,6 +621,82 @@ class ImageBatches:
                 image = degrade(rng, image, augment)
             images.append(image)
         return {"image": to_tensor(images), "label": torch.from_numpy(labels)}
+
+
+class FrameBatches:
+    """Frames of synthetic people in fixed crops, with their truth: P people and J frames of each.
+
+    A clip is cropped by the mean of its frames' FFHQ quads, so the truth says all about where a face is. Crops are
+    kept in memory: `size`^2 x 3 bytes a frame.
+
+    Item `n` is a dict: `image` (P, J, 3, S, S) in [-1, 1]; `regions` (P, J, 4, S, S) in [0, 1]; `controls` (P, J, K);
+    `pose` (P, J, 3); `landmarks` (P, J, 68, 2) in fractions of the crop, averaged over the people of a group;
+    `person` (P,), identity seeds.
+
+    Args:
+        options (`DataOptions`): Folders, size, people and motions; nothing is augmented.
+        seed (`int`, *optional*, defaults to 0): Of all choices.
+    """
+
+    def __init__(self, options: DataOptions, seed: int = 0):
+        self.options, self.seed = options, seed
+        self.shards = GroupShards(options.folders, 0.0, options.cache_gigabytes)
+        self.people = self.shards.people()
+        self._quads = {(p.path, c): self._mean_quad(p, c) for p in self.people for c in np.unique(p.clip)}
+        self._points = {  # landmarks of every frame, in its crop
+            p.path: np.stack([to_crop(p.landmarks[k], self._quad(p, k)) for k in range(p.frames)]) for p in self.people
+        }
+        self._landmarks: dict[int, np.ndarray] = {}  # of a group, averaged
+        for group, people in self.shards.groups().items():
+            frames = min(person.frames for person in people)
+            self._landmarks[group] = np.mean([self._points[person.path][:frames] for person in people], axis=0)
+        self._crops: dict[tuple[Path, int], np.ndarray] = {}
+
+    @staticmethod
+    def _mean_quad(person: Person, clip: int) -> np.ndarray:
+        return np.mean([ffhq_quad(person.landmarks[k]) for k in np.flatnonzero(person.clip == clip)], axis=0)
+
+    def _quad(self, person: Person, frame: int) -> np.ndarray:
+        return self._quads[person.path, person.clip[frame]]
+
+    def _crop(self, person: Person, frame: int) -> np.ndarray:
+        if (person.path, frame) not in self._crops:
+            crop = crop_quad(self.shards.image(person, frame), self._quad(person, frame), self.options.size)
+            self._crops[person.path, frame] = crop
+        return self._crops[person.path, frame]
+
+    def seeds(self) -> list[int]:
+        """Identity seeds of everybody."""
+        return [person.seed for person in self.people]
+
+    def truths(self) -> Tensor:
+        """The truth of every frame of every group: `(frames, truths)`."""
+        found = []
+        for group, points in self._landmarks.items():
+            person = self.shards.groups()[group][0]
+            known = (person.controls[: len(points)], person.pose[: len(points)], points)
+            found.append(truth_vector(*(torch.from_numpy(x.astype(np.float32)) for x in known)))
+        return torch.cat(found)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        options = self.options
+        people = [self.people[k] for k in rng.permutation(len(self.people))[: options.people]]
+        frames = [rng.integers(len(self._landmarks[person.group]), size=options.motions) for person in people]
+        pairs = [(person, int(k)) for person, each in zip(people, frames, strict=True) for k in each]
+        grid = (len(people), options.motions)
+        regions = [region_maps(self._points[person.path][k], options.size) for person, k in pairs]
+        known = {
+            "controls": [person.controls[k] for person, k in pairs],
+            "pose": [person.pose[k] for person, k in pairs],
+            "landmarks": [self._landmarks[person.group][k] for person, k in pairs],
+        }
+        return {
+            "image": to_tensor([self._crop(person, k) / 255.0 for person, k in pairs]).float().unflatten(0, grid),
+            "regions": (torch.from_numpy(np.stack(regions)).float() / 255.0).unflatten(0, grid),
+            **{name: _floats(values).unflatten(0, grid) for name, values in known.items()},
+            "person": torch.tensor([person.seed for person in people]),
+        }
 
 
 class PairBatches:

@@ -15,6 +15,52 @@ from torch import Tensor
 GREY = (0.2989, 0.5870, 0.1140)
 
 
+def edges(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical differences of `(batch, channels, height, width)`."""
+    return image.diff(dim=-1), image.diff(dim=-2)
+
+
+def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor, levels: int = 3, edge_weight: float = 1.0) -> Tensor:
+    """Weighted L1 plus L1 of edges, averaged over `levels` scales that halve each time.
+
+    Args:
+        image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+        weight (`torch.Tensor` of shape `(batch, 1, size, size)`): importance of each pixel, about 1 on average.
+    """
+    total = image.new_zeros(())
+    for level in range(levels):
+        if level:
+            image, target, weight = (F.avg_pool2d(x, 2) for x in (image, target, weight))
+        total = total + (weight * (image - target).abs()).mean()
+        for made, wanted, axis in zip(edges(image), edges(target), (-1, -2), strict=True):
+            near = weight[..., 1:] if axis == -1 else weight[..., 1:, :]
+            total = total + edge_weight * (near * (made - wanted).abs()).mean()
+    return total / levels
+
+
+def motion_error(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How well pictures of one person differ from motion to motion, whatever they have in common.
+
+    Args:
+        image, target (`torch.Tensor` of shape `(grids, people, motions, 3, size, size)`): RGB in [-1, 1].
+        weight (`torch.Tensor` of shape `(grids, people, motions, 1, size, size)`): importance of each pixel.
+
+    Returns:
+        Squared error of the deviations from the person's mean picture, as a part of the true deviations' energy, and
+        the regression slope of the deviations on the true ones (0: the picture does not move, 1: it moves in full).
+    """
+    weight = weight.mean(2, keepdim=True)
+    moved, wanted = (x - x.mean(2, keepdim=True) for x in (image, target))
+    energy = (weight * wanted.square()).sum().clamp_min(1e-6)
+    error = (weight * (moved - wanted).square()).sum() / energy
+    return error, ((weight * moved * wanted).sum() / energy).detach()
+
+
+def psnr(image: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    return 10 * torch.log10(4 / (image.detach().clamp(-1, 1) - target).square().mean())
+
+
 def gradient_variance(image: Tensor, target: Tensor, patch: int = 8) -> Tensor:
     """Difference of local sharpness (Abrahamyan et al., "Gradient Variance Loss", eq. 2-4).
 

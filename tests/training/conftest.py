@@ -16,7 +16,7 @@ import torch
 from tests.conftest import REPOSITORY
 from tests.training.people import write_people
 
-STAGES = ("generator", "identity", "supervised", "stage1", "stage2")
+STAGES = ("generator", "identity", "autodecoder", "supervised", "stage1", "stage2")
 
 
 @dataclass(frozen=True)

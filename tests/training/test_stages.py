@@ -8,17 +8,25 @@ import pytest
 import torch
 
 from tests.training.conftest import STAGES, preset_of
+from training import truth
 from training.train import main
 from vivface import models
 
 NETWORKS = {
     "generator": {"generator": "StyleGAN2Generator", "discriminator": "StyleGAN2Discriminator"},
     "identity": {"identity": "IdentityNetwork"},
+    "autodecoder": {
+        "generator": "StyleGAN2Generator",
+        "transformer": "DeformationTransformer",
+        "truth": "TruthCodes",
+        "people": "PersonCodes",
+    },
     "supervised": {
         "generator": "StyleGAN2Generator",
         "encoder": "HybridEncoder",
         "transformer": "DeformationTransformer",
         "refinement": "RefinementNetwork",
+        "truth": "TruthCodes",
     },
     "stage1": {
         "generator": "StyleGAN2Generator",
@@ -27,14 +35,16 @@ NETWORKS = {
         "latent_discriminator": "LatentDiscriminator",
     },
 }
-NETWORKS["stage2"] = NETWORKS["supervised"]  # the frozen ones too: its checkpoint is a whole system
+NETWORKS["stage2"] = {  # the frozen ones too: its checkpoint is a whole system
+    name: kind for name, kind in NETWORKS["supervised"].items() if name != "truth"
+}
 
 
 def load(folder, stage: str) -> dict[str, torch.Tensor]:
     """All weights of a run's checkpoint."""
     weights = {}
     for name, kind in NETWORKS[stage].items():
-        network = getattr(models, kind).from_pretrained(folder / "checkpoint" / name)
+        network = getattr(truth if hasattr(truth, kind) else models, kind).from_pretrained(folder / "checkpoint" / name)
         weights |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
     return weights
 

@@ -6,15 +6,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from training.arguments import read_preset
+from training.losses import edges, motion_error, psnr, pyramid_l1
 from training.stages.supervised import (
     SupervisedStage,
-    coarse_layer,
-    edges,
+    code_error,
     freeze_batch_norm,
     pick,
-    psnr,
-    pyramid_l1,
 )
+from training.truth import PersonCodes, TruthCodes
 from vivface.models import StyleGAN2Generator
 from vivface.models.stylegan2 import SynthesisState
 
@@ -54,6 +53,28 @@ class TestPyramid:
         assert pyramid_l1(changed, image(0), weight, levels=2) == 0
 
 
+class TestMotionError:
+    """One grid of two people and two motions."""
+
+    target = torch.rand(1, 2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    weight = torch.ones(1, 2, 2, 1, 8, 8)
+
+    def test_full_motion_has_no_error_whatever_the_person_looks_like(self):
+        error, share = motion_error(self.target + torch.rand(1, 2, 1, 3, 8, 8), self.target, self.weight)
+        assert error.item() == pytest.approx(0.0, abs=1e-5) and share.item() == pytest.approx(1.0, abs=1e-5)
+
+    def test_a_still_picture_misses_everything(self):
+        error, share = motion_error(torch.zeros_like(self.target), self.target, self.weight)
+        assert error.item() == pytest.approx(1.0) and share.item() == pytest.approx(0.0)
+
+    def test_half_the_motion(self):
+        error, share = motion_error(self.target / 2, self.target, self.weight)
+        assert error.item() == pytest.approx(0.25) and share.item() == pytest.approx(0.5)
+
+    def test_the_other_way(self):
+        assert motion_error(-self.target, self.target, self.weight)[0].item() == pytest.approx(4.0)
+
+
 class TestSmall:
     def test_psnr(self):
         target = torch.zeros(1, 3, 4, 4)
@@ -68,10 +89,10 @@ class TestSmall:
         assert len(state.feature) == 4
 
     @pytest.mark.parametrize("size", [4, 8, 16, 32])
-    def test_coarse_layer_holds_a_picture_of_that_size(self, size):
+    def test_rgb_layer_holds_a_picture_of_that_size(self, size):
         generator = StyleGAN2Generator(32, style_dim=8, mapping_layers=1, channels=[4] * 4, motion_codes=2)
         styles = generator.to_stylespace(generator.sample_latents(1))
-        state = generator.synthesize(styles, stop_after=coarse_layer(generator, size))
+        state = generator.synthesize(styles, stop_after=generator.rgb_layer(size))
         assert state.rgb.shape == (1, 3, size, size)
 
     def test_frozen_statistics_stay_as_they_are(self):
@@ -85,6 +106,39 @@ class TestSmall:
 def stage(people):
     torch.manual_seed(0)
     return SupervisedStage(read_preset("tiny-supervised", [f"data.folders=[{people}]"]), Accelerator())
+
+
+class TestCodes:
+    def test_codes_of_the_truth_drive_the_first_grids(self, stage):
+        with torch.no_grad():
+            networks = {name: network.eval() for name, network in stage.networks.items()}
+            source, driver = torch.rand(2, 2, 3, 128, 128) * 2 - 1, torch.rand(2, 2, 3, 3, 128, 128) * 2 - 1
+            plain = stage.reenact(networks, source, driver, fine=None, refine=False)
+            codes = plain.motion.unflatten(0, (2, 2, 3))[:1, 0]
+            same = stage.reenact(networks, source, driver, fine=None, refine=False, taught=codes)
+            other = stage.reenact(networks, source, driver, fine=None, refine=False, taught=codes + 1)
+        assert torch.allclose(plain.coarse, same.coarse, atol=1e-5)
+        assert (plain.coarse[:6] - other.coarse[:6]).abs().max() > 1e-5
+        assert torch.allclose(plain.coarse[6:], other.coarse[6:], atol=1e-5)
+
+    def test_code_error_is_a_part_of_the_variance(self):
+        true = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+        assert code_error(true[:, None], true).item() == pytest.approx(0.0)
+        still = true.mean((0, 1)).expand(3, 1, 2, 4, 5)
+        assert code_error(still, true).item() == pytest.approx(1.0, abs=1e-5)
+
+    def test_truths_are_brought_to_one_scale(self):
+        codes = TruthCodes(140, 3, 8)
+        examples = torch.randn(50, 140) * 7 + 3
+        codes.measure(examples)
+        found = codes(examples)
+        assert found.shape == (50, 3, 8) and found.mean(0).abs().max() < 1e-3
+        assert found.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.25)
+
+    def test_people_are_found_by_their_seeds(self):
+        people = PersonCodes([7, 3], 4)
+        assert people.rows(torch.tensor([[3, 7], [8, 3]])).tolist() == [[1, 0], [-1, 1]]
+        assert torch.equal(people(torch.tensor([3])), people.codes[1:])
 
 
 class TestReenact:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 STAGES = {
     "generator": ("training.stages.generator", "GeneratorStage"),
     "identity": ("training.stages.identity", "IdentityStage"),
+    "autodecoder": ("training.stages.autodecoder", "AutodecoderStage"),
     "supervised": ("training.stages.supervised", "SupervisedStage"),
     "stage1": ("training.stages.stage1", "Stage1"),
     "stage2": ("training.stages.stage2", "Stage2"),

@@ -5,12 +5,21 @@ before the source's background, doing the driver's motion - exists and is the ta
 from noise first. Every step takes P people of one group and J motions that all of them performed, and asks for all
 P x J pictures from P source frames and J driving frames of other people, so an encoder pass serves several targets.
 
+What a motion is, is known too: controls, yaw, pitch, and where the face is in the crop. A linear map turns them into
+motion codes of their own (`TruthCodes`). In part of the grids these drive the picture, so transformer and generator
+learn from noiseless codes what motion looks like while the encoder learns, by regression, to find the same codes in
+driving frames; in the other grids, and in all of them late in the run, the encoder's codes drive.
+
 Terms (weights in the preset):
     coarse      weighted L1 on a pyramid of three scales, eyes, mouth and face counted more, and L1 of its edges, on the
                 generator's own 64 x 64 picture of every pair (its colour skip)
     pixels      the same at full size, on the few pairs a step that go on to full size
     features    L1 between the frozen identity network's feature maps of result and target (switched on late)
-    truth       a linear read-out of the motion code must predict the renderer's controls, pose and landmarks
+    motion      squared error of the differences between one person's pictures, relative to the true ones
+                (1: no motion)
+    people      identity codes must be those that an autodecoder run found (fades out; only with
+                `networks.people`)
+    truth       the motion codes of driving frames must be the codes that a linear map makes of the renderer's truth
     norm        mean square of the generic motion codes (ViVFace: the "S norm")
     delta       spread of the identity code over its W+ layers (keeps W+ near W)
     refined     the same on the refined picture
@@ -19,7 +28,6 @@ Terms (weights in the preset):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +38,9 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import GridBatches, region_weights
+from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
+from training.truth import PersonCodes, TruthCodes, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
@@ -39,31 +49,6 @@ from vivface.models import (
     StyleGAN2Generator,
 )
 from vivface.models.stylegan2 import SynthesisState
-
-TRUTH_ANGLES = [0, 1]  # yaw and pitch; roll is measured against the picture, not against the crop
-
-
-def edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences of `(batch, channels, height, width)`."""
-    return image.diff(dim=-1), image.diff(dim=-2)
-
-
-def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor, levels: int = 3, edge_weight: float = 1.0) -> Tensor:
-    """Weighted L1 plus L1 of edges, averaged over `levels` scales that halve each time.
-
-    Args:
-        image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
-        weight (`torch.Tensor` of shape `(batch, 1, size, size)`): importance of each pixel, about 1 on average.
-    """
-    total = image.new_zeros(())
-    for level in range(levels):
-        if level:
-            image, target, weight = (F.avg_pool2d(x, 2) for x in (image, target, weight))
-        total = total + (weight * (image - target).abs()).mean()
-        for made, wanted, axis in zip(edges(image), edges(target), (-1, -2), strict=True):
-            near = weight[..., 1:] if axis == -1 else weight[..., 1:, :]
-            total = total + edge_weight * (near * (made - wanted).abs()).mean()
-    return total / levels
 
 
 @dataclass
@@ -81,17 +66,24 @@ class SupervisedOptions:
     )
     edges: float = option(1.0, "weight of the edge term inside the pixel terms")
     coarse: float = option(1.0, "weight of the pixel term at coarse size")
+    motion: float = option(0.5, "weight of the error in how a person's coarse pictures differ from motion to motion")
     pixels: float = option(0.5, "weight of the pixel term of the first picture at full size")
     refined: float = option(1.0, "weight of the pixel term of the refined picture")
     aligned: float = option(0.3, "weight of the aligned reference's L1 distance to the target")
-    truth: float = option(1.0, "weight of reading controls, pose and landmarks out of the motion code")
+    truth: float = option(0.5, "weight of the motion codes' squared error, as a part of the true codes' variance")
+    taught: float = option(0.5, "part of the grids that codes made of the truth drive, not the encoder's")
+    taught_until: float = option(0.6, "part of the run after which the encoder's codes drive everywhere")
+    people: float = option(0.5, "weight of the identity codes' squared error, as a part of the known codes' variance")
+    people_until: float = option(0.3, "part of the run over which that weight falls to nothing")
+    pictures_from: float = option(0.0, "part of the run before which the encoder alone is trained, on codes")
+    truth_batches: int = option(16, "batches over which the truth's mean and spread are measured at the start")
     norm: float = option(2e-4, "weight of the mean square of the generic motion codes")
     delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
     features: float = option(0.0, "weight of the perceptual term, features of the network given as networks.identity")
     head_gain: float = option(10.0, "factor on a fresh encoder's last linear maps: codes of full size from the start")
     settle_batches: int = option(16, "batches over which batch-norm statistics are measured before weights are written")
     encoder_lr: float = option(0.5, "learning rate of the encoder as a multiple of the optimiser's")
-    truth_lr: float = option(0.05, "the same for the read-out: a fast one is noisy, and the codes shrink to silence it")
+    truth_lr: float = option(0.1, "the same for the map from truth to motion codes")
     transformer_lr: float = option(0.2, "learning rate of the transformer as a multiple of the optimiser's")
 
 
@@ -110,9 +102,9 @@ class SupervisedStage(Stage):
         if "pretrained" not in self.preset.networks.get("encoder", {}):
             enlarge_codes(self.networks["encoder"], self.options.head_gain)
         generator = self.networks["generator"]
-        width = generator.config.motion_codes * generator.config.style_dim
-        truths = len(self.dataset().grids.shards.control_names) + len(TRUTH_ANGLES) + 2 * 68
-        self.add_network("truth", nn.Linear(width, truths))
+        self.add_network("truth", self.truth_codes(generator))
+        if "people" in self.preset.networks:  # identity codes of an autodecoder run
+            self.add_network("people", self.make(PersonCodes, "people"), trained=False)
         options = self.options
         scales = {"encoder": options.encoder_lr, "transformer": options.transformer_lr, "truth": options.truth_lr}
         groups = [
@@ -120,8 +112,18 @@ class SupervisedStage(Stage):
             for name in ("generator", "encoder", "transformer", "refinement", "truth")
         ]
         self.add_optimizer("main", parameters=groups)
-        self.coarse_layer = coarse_layer(generator, self.options.coarse_size)
+        self.coarse_layer = generator.rgb_layer(self.options.coarse_size)
         self.seen: dict[str, Tensor] | None = None
+
+    def truth_codes(self, generator: StyleGAN2Generator) -> TruthCodes:
+        """The map from truth to motion codes: that of an autodecoder run, or a fresh one for the present truth."""
+        if "truth" in self.preset.networks:
+            return self.make(TruthCodes, "truth")
+        examples = [truth_of(self.dataset()[10**6 + k]).flatten(0, 1) for k in range(self.options.truth_batches)]
+        examples = torch.cat(examples)
+        codes = TruthCodes(examples.shape[1], generator.config.motion_codes, generator.config.style_dim)
+        codes.measure(examples)
+        return codes
 
     def dataset(self) -> StackedGrids:
         if not hasattr(self, "_dataset"):
@@ -131,6 +133,8 @@ class SupervisedStage(Stage):
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         options = self.options
+        if self.fraction() < options.pictures_from:
+            return self.encoder_step(batch)
         if self.fraction() >= options.freeze_statistics_from:
             freeze_batch_norm(self.networks["encoder"])
             freeze_batch_norm(self.networks["refinement"])
@@ -144,11 +148,20 @@ class SupervisedStage(Stage):
 
         with self.autocast():
             refine = fine is not None and self.fraction() >= options.refine_from
-            made = self.reenact(self.networks, source, driver, fine=fine, refine=refine)
+            true_codes = self.networks["truth"](truth_of(batch))  # (grids, motions, codes, width)
+            taught = true_codes[: self.taught_grids(len(source))]
+            made = self.reenact(self.networks, source, driver, fine=fine, refine=refine, taught=taught)
             side = made.coarse.shape[-1]
             small_target, small_weight = (F.interpolate(x, (side, side), mode="area") for x in (target, weight))
             terms = {"coarse": options.coarse * self.pixel_term(made.coarse, small_target, small_weight)}
-            terms["truth"] = options.truth * self.truth_error(made.motion, batch)
+            motion, motion_share = motion_error(
+                *(x.unflatten(0, batch["target"].shape[:3]) for x in (made.coarse, small_target, small_weight))
+            )
+            terms["motion"] = options.motion * motion
+            terms["truth"] = options.truth * code_error(made.motion.unflatten(0, driver.shape[:3]), true_codes)
+            if "people" in self.networks and self.fraction() < options.people_until:
+                fading = 1.0 - self.fraction() / options.people_until
+                terms["people"] = options.people * fading * self.people_error(made.identity, batch)
             terms["norm"] = options.norm * made.motion.square().mean()
             terms["delta"] = options.delta * (made.identity - made.identity.mean(1, keepdim=True)).square().mean()
             if fine is not None:
@@ -165,17 +178,55 @@ class SupervisedStage(Stage):
         return {
             "loss": loss,
             "psnr_coarse": psnr(made.coarse, small_target),
+            "motion_share": motion_share,
             **({} if fine is None else {"psnr_first": psnr(made.image, target), "psnr": psnr(made.best, target)}),
             **terms,
         }
 
+    def encoder_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Teach the encoder the codes of an autodecoder run; no picture is made."""
+        source, driver = batch["source"], batch["driver"]
+        with self.autocast():
+            codes = self.networks["encoder"](torch.cat([source.flatten(0, 1), driver.flatten(0, 2)]), memory=False)
+            motion = codes.motion[source.shape[:2].numel() :].unflatten(0, driver.shape[:3])
+            terms = {
+                "truth": self.options.truth * code_error(motion, self.networks["truth"](truth_of(batch))),
+                "people": self.options.people * self.people_error(codes.identity, batch),
+            }
+            loss = sum(terms.values())
+        self.update("main", loss)
+        return {"loss": loss, **terms}
+
+    def people_error(self, identity: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error of identity codes as a part of the variance of those that an autodecoder run found.
+
+        `identity` `(sources + driving frames, latents, width)`; people without a code there do not count.
+        """
+        network = self.networks["people"]
+        everyone = network.codes.detach()
+        rows = network.rows(torch.cat([batch["person"].flatten(), batch["driver_person"].flatten()]))
+        known = rows >= 0
+        if not known.any():
+            return identity.new_zeros(())
+        wanted = everyone[rows[known].to(everyone.device)]
+        error = (identity[known.to(identity.device)].float() - wanted[:, None]).square().mean()
+        return error / everyone.var(0).mean().clamp_min(1e-4)
+
     def reenact(
-        self, networks: dict[str, nn.Module], source: Tensor, driver: Tensor, *, fine: Tensor | None, refine: bool
+        self,
+        networks: dict[str, nn.Module],
+        source: Tensor,
+        driver: Tensor,
+        *,
+        fine: Tensor | None,
+        refine: bool,
+        taught: Tensor | None = None,
     ) -> Reenactment:
         """Every source `(grids, people, 3, size, size)` with every motion of its grid's first driver.
 
         Drivers are `(grids, drivers, motions, 3, size, size)`; the codes of all of them are returned. `fine` are the
-        indices of the pairs (grid, person, motion; motions run fastest) that go on to full size, or None.
+        indices of the pairs (grid, person, motion; motions run fastest) that go on to full size, or None. `taught` are
+        codes (grids, motions, codes, width) that drive the first so many grids in place of the encoder's.
         """
         generator, encoder = networks["generator"], networks["encoder"]
         people, motions = source.shape[1], driver.shape[2]
@@ -189,6 +240,8 @@ class SupervisedStage(Stage):
         )
 
         first = motion.unflatten(0, driver.shape[:3])[:, 0]  # (grids, motions, codes, width)
+        if taught is not None:
+            first = torch.cat([taught.to(first.dtype), first[len(taught) :]])
         each_motion = first[:, None].expand(-1, people, -1, -1, -1).flatten(0, 2)
         each_memory = memory.repeat_interleave(motions, 0)
         deformation = networks["transformer"](each_motion, each_memory)
@@ -213,12 +266,9 @@ class SupervisedStage(Stage):
     def pixel_term(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         return pyramid_l1(image, target, weight, edge_weight=self.options.edges)
 
-    def truth_error(self, motion: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean squared error of controls, yaw and pitch (in 30 degrees) and landmarks (in quarters of the crop)."""
-        points = 4 * (batch["driver_landmarks"].flatten(-2) - 0.5)
-        angles = batch["driver_pose"][..., TRUTH_ANGLES] / 30.0
-        wanted = torch.cat([batch["driver_controls"], angles, points], -1)
-        return F.mse_loss(self.networks["truth"](motion.flatten(1)), wanted.flatten(0, 2))
+    def taught_grids(self, grids: int) -> int:
+        """How many grids of a step are driven by codes of the truth."""
+        return round(self.options.taught * grids) if self.fraction() < self.options.taught_until else 0
 
     def feature_distance(self, image: Tensor, target: Tensor) -> Tensor:
         """L1 between feature maps of the frozen identity network, each map scaled by its target's mean size."""
@@ -279,6 +329,25 @@ class SupervisedStage(Stage):
         return tile(rows)
 
 
+def truth_of(batch: dict[str, Tensor]) -> Tensor:
+    """Controls, yaw, pitch and landmarks of every motion of a batch of grids: `(grids, motions, truths)`.
+
+    Landmarks are those in the targets' crops, averaged over the people: where the face is and how it moves, and hardly
+    whose it is.
+    """
+    return truth_vector(*(batch[f"target_{name}"].mean(1) for name in ("controls", "pose", "landmarks")))
+
+
+def code_error(found: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error of codes `(grids, drivers, motions, codes, width)`, as a part of the true codes' variance.
+
+    The true codes `(grids, motions, codes, width)` are what they are: no gradient goes into them.
+    """
+    true = true.detach().float()
+    variance = (true - true.mean((0, 1))).square().mean().clamp_min(1e-4)
+    return (found.float() - true[:, None]).square().mean() / variance
+
+
 class StackedGrids:
     """Several grids as one batch: every field gets a first axis of length `count`."""
 
@@ -318,16 +387,6 @@ class Reenactment:
 def pick(state: SynthesisState, pairs: Tensor) -> SynthesisState:
     """The part of a synthesis that belongs to some of its batch."""
     return replace(state, feature=state.feature[pairs], rgb=state.rgb[pairs])
-
-
-def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
-    return 10 * torch.log10(4 / (image.detach().clamp(-1, 1) - target).square().mean())
-
-
-def coarse_layer(generator: StyleGAN2Generator, size: int) -> str:
-    """Name of the layer after which the colour skip holds a picture of side `size`."""
-    return "to_rgb1" if size == 4 else f"to_rgbs.{int(math.log2(size)) - 3}"
 
 
 @torch.no_grad()

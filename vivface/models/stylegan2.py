@@ -179,6 +179,10 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
             raise ValueError(f"a generator of size {self.config.size} has no 64x64 layer; expected a size from 64.")
         return "convs.6"
 
+    def rgb_layer(self, side: int) -> str:
+        """Name of the layer after which the colour skip holds a picture of `side`, a power of two from 4 to `size`."""
+        return "to_rgb1" if side == 4 else f"to_rgbs.{int(math.log2(side)) - 3}"
+
     # Latents ---------------------------------------------------------------------------------------------------------
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
