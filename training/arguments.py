@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -158,6 +159,18 @@ def fill(kind: Any, value: Any, where: str = "preset") -> Any:
     raise OptionError(f"{where} is {value!r}, expected {getattr(kind, '__name__', kind)}")
 
 
+class PresetLoader(yaml.SafeLoader):
+    """Safe YAML whose only booleans are true and false: `no` is the name of a precision."""
+
+
+BOOLEAN = "tag:yaml.org,2002:bool"
+PresetLoader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != BOOLEAN]
+    for first, rules in PresetLoader.yaml_implicit_resolvers.items()
+}
+PresetLoader.add_implicit_resolver(BOOLEAN, re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF"))
+
+
 def read_preset(name: str, changes: list[str] | None = None) -> Preset:
     """Read a preset by name (a file of `training/presets`) or path, with `key=value` changes applied.
 
@@ -172,7 +185,7 @@ def read_preset(name: str, changes: list[str] | None = None) -> Preset:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PRESET_FOLDER.glob("*.yaml")))
         raise OptionError(f"there is no preset {name!r}, give a .yaml file or one of: {known}")
-    tree = yaml.safe_load(path.read_text()) or {}
+    tree = yaml.load(path.read_text(), PresetLoader) or {}
     for change in changes or []:
         key, equals, text = change.partition("=")
         if not equals:
@@ -183,7 +196,7 @@ def read_preset(name: str, changes: list[str] | None = None) -> Preset:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise OptionError(f"--set {key}: {parent!r} is a single value, it has no option {last!r}")
-        place[last] = yaml.safe_load(text)
+        place[last] = yaml.load(text, PresetLoader)
     return fill(Preset, tree)
 
 

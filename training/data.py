@@ -504,7 +504,7 @@ class VideoFolder(Clips):
         return self._frames[clip]
 
     def _extract(self, video: Path, folder: Path) -> None:
-        from vivface.faces.landmarks import get_backend
+        from vivface.faces.backends import get_backend
         from vivface.faces.tracking import FaceTracker
         from vivface.media.video import VideoReader
 

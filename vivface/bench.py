@@ -30,6 +30,7 @@ from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.media.video import VideoReader
 from vivface.media.writer import VideoWriter
+from vivface.memory import keep_freed_memory
 from vivface.models.encoder import HybridEncoder
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
@@ -276,6 +277,7 @@ def run(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     try:
         typer.run(run)
     except VivFaceError as error:

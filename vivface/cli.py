@@ -17,6 +17,7 @@ from vivface import __version__
 from vivface.convert.cli import app as convert_app
 from vivface.errors import BackendError, OptionError, VivFaceError
 from vivface.hub_cli import push
+from vivface.memory import keep_freed_memory
 
 app = typer.Typer(
     help="One portrait and one driving video: the portrait moves, speaks and looks as the video does.",
@@ -40,6 +41,7 @@ class MotionMode(StrEnum):
 def main() -> None:
     """Run the command line; an error of the user ends it with one sentence and status 2."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: unfinished files are removed on the way out
+    keep_freed_memory()
     try:
         app()
     except VivFaceError as error:

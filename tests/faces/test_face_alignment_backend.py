@@ -7,7 +7,9 @@ from skimage.data import astronaut
 
 from vivface.errors import BackendError, OptionError
 from vivface.faces import face_alignment_backend
-from vivface.faces.landmarks import DETECTORS, Face, get_backend
+from vivface.faces.backends import get_backend
+from vivface.faces.face_alignment_backend import DETECTORS
+from vivface.faces.landmarks import Face
 
 pytest.importorskip("face_alignment", reason="needs the package face-alignment (extra: faces)")
 

@@ -8,7 +8,8 @@ from skimage.data import astronaut
 
 from vivface.errors import NoFaceError, OptionError
 from vivface.faces.alignment import ffhq_quad, quad_angle, quad_center, quad_size
-from vivface.faces.landmarks import Face, choose_face, get_backend, overlap
+from vivface.faces.backends import get_backend
+from vivface.faces.landmarks import Face, choose_face, overlap
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from skimage.data import astronaut
 
 from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad, ffhq_quad, make_quad
-from vivface.faces.landmarks import get_backend
+from vivface.faces.backends import get_backend
 from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 

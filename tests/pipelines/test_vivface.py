@@ -61,7 +61,7 @@ class TestIdentity:
     @pytest.mark.parametrize("crop", ["stable", "ffhq"])
     def test_reference_shows_the_crop_of_the_checkpoint(self, crop, portrait):
         from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
-        from vivface.faces.landmarks import get_backend
+        from vivface.faces.backends import get_backend
 
         image = load_image(portrait)
         landmarks = get_backend("dlib").detect(image)[0].landmarks

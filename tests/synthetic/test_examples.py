@@ -9,7 +9,7 @@ from skimage.data import astronaut
 
 from training.synthetic.make_examples import EXAMPLES, FRAMES, PORTRAITS, RATE, driving_motion, driving_sound
 from training.synthetic.motion import CONTROLS, POSE_LIMITS
-from vivface.faces.landmarks import get_backend
+from vivface.faces.backends import get_backend
 from vivface.media import VideoReader, is_marked_synthetic, load_image
 
 

@@ -129,7 +129,7 @@ class TestPictures:
         np.testing.assert_array_equal(corner[0], corner[2])
 
     def test_a_detector_finds_the_face_where_the_truth_says(self, clip: dict):
-        from vivface.faces.landmarks import get_backend
+        from vivface.faces.backends import get_backend
 
         backend = get_backend("dlib")
         for index in (0, 2):

@@ -60,6 +60,11 @@ class TestPresets:
         assert preset.data.augment.appearance == 0.25
         assert preset.options["regions"] == {"eyes": 2}
 
+    def test_no_is_a_precision(self):
+        preset = read_preset("tiny-generator", ["loop.precision=no", "loop.compile=false"])
+        assert preset.loop.precision == "no"
+        assert preset.loop.compile is False
+
     def test_written_preset_reads_back(self, tmp_path):
         import yaml
 

@@ -1,7 +1,8 @@
 """Faces in pictures and videos: find, follow, align, steady, and paste back."""
 
 from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, make_quad, quad_angle, quad_center, quad_size
-from vivface.faces.landmarks import Face, LandmarkBackend, choose_face, get_backend
+from vivface.faces.backends import get_backend
+from vivface.faces.landmarks import Face, LandmarkBackend, choose_face
 from vivface.faces.paste import PasteBack, paste_back, soft_mask
 from vivface.faces.smoothing import OneEuroFilter, QuadStabilizer
 from vivface.faces.tracking import FaceTracker, TrackedFace

@@ -13,7 +13,7 @@ import numpy as np
 
 from vivface.errors import BackendError, OptionError
 from vivface.faces.alignment import check_image
-from vivface.faces.landmarks import DETECTORS, Effort, Face
+from vivface.faces.landmarks import Effort, Face
 
 LANDMARK_WEIGHTS = "2DFAN4-11f355bf06.pth.tar"
 DETECTOR_WEIGHTS = {
@@ -23,6 +23,7 @@ DETECTOR_WEIGHTS = {
     "retinaface": ("retinaface_mobilenet0.25.pth",),
     "scrfd": ("scrfd_2.5g_bnkps.onnx",),
 }
+DETECTORS = tuple(DETECTOR_WEIGHTS)
 KEEP_SCORE = 0.5  # mean height of the heat maps (0 to 2: picture plus mirror image) below which a face counts as lost
 
 

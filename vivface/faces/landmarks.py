@@ -1,7 +1,4 @@
-"""Faces and their 68 landmarks behind one small interface.
-
-Two families of backends: `dlib` works offline with the weights that its package carries; `face-alignment` is more
-precise under large head turns and downloads its weights at first use.
+"""A face with its 68 landmarks, and the one small interface behind which they are found.
 
 All coordinates are pixels of the picture given (x right, y down, the centre of the top left pixel is `(0, 0)`).
 Landmarks follow the iBUG 68-point order (Sagonas et al., 300 Faces in-the-Wild Challenge, ICCVW 2013).
@@ -14,12 +11,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from vivface.errors import NoFaceError, OptionError
+from vivface.errors import NoFaceError
 
 Effort = Literal["low", "normal", "high"]
-
-DETECTORS = ("sfd", "blazeface", "yunet", "retinaface", "scrfd")
-BACKENDS = ("auto", "dlib", "face-alignment", *(f"face-alignment:{name}" for name in DETECTORS))
 
 
 @dataclass(frozen=True)
@@ -68,35 +62,6 @@ class LandmarkBackend(Protocol):
     def refine(self, image: np.ndarray, face: Face) -> Face | None:
         """The same face in the next frame, or None when it is not there any more."""
         ...
-
-
-def get_backend(name: str = "auto", device: str = "cpu") -> LandmarkBackend:
-    """Make a backend by name.
-
-    Args:
-        name (`str`, *optional*, defaults to `"auto"`): `"dlib"`; `"face-alignment"` with its detector `sfd`, or
-            `"face-alignment:NAME"` with another one of `DETECTORS`; `"auto"` takes face-alignment only when it is
-            installed and its weights are already on this machine, else dlib.
-        device (`str`, *optional*, defaults to `"cpu"`): Where face-alignment computes; dlib ignores it.
-
-    Raises:
-        OptionError: If there is no such backend.
-        BackendError: If the backend's package or weights cannot be had.
-    """
-    # Imported here: each backend needs a package of its own.
-    if name not in BACKENDS:
-        raise OptionError(f"There is no landmark backend {name!r}: choose one of {', '.join(BACKENDS)}.")
-    if name == "auto":
-        from vivface.faces import face_alignment_backend
-
-        name = "face-alignment" if face_alignment_backend.is_ready("sfd") else "dlib"
-    if name == "dlib":
-        from vivface.faces.dlib_backend import DlibBackend
-
-        return DlibBackend()
-    from vivface.faces.face_alignment_backend import FaceAlignmentBackend
-
-    return FaceAlignmentBackend(detector=name.partition(":")[2] or "sfd", device=device)
 
 
 def choose_face(faces: list[Face], index: int | None = None, where: str = "the picture") -> Face:

@@ -21,7 +21,8 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 
 from vivface.errors import CheckpointError, MediaError, OptionError
-from vivface.faces.landmarks import LandmarkBackend, get_backend
+from vivface.faces.backends import get_backend
+from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.paste import PasteBack
 from vivface.media.images import load_image
 from vivface.media.video import VideoReader

@@ -13,7 +13,7 @@ import torch
 
 from vivface.editing import AttributeDirections, smooth_motion
 from vivface.errors import OptionError, VivFaceError
-from vivface.faces.landmarks import get_backend
+from vivface.faces.backends import get_backend
 from vivface.pipelines.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
 from vivface.pipelines.result import Report
 from vivface.pipelines.vivface import VivFacePipeline
