@@ -13,7 +13,7 @@ from training.stages.supervised import (
     freeze_batch_norm,
     pick,
 )
-from training.truth import PersonCodes, TruthCodes
+from training.truth import PersonCodes, TruthCodes, readout_matrix
 from vivface.models import StyleGAN2Generator
 from vivface.models.stylegan2 import SynthesisState
 
@@ -134,6 +134,33 @@ class TestCodes:
         found = codes(examples)
         assert found.shape == (50, 3, 8) and found.mean(0).abs().max() < 1e-3
         assert found.square().mean().sqrt().item() == pytest.approx(0.5, rel=0.25)
+
+    def test_truths_are_found_again_in_their_codes(self):
+        codes = TruthCodes(140, 10, 32)
+        truths = torch.randn(50, 140)
+        codes.measure(truths)
+        found = (codes(truths) - codes(truths[:1])).flatten(1) @ codes.inverse().T
+        assert torch.allclose(found, truths - truths[:1], atol=1e-3)
+
+    def test_an_open_mouth_is_read_out(self):
+        shut = torch.zeros(3 + 2 + 136)
+        wide = shut.clone().view(-1)
+        wide[5 + 2 * 66 + 1] = 0.1  # the lower lip goes down
+        matrix, (controls, angles, openings) = readout_matrix(len(shut))
+        change = matrix @ (wide - shut)
+        assert change[controls].abs().max() == 0 and change[angles].abs().max() == 0
+        assert change[openings].max().item() == pytest.approx(0.1) and (change != 0).sum() == 1
+
+    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+    def test_terms_of_motion_codes(self, stage, precision):
+        width = stage.networks["truth"].config.style_dim
+        count = stage.networks["truth"].config.motion_codes
+        true = torch.randn(2, 2, count, width)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            right = stage.motion_terms(true[:, None], true)
+            wrong = stage.motion_terms(true[:, None] + 0.1 * torch.randn(2, 3, 2, count, width), true)
+        assert all(term.item() == pytest.approx(0.0) for term in right.values())
+        assert wrong["truth"] > 0 and wrong["readouts"] > 0
 
     def test_people_are_found_by_their_seeds(self):
         people = PersonCodes([7, 3], 4)
