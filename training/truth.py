@@ -11,13 +11,6 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 ANGLES = [0, 1]  # of a pose: yaw and pitch; roll is measured against the picture, not against the crop
-# Pairs of landmarks (iBUG 68) whose distance tells how far something is open: lips, lids, brows; the mouth's width.
-VERTICAL_OPENINGS = (
-    *((61, 67), (62, 66), (63, 65), (51, 57)),
-    *((37, 41), (38, 40), (43, 47), (44, 46)),
-    *((19, 37), (24, 44)),
-)
-HORIZONTAL_OPENINGS = ((48, 54), (21, 22))
 ANGLE_IMPORTANCE, POINT_IMPORTANCE = 6.0, 0.3  # of a truth in a code at the start, controls being 1
 CODE_SIZE = 0.5  # root mean square of the motion codes at the start
 CODE_SPREAD = 0.5  # of the identity codes at the start
@@ -36,25 +29,6 @@ def truth_vector(controls: Tensor, pose: Tensor, landmarks: Tensor) -> Tensor:
         `torch.Tensor` of shape `(..., K + 2 + 136)`
     """
     return torch.cat([controls, pose[..., ANGLES], landmarks.flatten(-2)], -1)
-
-
-def readout_matrix(truths: int) -> tuple[Tensor, list[slice]]:
-    """What a face shows, read out of a truth vector by one matrix: every kind of readout counts as much as the others.
-
-    A truth's variance is mostly pose and place; an eye's opening would hardly count in it.
-
-    Returns:
-        `tuple`: The matrix `(readouts, truths)`, and where in it are controls, angles and openings.
-    """
-    controls = truths - len(ANGLES) - 2 * 68
-    openings = torch.zeros(len(VERTICAL_OPENINGS) + len(HORIZONTAL_OPENINGS), truths)
-    pairs = [(pair, 1) for pair in VERTICAL_OPENINGS] + [(pair, 0) for pair in HORIZONTAL_OPENINGS]
-    for row, ((first, second), axis) in zip(openings, pairs, strict=True):
-        row[controls + len(ANGLES) + 2 * first + axis] = -1.0
-        row[controls + len(ANGLES) + 2 * second + axis] = 1.0
-    direct = torch.eye(truths)[: controls + len(ANGLES)]
-    kinds = [slice(0, controls), slice(controls, len(direct)), slice(len(direct), len(direct) + len(openings))]
-    return torch.cat([direct, openings]), kinds
 
 
 class TruthCodes(ModelMixin, ConfigMixin):
@@ -90,12 +64,22 @@ class TruthCodes(ModelMixin, ConfigMixin):
         codes = self.linear(standard * self.importance)
         return codes.unflatten(-1, (self.config.motion_codes, self.config.style_dim))
 
-    @torch.no_grad()
-    def inverse(self) -> Tensor:
-        """`(truths, motion_codes * style_dim)`: differences of codes to differences of truths, by least squares."""
-        weight = self.linear.weight.float()
-        inverse = torch.linalg.solve(weight.T @ weight, weight.T)
-        return inverse * (self.spread / self.importance)[:, None]
+    def read(self, change: Tensor) -> tuple[Tensor, Tensor]:
+        """What a change of codes says of controls and angles, by least squares, in units of their spread.
+
+        Landmarks are left out: they take so little room in a code that to read them out would magnify every error.
+
+        Args:
+            change (`torch.Tensor` of shape `(..., motion_codes, style_dim)`): Differences of codes.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: `(..., controls)` and `(..., 2)`
+        """
+        with torch.autocast(change.device.type, enabled=False):
+            weight = self.linear.weight.float().detach()
+            inverse = torch.linalg.solve(weight.T @ weight, weight.T) / self.importance[:, None]
+            truths = change.float().flatten(-2) @ inverse[: -2 * 68].T
+        return truths[..., : -len(ANGLES)], truths[..., -len(ANGLES) :]
 
 
 class PersonCodes(ModelMixin, ConfigMixin):

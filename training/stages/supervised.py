@@ -20,7 +20,8 @@ Terms (weights in the preset):
     people      identity codes must be those that an autodecoder run found (fades out; only with
                 `networks.people`)
     truth       the motion codes of driving frames must be the codes that a linear map makes of the renderer's truth
-    readouts    the same in what the codes say of controls, angles, and openings of mouth and eyes, each kind alike
+    controls    what those codes say of the controls must be true, every control counting as much as the others
+    angles      what they say of yaw and pitch
     norm        mean square of the generic motion codes (ViVFace: the "S norm")
     delta       spread of the identity code over its W+ layers (keeps W+ near W)
     refined     the same on the refined picture
@@ -30,7 +31,6 @@ Terms (weights in the preset):
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ from training.arguments import option
 from training.data import GridBatches, region_weights
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
-from training.truth import PersonCodes, TruthCodes, readout_matrix, truth_vector
+from training.truth import PersonCodes, TruthCodes, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
@@ -73,13 +73,14 @@ class SupervisedOptions:
     refined: float = option(1.0, "weight of the pixel term of the refined picture")
     aligned: float = option(0.3, "weight of the aligned reference's L1 distance to the target")
     truth: float = option(0.5, "weight of the motion codes' squared error, as a part of the true codes' variance")
-    readouts: float = option(0.5, "weight of the squared error of what the motion codes say, as a part of its variance")
+    controls: float = option(1.0, "weight of the squared error of the controls that the codes say, as part of variance")
+    angles: float = option(0.5, "the same for yaw and pitch")
     taught: float = option(0.5, "part of the grids that codes made of the truth drive, not the encoder's")
     taught_until: float = option(0.6, "part of the run after which the encoder's codes drive everywhere")
     people: float = option(0.5, "weight of the identity codes' squared error, as a part of the known codes' variance")
     people_until: float = option(0.3, "part of the run over which that weight falls to nothing")
     pictures_from: float = option(0.0, "part of the run before which the encoder alone is trained, on codes")
-    truth_batches: int = option(16, "batches over which the spread of truth and readouts is measured at the start")
+    truth_batches: int = option(16, "batches over which the truth's mean and spread are measured at the start")
     norm: float = option(2e-4, "weight of the mean square of the generic motion codes")
     delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
     features: float = option(0.0, "weight of the perceptual term, features of the network given as networks.identity")
@@ -106,8 +107,6 @@ class SupervisedStage(Stage):
             enlarge_codes(self.networks["encoder"], self.options.head_gain)
         generator = self.networks["generator"]
         self.add_network("truth", self.truth_codes(generator))
-        self.readouts, self.readout_kinds = readout_matrix(self.networks["truth"].config.truths)
-        self.readouts = self.readouts / (self.examples @ self.readouts.T).std(0).clamp_min(1e-3)[:, None]
         if "people" in self.preset.networks:  # identity codes of an autodecoder run
             self.add_network("people", self.make(PersonCodes, "people"), trained=False)
         options = self.options
@@ -124,15 +123,11 @@ class SupervisedStage(Stage):
         """The map from truth to motion codes: that of an autodecoder run, or a fresh one for the present truth."""
         if "truth" in self.preset.networks:
             return self.make(TruthCodes, "truth")
-        codes = TruthCodes(self.examples.shape[1], generator.config.motion_codes, generator.config.style_dim)
-        codes.measure(self.examples)
+        examples = [truth_of(self.dataset()[10**6 + k]).flatten(0, 1) for k in range(self.options.truth_batches)]
+        examples = torch.cat(examples)
+        codes = TruthCodes(examples.shape[1], generator.config.motion_codes, generator.config.style_dim)
+        codes.measure(examples)
         return codes
-
-    @cached_property
-    def examples(self) -> Tensor:
-        """Truths `(examples, truths)` to measure their spread with."""
-        batches = (self.dataset()[10**6 + k] for k in range(self.options.truth_batches))
-        return torch.cat([truth_of(batch).flatten(0, 1) for batch in batches])
 
     def dataset(self) -> StackedGrids:
         if not hasattr(self, "_dataset"):
@@ -206,14 +201,11 @@ class SupervisedStage(Stage):
 
     def motion_terms(self, found: Tensor, true: Tensor) -> dict[str, Tensor]:
         """How wrong motion codes `(grids, drivers, motions, codes, width)` are, as codes and in what they say."""
-        error = (found.float() - true.detach().float()[:, None]).flatten(-2)
-        with torch.autocast(found.device.type, enabled=False):
-            decoder = self.readouts.to(found.device) @ self.networks["truth"].inverse()
-            error = (error @ decoder.T).square()
-        kinds = torch.stack([error[..., kind].mean() for kind in self.readout_kinds])
+        controls, angles = self.networks["truth"].read(found.float() - true.detach().float()[:, None])
         return {
             "truth": self.options.truth * code_error(found, true),
-            "readouts": self.options.readouts * kinds.mean(),
+            "controls": self.options.controls * controls.square().mean(),
+            "angles": self.options.angles * angles.square().mean(),
         }
 
     def people_error(self, identity: Tensor, batch: dict[str, Tensor]) -> Tensor:
