@@ -19,7 +19,7 @@ Terms (weights in the preset):
                 (1: no motion)
     people      identity codes must be those that an autodecoder run found (fades out; only with
                 `networks.people`)
-    truth       the motion codes of driving frames must be the codes that a linear map makes of the renderer's truth
+    truth       the motion codes of all frames must be the codes that a linear map makes of the renderer's truth
     controls    what those codes say of the controls must be true, every control counting as much as the others
     angles      what they say of yaw and pitch
     norm        mean square of the generic motion codes (ViVFace: the "S norm")
@@ -162,7 +162,7 @@ class SupervisedStage(Stage):
                 *(x.unflatten(0, batch["target"].shape[:3]) for x in (made.coarse, small_target, small_weight))
             )
             terms["motion"] = options.motion * motion
-            terms |= self.motion_terms(made.motion.unflatten(0, driver.shape[:3]), true_codes)
+            terms |= self.motion_terms(made.motion, batch)
             if "people" in self.networks and self.fraction() < options.people_until:
                 fading = 1.0 - self.fraction() / options.people_until
                 terms["people"] = options.people * fading * self.people_error(made.identity, batch)
@@ -189,19 +189,21 @@ class SupervisedStage(Stage):
 
     def encoder_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Teach the encoder the codes of an autodecoder run; no picture is made."""
-        source, driver = batch["source"], batch["driver"]
+        pictures = torch.cat([batch["source"].flatten(0, 1), batch["driver"].flatten(0, 2)])
         with self.autocast():
-            codes = self.networks["encoder"](torch.cat([source.flatten(0, 1), driver.flatten(0, 2)]), memory=False)
-            motion = codes.motion[source.shape[:2].numel() :].unflatten(0, driver.shape[:3])
-            terms = self.motion_terms(motion, self.networks["truth"](truth_of(batch)))
+            codes = self.networks["encoder"](pictures, memory=False)
+            terms = self.motion_terms(codes.motion, batch)
             terms["people"] = self.options.people * self.people_error(codes.identity, batch)
             loss = sum(terms.values())
         self.update("main", loss)
         return {"loss": loss, **terms}
 
-    def motion_terms(self, found: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """How wrong motion codes `(grids, drivers, motions, codes, width)` are, as codes and in what they say."""
-        controls, angles = self.networks["truth"].read(found.float() - true.detach().float()[:, None])
+    def motion_terms(self, found: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How wrong the motion codes of sources and driving frames are, as codes and in what they say."""
+        truth = self.networks["truth"]
+        with torch.no_grad():
+            true = truth(torch.cat([truth_of_sources(batch), truth_of_drivers(batch)])).float()
+        controls, angles = truth.read(found.float() - true)
         return {
             "truth": self.options.truth * code_error(found, true),
             "controls": self.options.controls * controls.square().mean(),
@@ -247,10 +249,10 @@ class SupervisedStage(Stage):
         identity, memory, motion = (
             codes.identity[: len(source)],
             codes.memory[: len(source)],
-            codes.motion[len(source) :],
+            codes.motion,
         )
 
-        first = motion.unflatten(0, driver.shape[:3])[:, 0]  # (grids, motions, codes, width)
+        first = motion[len(source) :].unflatten(0, driver.shape[:3])[:, 0]  # (grids, motions, codes, width)
         if taught is not None:
             first = torch.cat([taught.to(first.dtype), first[len(taught) :]])
         each_motion = first[:, None].expand(-1, people, -1, -1, -1).flatten(0, 2)
@@ -349,14 +351,22 @@ def truth_of(batch: dict[str, Tensor]) -> Tensor:
     return truth_vector(*(batch[f"target_{name}"].mean(1) for name in ("controls", "pose", "landmarks")))
 
 
-def code_error(found: Tensor, true: Tensor) -> Tensor:
-    """Mean squared error of codes `(grids, drivers, motions, codes, width)`, as a part of the true codes' variance.
+def truth_of_drivers(batch: dict[str, Tensor]) -> Tensor:
+    """The same for every driving frame, in the order of `batch["driver"]`: `(frames, truths)`."""
+    drivers = batch["driver"].shape[1]
+    return truth_of(batch)[:, None].expand(-1, drivers, -1, -1).flatten(0, 2)
 
-    The true codes `(grids, motions, codes, width)` are what they are: no gradient goes into them.
-    """
-    true = true.detach().float()
-    variance = (true - true.mean((0, 1))).square().mean().clamp_min(1e-4)
-    return (found.float() - true[:, None]).square().mean() / variance
+
+def truth_of_sources(batch: dict[str, Tensor]) -> Tensor:
+    """The same for every source, in the order of `batch["source"]`: `(sources, truths)`."""
+    landmarks = batch["source_landmarks"].mean(1, keepdim=True).expand_as(batch["source_landmarks"])
+    return truth_vector(batch["source_controls"], batch["source_pose"], landmarks).flatten(0, 1)
+
+
+def code_error(found: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error of codes `(frames, codes, width)`, as a part of the true codes' variance."""
+    variance = (true - true.mean(0)).square().mean().clamp_min(1e-4)
+    return (found.float() - true).square().mean() / variance
 
 
 class StackedGrids:
@@ -378,7 +388,7 @@ class Reenactment:
         coarse (`torch.Tensor` of shape `(pairs, 3, coarse, coarse)`): The small picture of every pair.
         identity (`torch.Tensor` of shape `(sources + driving frames, latents, width)`): Of all
             sources and driving frames.
-        motion (`torch.Tensor` of shape `(driving frames, codes, width)`): Generic codes of the driving frames.
+        motion (`torch.Tensor` of shape `(sources + driving frames, codes, width)`): Generic codes of all of them.
         image, refined (`torch.Tensor` of shape `(fine, 3, size, size)`): First and refined picture of the fine pairs.
         aligned (`torch.Tensor` of shape `(fine, 3, side, side)`): The reference in the frame's pose.
     """
