@@ -679,22 +679,58 @@ class FrameBatches:
         return torch.cat(found)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        rng = np.random.default_rng((self.seed, index))
-        options = self.options
-        people = [self.people[k] for k in rng.permutation(len(self.people))[: options.people]]
-        frames = [rng.integers(len(self._landmarks[person.group]), size=options.motions) for person in people]
-        pairs = [(person, int(k)) for person, each in zip(people, frames, strict=True) for k in each]
-        grid = (len(people), options.motions)
-        regions = [region_maps(self._points[person.path][k], options.size) for person, k in pairs]
+        people, pairs = self._choose(np.random.default_rng((self.seed, index)))
+        grid = (len(people), self.options.motions)
+        regions = [region_maps(self._points[person.path][k], self.options.size) for person, k in pairs]
+        return {
+            "image": to_tensor([self._crop(person, k) / 255.0 for person, k in pairs]).float().unflatten(0, grid),
+            "regions": (torch.from_numpy(np.stack(regions)).float() / 255.0).unflatten(0, grid),
+            **self._known(pairs, grid),
+            "person": torch.tensor([person.seed for person in people]),
+        }
+
+    def _choose(self, rng: np.random.Generator) -> tuple[list[Person], list[tuple[Person, int]]]:
+        """People, and frames of each of them."""
+        people = [self.people[k] for k in rng.permutation(len(self.people))[: self.options.people]]
+        frames = [rng.integers(len(self._landmarks[person.group]), size=self.options.motions) for person in people]
+        return people, [(person, int(k)) for person, each in zip(people, frames, strict=True) for k in each]
+
+    def _known(self, pairs: list[tuple[Person, int]], grid: tuple[int, int]) -> dict[str, Tensor]:
+        """The truth of frames."""
         known = {
             "controls": [person.controls[k] for person, k in pairs],
             "pose": [person.pose[k] for person, k in pairs],
             "landmarks": [self._landmarks[person.group][k] for person, k in pairs],
         }
+        return {name: _floats(values).unflatten(0, grid) for name, values in known.items()}
+
+
+class DrivingFrameBatches(FrameBatches):
+    """The same frames, cropped and changed as the driving frames of `GridBatches` are.
+
+    Item `n` is a dict as there, without `regions`, and with `points` (P, J, 68, 2): every frame's own landmarks in its
+    own crop. A crop follows the quad of another frame of the clip.
+    """
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.seed, index))
+        options, augment = self.options, self.options.augment
+        appearance = augment.appearance if augment.driver_appearance is None else augment.driver_appearance
+        people, pairs = self._choose(rng)
+        grid = (len(people), options.motions)
+        images, points = [], []
+        for person, k in pairs:
+            anchor = rng.choice(np.flatnonzero(person.clip == person.clip[k]))
+            wide = (augment.driver_center, augment.driver_scale, augment.driver_rotation, augment.stretch)
+            quad = jitter(rng, ffhq_quad(person.landmarks[anchor]), *wide)
+            image = crop_quad(self.shards.image(person, k), quad, options.size)
+            image = sample_appearance(rng, options.size, appearance)(image)
+            images.append(degrade(rng, image, augment) if rng.random() < augment.degrade_driver else image)
+            points.append(to_crop(person.landmarks[k], quad))
         return {
-            "image": to_tensor([self._crop(person, k) / 255.0 for person, k in pairs]).float().unflatten(0, grid),
-            "regions": (torch.from_numpy(np.stack(regions)).float() / 255.0).unflatten(0, grid),
-            **{name: _floats(values).unflatten(0, grid) for name, values in known.items()},
+            "image": to_tensor(images).unflatten(0, grid),
+            "points": _floats(points).unflatten(0, grid),
+            **self._known(pairs, grid),
             "person": torch.tensor([person.seed for person in people]),
         }
 

@@ -103,3 +103,27 @@ class PersonCodes(ModelMixin, ConfigMixin):
     def forward(self, seeds: Tensor) -> Tensor:
         """`(...)` seeds of people that have codes -> `(..., style_dim)`"""
         return self.codes[self.rows(seeds).to(self.codes.device)]
+
+
+def code_error(found: Tensor, true: Tensor) -> Tensor:
+    """Mean squared error of codes `(frames, codes, width)`, as a part of the true codes' variance."""
+    variance = (true - true.mean(0)).square().mean().clamp_min(1e-4)
+    return (found.float() - true).square().mean() / variance
+
+
+def person_error(found: Tensor, seeds: Tensor, people: PersonCodes) -> Tensor:
+    """Mean squared error of identity codes, as a part of the variance of those that an autodecoder run found.
+
+    Args:
+        found (`torch.Tensor` of shape `(frames, latents, width)`): Codes.
+        seeds (`torch.Tensor` of shape `(frames,)`): Whose; people without a known code do not count.
+        people (`PersonCodes`): The known codes.
+    """
+    everyone = people.codes.detach()
+    rows = people.rows(seeds)
+    known = rows >= 0
+    if not known.any():
+        return found.new_zeros(())
+    wanted = everyone[rows[known].to(everyone.device)]
+    error = (found[known.to(found.device)].float() - wanted[:, None]).square().mean()
+    return error / everyone.var(0).mean().clamp_min(1e-4)

@@ -9,13 +9,12 @@ from training.arguments import read_preset
 from training.losses import edges, motion_error, psnr, pyramid_l1
 from training.stages.supervised import (
     SupervisedStage,
-    code_error,
     freeze_batch_norm,
     pick,
     truth_of_drivers,
     truth_of_sources,
 )
-from training.truth import PersonCodes, TruthCodes
+from training.truth import PersonCodes, TruthCodes, code_error
 from vivface.models import StyleGAN2Generator
 from vivface.models.stylegan2 import SynthesisState
 

@@ -14,6 +14,7 @@ STAGES = {
     "generator": ("training.stages.generator", "GeneratorStage"),
     "identity": ("training.stages.identity", "IdentityStage"),
     "autodecoder": ("training.stages.autodecoder", "AutodecoderStage"),
+    "encoder": ("training.stages.encoder", "EncoderStage"),
     "supervised": ("training.stages.supervised", "SupervisedStage"),
     "stage1": ("training.stages.stage1", "Stage1"),
     "stage2": ("training.stages.stage2", "Stage2"),

@@ -42,7 +42,8 @@ from training.arguments import option
 from training.data import GridBatches, region_weights
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
-from training.truth import PersonCodes, TruthCodes, truth_vector
+from training.stages.encoder import enlarge_codes
+from training.truth import PersonCodes, TruthCodes, code_error, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
@@ -79,7 +80,6 @@ class SupervisedOptions:
     taught_until: float = option(0.6, "part of the run after which the encoder's codes drive everywhere")
     people: float = option(0.5, "weight of the identity codes' squared error, as a part of the known codes' variance")
     people_until: float = option(0.3, "part of the run over which that weight falls to nothing")
-    pictures_from: float = option(0.0, "part of the run before which the encoder alone is trained, on codes")
     truth_batches: int = option(16, "batches over which the truth's mean and spread are measured at the start")
     norm: float = option(2e-4, "weight of the mean square of the generic motion codes")
     delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
@@ -137,8 +137,6 @@ class SupervisedStage(Stage):
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         options = self.options
-        if self.fraction() < options.pictures_from:
-            return self.encoder_step(batch)
         if self.fraction() >= options.freeze_statistics_from:
             freeze_batch_norm(self.networks["encoder"])
             freeze_batch_norm(self.networks["refinement"])
@@ -165,7 +163,9 @@ class SupervisedStage(Stage):
             terms |= self.motion_terms(made.motion, batch)
             if "people" in self.networks and self.fraction() < options.people_until:
                 fading = 1.0 - self.fraction() / options.people_until
-                terms["people"] = options.people * fading * self.people_error(made.identity, batch)
+                seeds = torch.cat([batch["person"].flatten(), batch["driver_person"].flatten()])
+                known = person_error(made.identity, seeds, self.networks["people"])
+                terms["people"] = options.people * fading * known
             terms["norm"] = options.norm * made.motion.square().mean()
             terms["delta"] = options.delta * (made.identity - made.identity.mean(1, keepdim=True)).square().mean()
             if fine is not None:
@@ -187,17 +187,6 @@ class SupervisedStage(Stage):
             **terms,
         }
 
-    def encoder_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Teach the encoder the codes of an autodecoder run; no picture is made."""
-        pictures = torch.cat([batch["source"].flatten(0, 1), batch["driver"].flatten(0, 2)])
-        with self.autocast():
-            codes = self.networks["encoder"](pictures, memory=False)
-            terms = self.motion_terms(codes.motion, batch)
-            terms["people"] = self.options.people * self.people_error(codes.identity, batch)
-            loss = sum(terms.values())
-        self.update("main", loss)
-        return {"loss": loss, **terms}
-
     def motion_terms(self, found: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """How wrong the motion codes of sources and driving frames are, as codes and in what they say."""
         truth = self.networks["truth"]
@@ -209,21 +198,6 @@ class SupervisedStage(Stage):
             "controls": self.options.controls * controls.square().mean(),
             "angles": self.options.angles * angles.square().mean(),
         }
-
-    def people_error(self, identity: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Mean squared error of identity codes as a part of the variance of those that an autodecoder run found.
-
-        `identity` `(sources + driving frames, latents, width)`; people without a code there do not count.
-        """
-        network = self.networks["people"]
-        everyone = network.codes.detach()
-        rows = network.rows(torch.cat([batch["person"].flatten(), batch["driver_person"].flatten()]))
-        known = rows >= 0
-        if not known.any():
-            return identity.new_zeros(())
-        wanted = everyone[rows[known].to(everyone.device)]
-        error = (identity[known.to(identity.device)].float() - wanted[:, None]).square().mean()
-        return error / everyone.var(0).mean().clamp_min(1e-4)
 
     def reenact(
         self,
@@ -363,12 +337,6 @@ def truth_of_sources(batch: dict[str, Tensor]) -> Tensor:
     return truth_vector(batch["source_controls"], batch["source_pose"], landmarks).flatten(0, 1)
 
 
-def code_error(found: Tensor, true: Tensor) -> Tensor:
-    """Mean squared error of codes `(frames, codes, width)`, as a part of the true codes' variance."""
-    variance = (true - true.mean(0)).square().mean().clamp_min(1e-4)
-    return (found.float() - true).square().mean() / variance
-
-
 class StackedGrids:
     """Several grids as one batch: every field gets a first axis of length `count`."""
 
@@ -408,15 +376,6 @@ class Reenactment:
 def pick(state: SynthesisState, pairs: Tensor) -> SynthesisState:
     """The part of a synthesis that belongs to some of its batch."""
     return replace(state, feature=state.feature[pairs], rgb=state.rgb[pairs])
-
-
-@torch.no_grad()
-def enlarge_codes(encoder: HybridEncoder, gain: float) -> None:
-    """Scale a fresh encoder's codes: small ones suit a trained generator but teach a new one little."""
-    for heads in (encoder.identity_heads, encoder.motion_heads):
-        for head in heads.heads:
-            for linear in head.linears:
-                linear.weight.mul_(gain)
 
 
 def freeze_batch_norm(network: nn.Module) -> None:
