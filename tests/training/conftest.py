@@ -15,8 +15,11 @@ import torch
 
 from tests.conftest import REPOSITORY
 from tests.training.people import write_people
+from training.arguments import read_preset
+from training.data import FrameBatches
+from training.truth import PersonCodes, TruthCodes
 
-STAGES = ("generator", "identity", "autodecoder", "supervised", "stage1", "stage2")
+STAGES = ("generator", "identity", "autodecoder", "encoder", "supervised", "stage1", "stage2")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,23 @@ def train(*arguments: object) -> subprocess.CompletedProcess:
 
 def preset_of(stage: str, people: Path) -> list[str]:
     """Arguments that choose a stage's toy preset and these people."""
-    return ["--preset", f"tiny-{stage}", "--set", f"data.folders=[{people}]"]
+    arguments = ["--preset", f"tiny-{stage}", "--set", f"data.folders=[{people}]"]
+    if stage == "encoder":  # goes on from an autodecoder's codes
+        for name in ("truth", "people"):
+            arguments += ["--set", f"networks.{name}.pretrained={people.parent / 'codes'}"]
+    return arguments
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of six drawn people in two groups."""
-    return write_people(tmp_path_factory.mktemp("people"))
+    """A folder of six drawn people in two groups; beside it `codes`, those of an autodecoder that learned nothing."""
+    folder = write_people(tmp_path_factory.mktemp("drawn") / "people")
+    frames = FrameBatches(read_preset("tiny-autodecoder", [f"data.folders=[{folder}]"]).data)
+    truth = TruthCodes(frames.truths().shape[1], motion_codes=10, style_dim=16)
+    truth.measure(frames.truths())
+    truth.save_pretrained(folder.parent / "codes" / "truth")
+    PersonCodes(frames.seeds(), style_dim=16).save_pretrained(folder.parent / "codes" / "people")
+    return folder
 
 
 @pytest.fixture(scope="session")

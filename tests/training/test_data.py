@@ -12,6 +12,8 @@ import torch
 from tests.training.people import write_people, write_person
 from training.arguments import AugmentOptions, DataOptions
 from training.data import (
+    DrivingFrameBatches,
+    FrameBatches,
     GridBatches,
     GroupShards,
     ImageBatches,
@@ -135,6 +137,38 @@ class TestGridBatches:
         own = augmented["motion"].tolist().index(int(augmented["source_motion"]))
         assert torch.equal(augmented["target"][:, own], augmented["source"])
         assert not torch.equal(augmented["source"], batch["source"])
+
+
+class TestFrameBatches:
+    @pytest.mark.parametrize("kind", [FrameBatches, DrivingFrameBatches])
+    def test_shapes_and_ranges(self, people, kind):
+        batch = kind(options_of(people))[0]
+        shapes = {name: tuple(tensor.shape) for name, tensor in batch.items() if name not in ("regions", "points")}
+        assert shapes == {
+            "image": (3, 2, 3, 64, 64),
+            "controls": (3, 2, 2),
+            "pose": (3, 2, 3),
+            "landmarks": (3, 2, 68, 2),
+            "person": (3,),
+        }
+        assert batch["image"].abs().max() <= 1.0
+
+    def test_driving_frames_move_and_fixed_ones_do_not(self, people):
+        options = options_of(people, augment=AugmentOptions(driver_center=0.1, stretch=0.0))
+        fixed = {name: FrameBatches(options)[0][name] for name in ("controls", "pose", "landmarks", "person")}
+        moved = DrivingFrameBatches(options)[0]
+        assert all(torch.equal(moved[name], fixed[name]) for name in fixed)  # the same frames, and the same truth
+        assert (moved["points"] - moved["landmarks"]).abs().max() > 0.02
+        again, other = DrivingFrameBatches(options)[0], DrivingFrameBatches(options, seed=5)[0]
+        assert torch.equal(moved["image"], again["image"]) and not torch.equal(moved["image"], other["image"])
+
+    def test_own_landmarks_lie_on_the_picture(self, people):
+        plain = AugmentOptions(appearance=0.0, degrade_driver=0.0)
+        batch = DrivingFrameBatches(options_of(people, augment=plain))[0]
+        frame, points = batch["image"][0, 0], (batch["points"][0, 0] * 64).long().clamp(0, 63)
+        lips = frame[:, points[48:60, 1], points[48:60, 0]].mean(1)
+        skin = frame[:, points[30, 1], points[30, 0]]
+        assert (lips - skin).abs().max() > 0.05
 
 
 class TestShards:

@@ -21,6 +21,7 @@ NETWORKS = {
         "truth": "TruthCodes",
         "people": "PersonCodes",
     },
+    "encoder": {"encoder": "HybridEncoder"},
     "supervised": {
         "generator": "StyleGAN2Generator",
         "encoder": "HybridEncoder",

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import DrivingFrameBatches
-from training.stages.base import Stage
+from training.stages.base import Stage, tile
 from training.truth import ANGLES, PersonCodes, TruthCodes, code_error, person_error, truth_vector
 from vivface.models import HybridEncoder
 
@@ -64,6 +65,7 @@ class EncoderStage(Stage):
         self.add_network("readout", Readout(encoder, controls + len(ANGLES) + len(OPENINGS)))
         self.add_optimizer("main", "encoder", "readout")
         self.mean, self.spread = self.measure()
+        self.seen: Tensor | None = None
 
     def dataset(self) -> DrivingFrameBatches:
         if not hasattr(self, "_dataset"):
@@ -79,6 +81,7 @@ class EncoderStage(Stage):
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         options = self.options
+        self.seen = batch["image"].flatten(0, 1)
         with self.autocast():
             codes = self.networks["encoder"](batch["image"].flatten(0, 1))
             read = self.networks["readout"](codes.motion, codes.memory)
@@ -102,6 +105,16 @@ class EncoderStage(Stage):
         loss = sum(terms.values())
         self.update("main", loss)
         return {"loss": loss, **terms}
+
+    def sample_grid(self) -> np.ndarray | None:
+        """Frames of the last batch, eight a row, in the order in which their mouths are said to be open."""
+        if self.seen is None:
+            return None
+        with torch.no_grad():
+            codes = self.averaged("encoder")(self.seen, identity=False)
+            opening = self.networks["readout"](codes.motion, codes.memory)[:, -len(OPENINGS)]
+        frames = list(self.seen[opening.argsort()])
+        return tile([frames[k : k + 8] for k in range(0, max(8, len(frames) // 8 * 8), 8)])
 
 
 class Readout(nn.Module):
