@@ -296,7 +296,10 @@ class Stage(ABC):
         for name, average in self.averages.items():
             average.network.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
+            scales = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, scale in zip(optimizer.param_groups, scales, strict=True):
+                group["lr_scale"] = scale  # the preset's: it may have been changed for this piece
         self.progress = Progress(**state["progress"])
         self.load_extra_state(state["extra"])
 

@@ -88,6 +88,7 @@ class SupervisedOptions:
     settle_batches: int = option(16, "batches over which batch-norm statistics are measured before weights are written")
     encoder_lr: float = option(0.5, "learning rate of the encoder as a multiple of the optimiser's")
     truth_lr: float = option(0.1, "the same for the map from truth to motion codes")
+    refinement_lr: float = option(1.0, "learning rate of the refinement network as a multiple of the optimiser's")
     transformer_lr: float = option(0.2, "learning rate of the transformer as a multiple of the optimiser's")
 
 
@@ -110,7 +111,12 @@ class SupervisedStage(Stage):
         if "people" in self.preset.networks:  # identity codes of an autodecoder run
             self.add_network("people", self.make(PersonCodes, "people"), trained=False)
         options = self.options
-        scales = {"encoder": options.encoder_lr, "transformer": options.transformer_lr, "truth": options.truth_lr}
+        scales = {
+            "encoder": options.encoder_lr,
+            "transformer": options.transformer_lr,
+            "refinement": options.refinement_lr,
+            "truth": options.truth_lr,
+        }
         groups = [
             {"params": list(self.networks[name].parameters()), "lr_scale": scales.get(name, 1.0)}
             for name in ("generator", "encoder", "transformer", "refinement", "truth")
