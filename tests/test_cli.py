@@ -189,7 +189,11 @@ class TestProcess:
         arguments = [portrait, clip, "-o", folder / "out.mp4", "--checkpoint", tiny_checkpoint]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            self.command("reenact", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+            self.command("reenact", *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
         )
         while process.poll() is None and not any(path.stat().st_size > 0 for path in folder.iterdir()):
             time.sleep(0.05)
