@@ -110,7 +110,7 @@ class LoopOptions:
 class Preset:
     """A complete training run."""
 
-    stage: str = option("", "generator | identity | autodecoder | supervised | stage1 | stage2")
+    stage: str = option("", "generator | identity | autodecoder | encoder | supervised | stage1 | stage2")
     description: str = option("", "what this preset is for")
     data: DataOptions = option(DataOptions, "data")
     loop: LoopOptions = option(LoopOptions, "loop")

@@ -313,7 +313,6 @@ class GridBatches:
 
         size = options.size
         small = (augment.source_jitter, augment.source_jitter, 50 * augment.source_jitter, augment.stretch)
-        wide = (augment.driver_center, augment.driver_scale, augment.driver_rotation, augment.stretch)
         quads = {person.path: ffhq_quad(person.landmarks[i]) for person in group}
         source, target, regions = [], [], []
         source_points, target_points = [], []
@@ -328,15 +327,12 @@ class GridBatches:
                 target_points.append(to_crop(person.landmarks[j], quad))
                 regions.append(region_maps(target_points[-1], size))
 
-        driver_appearance = augment.appearance if augment.driver_appearance is None else augment.driver_appearance
         driver, driver_points, drivers = [], [], []
         for _, j in itertools.product(range(options.drivers), motions):
             person = group[rng.integers(len(group))]
-            quad = jitter(rng, quads[person.path], *wide)
-            appearance = sample_appearance(rng, size, driver_appearance)
-            image = appearance(crop_quad(self.shards.image(person, j), quad, size))
-            driver.append(degrade(rng, image, augment) if rng.random() < augment.degrade_driver else image)
-            driver_points.append(to_crop(person.landmarks[j], quad))
+            image, points = driving_picture(rng, self.shards, person, j, quads[person.path], options)
+            driver.append(image)
+            driver_points.append(points)
             drivers.append((person, j))
 
         grid, drives = (len(people), len(motions)), (options.drivers, len(motions))
@@ -372,6 +368,24 @@ class GridBatches:
         same = np.flatnonzero(group[0].clip[:frames] == group[0].clip[i])
         repeat = len(same) < self.options.motions
         return i, [int(j) for j in rng.choice(same, self.options.motions, replace=repeat)]
+
+
+def driving_picture(
+    rng: np.random.Generator, shards: GroupShards, person: Person, frame: int, quad: np.ndarray, options: DataOptions
+) -> tuple[np.ndarray, np.ndarray]:
+    """A frame as a driving picture: crop jitter, appearance and degradation of its own.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: float32 (S, S, 3) in [0, 1]; landmarks (68, 2) in fractions of the crop.
+    """
+    augment = options.augment
+    wide = (augment.driver_center, augment.driver_scale, augment.driver_rotation, augment.stretch)
+    quad = jitter(rng, quad, *wide)
+    strength = augment.appearance if augment.driver_appearance is None else augment.driver_appearance
+    appearance = sample_appearance(rng, options.size, strength)
+    image = appearance(crop_quad(shards.image(person, frame), quad, options.size))
+    image = degrade(rng, image, augment) if rng.random() < augment.degrade_driver else image
+    return image, to_crop(person.landmarks[frame], quad)
 
 
 def jitter(
@@ -714,19 +728,15 @@ class DrivingFrameBatches(FrameBatches):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
-        options, augment = self.options, self.options.augment
-        appearance = augment.appearance if augment.driver_appearance is None else augment.driver_appearance
         people, pairs = self._choose(rng)
-        grid = (len(people), options.motions)
+        grid = (len(people), self.options.motions)
         images, points = [], []
         for person, k in pairs:
             anchor = rng.choice(np.flatnonzero(person.clip == person.clip[k]))
-            wide = (augment.driver_center, augment.driver_scale, augment.driver_rotation, augment.stretch)
-            quad = jitter(rng, ffhq_quad(person.landmarks[anchor]), *wide)
-            image = crop_quad(self.shards.image(person, k), quad, options.size)
-            image = sample_appearance(rng, options.size, appearance)(image)
-            images.append(degrade(rng, image, augment) if rng.random() < augment.degrade_driver else image)
-            points.append(to_crop(person.landmarks[k], quad))
+            quad = ffhq_quad(person.landmarks[anchor])
+            image, own = driving_picture(rng, self.shards, person, k, quad, self.options)
+            images.append(image)
+            points.append(own)
         return {
             "image": to_tensor(images).unflatten(0, grid),
             "points": _floats(points).unflatten(0, grid),

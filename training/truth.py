@@ -5,6 +5,8 @@ The autodecoder stage learns both together with the generator; the known-truth s
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -109,6 +111,22 @@ def code_error(found: Tensor, true: Tensor) -> Tensor:
     """Mean squared error of codes `(frames, codes, width)`, as a part of the true codes' variance."""
     variance = (true - true.mean(0)).square().mean().clamp_min(1e-4)
     return (found.float() - true).square().mean() / variance
+
+
+def code_terms(codes: TruthCodes, found: Tensor, true: Tensor, options: Any) -> dict[str, Tensor]:
+    """How wrong motion codes are, as codes and in what they say of controls and angles.
+
+    Args:
+        codes (`TruthCodes`): The map that gave the true codes.
+        found, true (`torch.Tensor` of shape `(frames, codes, width)`): Motion codes; no gradient goes into the true.
+        options: A stage's options with the weights `truth`, `controls` and `angles`.
+    """
+    controls, angles = codes.read(found.float() - true)
+    return {
+        "truth": options.truth * code_error(found, true),
+        "controls": options.controls * controls.square().mean(),
+        "angles": options.angles * angles.square().mean(),
+    }
 
 
 def person_error(found: Tensor, seeds: Tensor, people: PersonCodes) -> Tensor:

@@ -71,8 +71,8 @@ class TestLooking:
         main(["--dry-run", *preset_of(stage, people), "--output", str(tmp_path / "run")])
         shown = capsys.readouterr().out
         assert "M parameters, trained" in shown and "steps: 4" in shown
-        side = 128 if stage in ("encoder", "supervised") else 64
-        assert f", 3, {side}, {side})" in shown
+        shapes = {"supervised": "2, 2, 3, 128, 128)", "encoder": "(3, 2, 3, 128, 128)"}
+        assert shapes.get(stage, ", 3, 64, 64)") in shown
         assert not (tmp_path / "run").exists()
 
     def test_explain_tells_every_stage(self, capsys):

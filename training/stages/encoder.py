@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from training.arguments import option
 from training.data import DrivingFrameBatches
 from training.stages.base import Stage, tile
-from training.truth import ANGLES, PersonCodes, TruthCodes, code_error, person_error, truth_vector
+from training.truth import ANGLES, PersonCodes, TruthCodes, code_terms, person_error, truth_vector
 from vivface.models import HybridEncoder
 
 # Pairs of landmarks (iBUG 68) whose distance tells how far something is open: lips, lids, brows; the mouth's width.
@@ -89,17 +89,14 @@ class EncoderStage(Stage):
         controls, angles, openings = error.split(
             [error.shape[1] - len(ANGLES) - len(OPENINGS), len(ANGLES), len(OPENINGS)], 1
         )
-        truth, motion = self.networks["truth"], codes.motion.float()
+        truth = self.networks["truth"]
         true = truth(truth_vector(batch["controls"], batch["pose"], batch["landmarks"]).flatten(0, 1))
-        said = truth.read(motion - true)
         seeds = batch["person"].repeat_interleave(batch["image"].shape[1])
         terms = {
             "controls_shown": options.controls_shown * controls.mean(),
             "angles_shown": options.angles_shown * angles.mean(),
             "openings_shown": options.openings_shown * openings.mean(),
-            "truth": options.truth * code_error(motion, true),
-            "controls": options.controls * said[0].square().mean(),
-            "angles": options.angles * said[1].square().mean(),
+            **code_terms(truth, codes.motion, true, options),
             "people": options.people * person_error(codes.identity, seeds, self.networks["people"]),
         }
         loss = sum(terms.values())

@@ -43,7 +43,7 @@ from training.data import GridBatches, region_weights
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
-from training.truth import PersonCodes, TruthCodes, code_error, person_error, truth_vector
+from training.truth import PersonCodes, TruthCodes, code_terms, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
@@ -156,8 +156,7 @@ class SupervisedStage(Stage):
 
         with self.autocast():
             refine = fine is not None and self.fraction() >= options.refine_from
-            true_codes = self.networks["truth"](truth_of(batch))  # (grids, motions, codes, width)
-            taught = true_codes[: self.taught_grids(len(source))]
+            taught = self.networks["truth"](truth_of(batch)[: self.taught_grids(len(source))])
             made = self.reenact(self.networks, source, driver, fine=fine, refine=refine, taught=taught)
             side = made.coarse.shape[-1]
             small_target, small_weight = (F.interpolate(x, (side, side), mode="area") for x in (target, weight))
@@ -198,12 +197,7 @@ class SupervisedStage(Stage):
         truth = self.networks["truth"]
         with torch.no_grad():
             true = truth(torch.cat([truth_of_sources(batch), truth_of_drivers(batch)])).float()
-        controls, angles = truth.read(found.float() - true)
-        return {
-            "truth": self.options.truth * code_error(found, true),
-            "controls": self.options.controls * controls.square().mean(),
-            "angles": self.options.angles * angles.square().mean(),
-        }
+        return code_terms(truth, found, true, self.options)
 
     def reenact(
         self,
