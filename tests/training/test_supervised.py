@@ -9,6 +9,7 @@ from training.arguments import read_preset
 from training.losses import edges, motion_error, psnr, pyramid_l1
 from training.stages.supervised import (
     SupervisedStage,
+    contrast_gain,
     freeze_batch_norm,
     pick,
     truth_of_drivers,
@@ -96,6 +97,17 @@ class TestSmall:
         state = generator.synthesize(styles, stop_after=generator.rgb_layer(size))
         assert state.rgb.shape == (1, 3, size, size)
 
+    def test_faces_of_little_contrast_count_more_wherever_they_are(self):
+        picture = torch.rand(1, 3, 8, 8) - 0.5
+        images, regions = torch.cat([picture, picture * 0.5 - 0.4]), torch.zeros(2, 4, 8, 8)
+        regions[:, 0, 2:6, 2:6] = 1
+        gain = contrast_gain(images, regions)
+        assert gain.shape == (2, 1, 1, 1) and (gain[1] / gain[0]).item() == pytest.approx(2.0, rel=1e-4)
+        images[0, ..., 7] = 1.0  # outside the face
+        assert torch.allclose(contrast_gain(images, regions), gain)
+        images[1] = 0.0
+        assert contrast_gain(images, regions)[1].item() == 3.0  # not without end
+
     def test_frozen_statistics_stay_as_they_are(self):
         network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
         freeze_batch_norm(network)
@@ -162,6 +174,36 @@ class TestCodes:
         people = PersonCodes([7, 3], 4)
         assert people.rows(torch.tensor([[3, 7], [8, 3]])).tolist() == [[1, 0], [-1, 1]]
         assert torch.equal(people(torch.tensor([3])), people.codes[1:])
+
+
+class TestJudge:
+    encoder = "{image_size: 128, widths: [4, 4, 4, 8, 16], units: [1, 1, 1, 1], num_latents: 12, style_dim: 16}"
+
+    @pytest.fixture(scope="class")
+    def judged(self, people):
+        changes = [f"data.folders=[{people}]", f"networks.judge={self.encoder}", "options.judged=1"]
+        changes += ["options.features=1", "options.fine=1", "options.contrast=0.5", "options.motion_refined=1"]
+        return SupervisedStage(read_preset("tiny-supervised", changes), Accelerator())
+
+    def test_it_finds_nothing_between_equals_and_more_the_further_they_are(self, judged):
+        target = torch.rand(4, 3, 128, 128) * 2 - 1
+        other = torch.rand(4, 3, 128, 128) * 2 - 1
+        with torch.no_grad():
+            same, near, far = (
+                torch.stack(judged.judge(target.lerp(other, part), target)) for part in (0.0, 0.1, 1.0)
+            )
+        assert same.abs().max() < 1e-6 and (near > 0).all() and (near < far).all()
+
+    def test_a_step_lets_it_judge_whole_people_and_leaves_it_as_it_is(self, judged):
+        before = {name: weight.clone() for name, weight in judged.networks["judge"].state_dict().items()}
+        judged.progress.step = 3  # of 4: full size, refined
+        scalars = judged.step(judged.dataset()[0])
+        for name in ("features", "judged", "motion_refined"):
+            assert scalars[name] > 0
+        after = judged.networks["judge"].state_dict()
+        assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+        gradients = [p.grad for p in judged.networks["refinement"].parameters()]
+        assert any(g is not None and g.abs().max() > 0 for g in gradients)
 
 
 class TestReenact:

@@ -13,8 +13,7 @@ driving frames; in the other grids, and in all of them late in the run, the enco
 Terms (weights in the preset):
     coarse      weighted L1 on a pyramid of three scales, eyes, mouth and face counted more, and L1 of its edges, on the
                 generator's own 64 x 64 picture of every pair (its colour skip)
-    pixels      the same at full size, on the few pairs a step that go on to full size
-    features    L1 between the frozen identity network's feature maps of result and target (switched on late)
+    pixels      the same at full size, on the few people a step whose pictures go on to full size
     motion      squared error of the differences between one person's pictures, relative to the true ones
                 (1: no motion)
     people      identity codes must be those that an autodecoder run found (fades out; only with
@@ -25,6 +24,9 @@ Terms (weights in the preset):
     norm        mean square of the generic motion codes (ViVFace: the "S norm")
     delta       spread of the identity code over its W+ layers (keeps W+ near W)
     refined     the same on the refined picture
+    motion_refined  the motion term at full size, refined
+    features    L1 between a frozen encoder's feature maps of result and target (only with `networks.judge`)
+    judged      squared error of that encoder's codes: result against target, motion, controls, angles and identity
     aligned     L1 of the aligned reference against the target
 """
 
@@ -43,11 +45,10 @@ from training.data import GridBatches, region_weights
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
-from training.truth import PersonCodes, TruthCodes, code_terms, person_error, truth_vector
+from training.truth import PersonCodes, TruthCodes, code_error, code_terms, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
-    IdentityNetwork,
     RefinementNetwork,
     StyleGAN2Generator,
 )
@@ -60,18 +61,20 @@ class SupervisedOptions:
 
     grids: int = option(4, "grids (groups of people) a step: the gradient wants many people more than many motions")
     coarse_size: int = option(64, "side of the pictures that every pair is trained at, pixels")
-    fine: int = option(4, "pairs a step that go on to full size, drawn at random")
+    fine: int = option(2, "people a step, drawn at random, whose pictures go on to full size")
     fine_from: float = option(0.2, "part of the run after which pairs go on to full size")
     refine_from: float = option(0.2, "part of the run after which the refinement network is trained too")
     freeze_statistics_from: float = option(0.85, "part of the run after which batch-norm statistics stay as they are")
     regions: dict[str, float] = option(
         {"face": 1.0, "eyes": 4.0, "brows": 1.0, "mouth": 3.0}, "how much more a region's pixels weigh"
     )
+    contrast: float = option(0.0, "how far pictures of little contrast in the face count more: 1 evens them out")
     edges: float = option(1.0, "weight of the edge term inside the pixel terms")
     coarse: float = option(1.0, "weight of the pixel term at coarse size")
     motion: float = option(0.5, "weight of the error in how a person's coarse pictures differ from motion to motion")
     pixels: float = option(0.5, "weight of the pixel term of the first picture at full size")
     refined: float = option(1.0, "weight of the pixel term of the refined picture")
+    motion_refined: float = option(0.0, "weight of the motion term of the refined pictures")
     aligned: float = option(0.3, "weight of the aligned reference's L1 distance to the target")
     truth: float = option(0.5, "weight of the motion codes' squared error, as a part of the true codes' variance")
     controls: float = option(1.0, "weight of the squared error of the controls that the codes say, as part of variance")
@@ -83,7 +86,8 @@ class SupervisedOptions:
     truth_batches: int = option(16, "batches over which the truth's mean and spread are measured at the start")
     norm: float = option(2e-4, "weight of the mean square of the generic motion codes")
     delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
-    features: float = option(0.0, "weight of the perceptual term, features of the network given as networks.identity")
+    features: float = option(0.0, "weight of the perceptual term, feature maps of the encoder given as networks.judge")
+    judged: float = option(0.0, "weight of the codes that this encoder finds in results against those in targets")
     head_gain: float = option(10.0, "factor on a fresh encoder's last linear maps: codes of full size from the start")
     settle_batches: int = option(16, "batches over which batch-norm statistics are measured before weights are written")
     encoder_lr: float = option(0.5, "learning rate of the encoder as a multiple of the optimiser's")
@@ -102,8 +106,8 @@ class SupervisedStage(Stage):
         self.add_network("encoder", self.make(HybridEncoder, "encoder"), average=True)
         self.add_network("transformer", self.make(DeformationTransformer, "transformer"), average=True)
         self.add_network("refinement", self.make(RefinementNetwork, "refinement"), average=True)
-        if self.options.features > 0:
-            self.add_network("identity", self.make(IdentityNetwork, "identity"), trained=False)
+        if self.options.features > 0 or self.options.judged > 0:
+            self.add_network("judge", self.make(HybridEncoder, "judge"), trained=False)
         if "pretrained" not in self.preset.networks.get("encoder", {}):
             enlarge_codes(self.networks["encoder"], self.options.head_gain)
         generator = self.networks["generator"]
@@ -150,8 +154,12 @@ class SupervisedStage(Stage):
         self.seen = {"source": source, "driver": driver[:, :1], "target": batch["target"]}
         target = batch["target"].flatten(0, 2)  # (grids * people * motions, 3, size, size)
         weight = region_weights(batch["regions"].flatten(0, 2), 1.0, **options.regions)
+        if options.contrast > 0:
+            weight = weight * contrast_gain(target, batch["regions"].flatten(0, 2)) ** options.contrast
         weight = weight / weight.mean()
-        fine = torch.randperm(len(target), device=target.device)[: options.fine]
+        motions = driver.shape[2]
+        rows = torch.randperm(len(target) // motions, device=target.device)[: options.fine]
+        fine = (rows[:, None] * motions + torch.arange(motions, device=rows.device)).flatten()
         fine = fine if self.fraction() >= options.fine_from else None
 
         with self.autocast():
@@ -176,12 +184,15 @@ class SupervisedStage(Stage):
             if fine is not None:
                 target, weight = target[fine], weight[fine]
                 terms["pixels"] = options.pixels * self.pixel_term(made.image, target, weight)
-                if options.features > 0:
-                    terms["features"] = options.features * self.feature_distance(made.best, target)
+                if "judge" in self.networks:
+                    features, codes = self.judge(made.best, target)
+                    terms |= {"features": options.features * features, "judged": options.judged * codes}
             if refine:
                 terms["refined"] = options.refined * self.pixel_term(made.refined, target, weight)
                 wanted = F.interpolate(target, made.aligned.shape[-2:], mode="bilinear")
                 terms["aligned"] = options.aligned * (made.aligned - wanted).abs().mean()
+                moved, _ = motion_error(*(x.unflatten(0, (1, -1, motions)) for x in (made.refined, target, weight)))
+                terms["motion_refined"] = options.motion_refined * moved
             loss = sum(terms.values())
         self.update("main", loss)
         return {
@@ -257,13 +268,28 @@ class SupervisedStage(Stage):
         """How many grids of a step are driven by codes of the truth."""
         return round(self.options.taught * grids) if self.fraction() < self.options.taught_until else 0
 
-    def feature_distance(self, image: Tensor, target: Tensor) -> Tensor:
-        """L1 between feature maps of the frozen identity network, each map scaled by its target's mean size."""
-        network = self.networks["identity"]
+    def judge(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """How differently a frozen encoder sees result and target: in its feature maps, and in its codes.
+
+        Feature maps are scaled by the size of the target's. Codes are told apart as motion codes, in what these say of
+        controls and angles, and as identity codes; all in the variance of the targets, or of the truth.
+        """
+        judge, truth = self.networks["judge"], self.networks["truth"]
         with torch.no_grad():
-            wanted = network.features(target)
-        pairs = zip(network.features(image), wanted, strict=True)
-        return sum(((a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in pairs), image.new_zeros(()))
+            wanted_maps = judge.features(target)
+            wanted = judge.read(wanted_maps, memory=False)
+        maps = judge.features(image)
+        found = judge.read(maps, memory=False)
+        pairs = zip(maps, wanted_maps, strict=True)
+        features = sum((a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in pairs)
+        controls, angles = truth.read(found.motion.float() - wanted.motion.float())
+        codes = (
+            code_error(found.motion, wanted.motion.float())
+            + code_error(found.identity, wanted.identity.float())
+            + controls.square().mean()
+            + angles.square().mean()
+        )
+        return features, codes
 
     def save_checkpoint(self, folder: Path) -> None:
         self.settle_statistics()
@@ -314,6 +340,23 @@ class SupervisedStage(Stage):
                 ]
                 rows.append([source[here], *shown])
         return tile(rows)
+
+
+def contrast_gain(image: Tensor, regions: Tensor) -> Tensor:
+    """How much a picture has to be enlarged for its face to have the contrast that faces have on average.
+
+    Args:
+        image (`torch.Tensor` of shape `(batch, 3, size, size)`): In [-1, 1].
+        regions (`torch.Tensor` of shape `(batch, 4, size, size)`): Region maps, the face first.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, 1, 1, 1)`: Between 0.5 and 3.
+    """
+    face, grey = regions[:, :1], image.mean(1, keepdim=True)
+    area = face.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
+    mean = (face * grey).sum((1, 2, 3), keepdim=True) / area
+    spread = ((face * (grey - mean).square()).sum((1, 2, 3), keepdim=True) / area).sqrt().clamp_min(1e-3)
+    return (spread.mean() / spread).clamp(0.5, 3.0)
 
 
 def truth_of(batch: dict[str, Tensor]) -> Tensor:

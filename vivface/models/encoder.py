@@ -156,11 +156,20 @@ class HybridEncoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the image has another shape.
         """
+        return self.read(self.features(image), identity=identity, motion=motion, memory=memory)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Feature maps at 1/2, 1/4, 1/8 and 1/16 of the image; arguments and errors as for `forward`."""
         side = self.config.image_size
         if image.ndim != 4 or image.shape[1:] != (3, side, side):
             raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {side}, {side}).")
-        image = image.contiguous(memory_format=torch.channels_last)
-        _, c1, c2, c3 = self.trunk(image)
+        return self.trunk(image.contiguous(memory_format=torch.channels_last))
+
+    def read(
+        self, features: Sequence[Tensor], *, identity: bool = True, motion: bool = True, memory: bool = True
+    ) -> HybridEncoderOutput:
+        """The codes of what `features` gave; options as for `forward`."""
+        _, c1, c2, c3 = features
         if identity or motion:
             p2 = _enlarge(c3, c2) + self.lateral_c2(c2)
             p1 = _enlarge(p2, c1) + self.lateral_c1(c1)
