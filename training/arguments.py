@@ -46,6 +46,11 @@ class AugmentOptions:
     driver_center: float = option(0.07, "jitter of a driving crop's centre, fraction of the crop's side")
     driver_scale: float = option(0.07, "jitter of a driving crop's scale, fraction")
     driver_rotation: float = option(2.5, "jitter of a driving crop's rotation, degrees")
+    drift_center: float = option(
+        0.03, "centred crops: how far off the crop's centre a face is, spread, fraction of the side"
+    )
+    drift_scale: float = option(0.04, "centred crops: spread of the crop's scale, fraction")
+    drift_rotation: float = option(4.0, "centred crops: spread of the face's rotation, degrees")
     stretch: float = option(0.06, "anisotropic stretch of a crop, fraction (alike for source and target)")
 
 
@@ -60,7 +65,12 @@ class DataOptions:
     people: int = option(4, "grid batches: people P, all performing the same motions")
     motions: int = option(4, "grid batches: motions J")
     drivers: int = option(1, "grid batches: driving pictures D of each motion")
-    crop: str = option("stable", "pairs: 'stable' (both frames by the first one's quad) or 'ffhq' (each by its own)")
+    source_draws: int = option(1, "grid batches: frames drawn, of which the most frontal becomes the source")
+    crop: str = option(
+        "stable",
+        "'stable': all frames by the source's quad; pairs also 'ffhq': each by its own; grids also 'centred': each "
+        "around its own face, off by a drift that is a motion's own",
+    )
     align: bool = option(False, "videos: find the face and align it (else frames are taken as aligned squares)")
     frames_per_video: int = option(50, "videos: evenly spaced frames used of each clip")
     augment: AugmentOptions = option(AugmentOptions, "augmentation")

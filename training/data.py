@@ -27,6 +27,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -34,11 +35,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.arguments import DataOptions
+from training.arguments import AugmentOptions, DataOptions
 from training.augment import degrade, sample_appearance
 from training.truth import truth_vector
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, make_quad
+from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, make_quad, quad_angle, quad_center, quad_size
 
 REGIONS = ("face", "eyes", "brows", "mouth")
 
@@ -151,6 +152,11 @@ class Person:
     @property
     def frames(self) -> int:
         return len(self.landmarks)
+
+    @cached_property
+    def side(self) -> float:
+        """Side of the FFHQ square, pixels: median over all frames, so that it says how large the head is."""
+        return float(np.median([quad_size(ffhq_quad(points)) for points in self.landmarks]))
 
 
 class GroupShards:
@@ -276,16 +282,19 @@ def _read_person(path: Path) -> Person:
 class GridBatches:
     """P people by J motions of one group, with the truth for every pair (see the fields below).
 
-    One source frame index i is shared by the whole batch: sources, targets and driving frames are all cropped by
-    quads of frame i, so roll, scale and position inside the crop mean the same for all of them.
+    One source frame index i is shared by the whole batch. With `options.crop` "stable", sources, targets and driving
+    frames are all cropped by quads of frame i, so roll, scale and position inside the crop mean the same for all of
+    them. With "centred" only sources are; every other frame is cropped around its own face, as the pipeline's stable
+    crop follows a head, off by a `Drift` that all pictures of a motion share.
 
     Item `n` is a dict; images are float32 RGB in [-1, 1], stored channels-last, S = options.size:
 
     - `source` (P, 3, S, S): frame i of each person, cropped by its FFHQ quad, slightly jittered and stretched; its
       appearance (colour, light) drawn once a person; some of them degraded.
-    - `target` (P, J, 3, S, S): frame j of each person by the very quad and appearance of its source, not degraded.
-    - `driver` (D, J, 3, S, S): frame j of some person (in or out of the P) by the quad of that person's frame i with
-      jitter, appearance and degradation of its own.
+    - `target` (P, J, 3, S, S): frame j of each person by the very quad ("stable") and appearance of its source, not
+      degraded.
+    - `driver` (D, J, 3, S, S): frame j of some person (in or out of the P) by that person's quad with jitter,
+      appearance and degradation of its own.
     - `regions` (P, J, 4, S, S): soft maps of face, eyes, brows and mouth of the targets, in [0, 1]; see
       `region_weights`.
     - `source_landmarks` (P, 68, 2), `target_landmarks` (P, J, 68, 2), `driver_landmarks` (D, J, 68, 2): in fractions
@@ -300,6 +309,7 @@ class GridBatches:
     """
 
     def __init__(self, options: DataOptions, seed: int = 0, shards: GroupShards | None = None):
+        check_crop(options)
         self.options, self.seed = options, seed
         self.shards = shards or GroupShards(options.folders, options.rescan_seconds, options.cache_gigabytes)
 
@@ -314,6 +324,7 @@ class GridBatches:
         size = options.size
         small = (augment.source_jitter, augment.source_jitter, 50 * augment.source_jitter, augment.stretch)
         quads = {person.path: ffhq_quad(person.landmarks[i]) for person in group}
+        drifts = {j: sample_drift(rng, augment) for j in motions} if options.crop == "centred" else {}
         source, target, regions = [], [], []
         source_points, target_points = [], []
         for person in people:
@@ -323,14 +334,16 @@ class GridBatches:
             source.append(degrade(rng, image, augment) if rng.random() < augment.degrade_source else image)
             source_points.append(to_crop(person.landmarks[i], quad))
             for j in motions:
-                target.append(appearance(crop_quad(self.shards.image(person, j), quad, size)))
-                target_points.append(to_crop(person.landmarks[j], quad))
+                place = drifts[j].quad(person, j) if drifts else quad
+                target.append(appearance(crop_quad(self.shards.image(person, j), place, size)))
+                target_points.append(to_crop(person.landmarks[j], place))
                 regions.append(region_maps(target_points[-1], size))
 
         driver, driver_points, drivers = [], [], []
         for _, j in itertools.product(range(options.drivers), motions):
             person = group[rng.integers(len(group))]
-            image, points = driving_picture(rng, self.shards, person, j, quads[person.path], options)
+            place = drifts[j].quad(person, j) if drifts else quads[person.path]
+            image, points = driving_picture(rng, self.shards, person, j, place, options)
             driver.append(image)
             driver_points.append(points)
             drivers.append((person, j))
@@ -364,10 +377,45 @@ class GridBatches:
 
     def _choose_motions(self, rng: np.random.Generator, group: list[Person]) -> tuple[int, list[int]]:
         frames = min(person.frames for person in group)
-        i = int(rng.integers(frames))
+        drawn = rng.integers(frames, size=self.options.source_draws)
+        i = int(min(drawn, key=lambda k: np.abs(group[0].pose[k, :2]).sum()))
         same = np.flatnonzero(group[0].clip[:frames] == group[0].clip[i])
         repeat = len(same) < self.options.motions
         return i, [int(j) for j in rng.choice(same, self.options.motions, replace=repeat)]
+
+
+def check_crop(options: DataOptions) -> None:
+    """Raise OptionError unless `data.crop` is one that grids and driving frames know."""
+    if options.crop not in ("stable", "centred"):
+        raise OptionError(f"data.crop is {options.crop!r}, expected 'stable' or 'centred'")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a crop that follows a head lies off its face.
+
+    Attributes:
+        shift (`np.ndarray` of shape `(2,)`): Of the centre, in fractions of the crop's side.
+        scale (`float`): Of the side, as a factor.
+        degrees (`float`): Of the crop against the upright face, clockwise.
+    """
+
+    shift: np.ndarray
+    scale: float
+    degrees: float
+
+    def quad(self, person: Person, frame: int) -> np.ndarray:
+        """The square around a frame's face, as large as the person's squares are on average, off by the drift."""
+        own = ffhq_quad(person.landmarks[frame])
+        upright = make_quad(quad_center(own), person.side / 2, quad_angle(own))
+        return adjust_quad(upright, self.shift, self.scale, self.degrees)
+
+
+def sample_drift(rng: np.random.Generator, augment: AugmentOptions) -> Drift:
+    """Draw a drift; its spreads are those of the options, and it is at most twice as large."""
+    x, y, zoom, turn = rng.normal(size=4).clip(-2, 2)
+    shift = np.array([x, y]) * augment.drift_center
+    return Drift(shift, 1.0 + zoom * augment.drift_scale, turn * augment.drift_rotation)
 
 
 def driving_picture(
@@ -723,7 +771,7 @@ class DrivingFrameBatches(FrameBatches):
     """The same frames, cropped and changed as the driving frames of `GridBatches` are.
 
     Item `n` is a dict as there, without `regions`, and with `points` (P, J, 68, 2): every frame's own landmarks in its
-    own crop. A crop follows the quad of another frame of the clip.
+    own crop. A crop is that of another frame of the clip ("stable"), or around the face ("centred").
     """
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -732,8 +780,10 @@ class DrivingFrameBatches(FrameBatches):
         grid = (len(people), self.options.motions)
         images, points = [], []
         for person, k in pairs:
-            anchor = rng.choice(np.flatnonzero(person.clip == person.clip[k]))
-            quad = ffhq_quad(person.landmarks[anchor])
+            if self.options.crop == "centred":
+                quad = sample_drift(rng, self.options.augment).quad(person, k)
+            else:
+                quad = ffhq_quad(person.landmarks[rng.choice(np.flatnonzero(person.clip == person.clip[k]))])
             image, own = driving_picture(rng, self.shards, person, k, quad, self.options)
             images.append(image)
             points.append(own)

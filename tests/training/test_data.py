@@ -29,7 +29,7 @@ from training.data import (
     to_crop,
 )
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import make_quad
+from vivface.faces.alignment import ffhq_quad, make_quad
 from vivface.media import VideoWriter
 
 STILL = AugmentOptions(
@@ -137,6 +137,29 @@ class TestGridBatches:
         own = augmented["motion"].tolist().index(int(augmented["source_motion"]))
         assert torch.equal(augmented["target"][:, own], augmented["source"])
         assert not torch.equal(augmented["source"], batch["source"])
+
+    def test_centred_crops_follow_faces_off_by_what_a_motion_shares(self, people):
+        options = options_of(people, crop="centred", drivers=2, augment=STILL)
+        batch = GridBatches(options)[1]
+        for name, axis in (("target", 0), ("driver", 0)):
+            quads = np.stack(
+                [[ffhq_quad(points) for points in row] for row in batch[f"{name}_landmarks"].numpy()]
+            )  # (people, motions, 4, 2), in fractions of the crop
+            shift, turn = quads.mean(2) - 0.5, np.apply_along_axis(np.ravel, 0, quads[:, :, 3] - quads[:, :, 0])
+            angle = np.degrees(np.arctan2(turn[..., 1], turn[..., 0]))
+            assert np.abs(shift).max() < 0.1 and np.abs(angle).max() <= 8.0  # twice the spreads, over the scale
+            assert np.ptp(shift, axis=axis).max() < 1e-4 and np.ptp(angle, axis=axis).max() < 0.05
+            assert np.abs(shift[:, 0] - shift[:, 1]).max() > 1e-3  # each motion its own
+
+    def test_the_more_frames_are_drawn_the_more_frontal_a_source_is(self, people):
+        one, many = (GridBatches(options_of(people, source_draws=draws))[3] for draws in (1, 200))  # 6 frames in all
+        person = next(p for p in GroupShards([people]).people() if p.seed == many["person"][0])
+        turned = np.abs(person.pose[:, :2]).sum(1)
+        assert turned[many["source_motion"]] == turned.min() <= turned[one["source_motion"]]
+
+    def test_unknown_crop(self, people):
+        with pytest.raises(OptionError, match="'centred'"):
+            GridBatches(options_of(people, crop="ffhq"))
 
 
 class TestFrameBatches:

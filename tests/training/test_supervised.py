@@ -189,9 +189,7 @@ class TestJudge:
         target = torch.rand(4, 3, 128, 128) * 2 - 1
         other = torch.rand(4, 3, 128, 128) * 2 - 1
         with torch.no_grad():
-            same, near, far = (
-                torch.stack(judged.judge(target.lerp(other, part), target)) for part in (0.0, 0.1, 1.0)
-            )
+            same, near, far = (torch.stack(judged.judge(target.lerp(other, part), target)) for part in (0.0, 0.1, 1.0))
         assert same.abs().max() < 1e-6 and (near > 0).all() and (near < far).all()
 
     def test_a_step_lets_it_judge_whole_people_and_leaves_it_as_it_is(self, judged):
