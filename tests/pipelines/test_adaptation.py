@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vivface import MotionCodes
-from vivface.pipelines.adaptation import adapt_to_source, portrait_loss
+from vivface.pipelines.adaptation import CODE_STEPS, adapt_to_source, portrait_loss
 
 STEPS = 30
 
@@ -31,13 +31,23 @@ def test_reconstruction_improves(tiny_pipeline, identity, adapted):
 
 def test_generator_belongs_to_the_identity_and_the_pipeline_keeps_its_own(tiny_pipeline, portrait, identity):
     before = {name: value.clone() for name, value in tiny_pipeline.generator.state_dict().items()}
-    adapted = tiny_pipeline.encode_identity(portrait, adapt=6)
+    adapted = tiny_pipeline.encode_identity(portrait, adapt=CODE_STEPS + 4)
     after = tiny_pipeline.generator.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not any(parameter.grad is not None for parameter in tiny_pipeline.generator.parameters())
     assert all(parameter.requires_grad for parameter in tiny_pipeline.generator.parameters())
     assert adapted.generator is not None and identity.generator is None
     assert any(not torch.equal(adapted.generator.state_dict()[name], before[name]) for name in before)
+
+
+def test_a_few_steps_move_the_code_alone(tiny_pipeline, portrait, identity):
+    adapted = tiny_pipeline.encode_identity(portrait, adapt=CODE_STEPS)
+    assert adapted.generator is None and not torch.equal(adapted.w_plus, identity.w_plus)
+    assert torch.equal(adapted.motion, identity.motion)
+    assert own_error(tiny_pipeline, adapted) < own_error(tiny_pipeline, identity)
+    assert not any(parameter.grad is not None for parameter in tiny_pipeline.generator.parameters())
+    expected = tiny_pipeline.generator.to_stylespace(adapted.w_plus)
+    assert all(torch.equal(style, wanted) for style, wanted in zip(adapted.styles, expected, strict=True))
 
 
 def test_styles_are_those_of_the_adapted_generator(adapted):
@@ -69,8 +79,8 @@ def test_checkpoint_decides_by_default(tiny_checkpoint, portrait):
     from vivface import VivFacePipeline
 
     pipeline = VivFacePipeline.from_pretrained(tiny_checkpoint, adapt_steps=2)
-    assert pipeline.encode_identity(portrait).generator is not None
-    assert pipeline.encode_identity(portrait, adapt=0).generator is None
+    by_default, asked, none = (pipeline.encode_identity(portrait, adapt=steps).w_plus for steps in (None, 2, 0))
+    assert torch.equal(by_default, asked) and not torch.equal(by_default, none)
 
 
 def test_no_steps_change_nothing(tiny_pipeline, identity):
@@ -78,9 +88,7 @@ def test_no_steps_change_nothing(tiny_pipeline, identity):
     done = adapt_to_source(
         pipeline.generator, pipeline.encoder, pipeline.transformer, identity.w_plus, identity.reference, steps=0
     )
-    assert torch.equal(done.w_plus, identity.w_plus)
-    ours, theirs = done.generator.state_dict(), pipeline.generator.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert torch.equal(done.w_plus, identity.w_plus) and done.generator is None
 
 
 def test_loss_is_zero_for_equal_and_weighs_the_face():

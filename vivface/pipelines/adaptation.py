@@ -1,7 +1,8 @@
 """Fit the generator to one portrait before it is animated (pivotal tuning).
 
-First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot); then a copy
-of the generator and the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM
+First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
+the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
+turn into identity; then, if there are steps left, a copy of the generator and the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM
 TOG 2022, sec. 3.1-3.2). Its locality regularisation (sec. 3.3) keeps the copy equal to the original away from the
 pivot: here at random identity codes under random motion, so that the portrait still moves as the original would.
 """
@@ -18,8 +19,8 @@ from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 
-CODE_SHARE = 0.4  # of the steps go to the code alone
-CODE_RATE = 1e-2  # learning rates (Adam)
+CODE_STEPS = 12  # so many steps go to the code alone; more of them fit the portrait better, but not its other frames
+CODE_RATE = 2e-2  # learning rates (Adam)
 GENERATOR_RATE = 1e-3
 SCALES = (1, 2, 4)  # the picture is compared at these reductions
 GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
@@ -33,14 +34,14 @@ MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's o
 
 @dataclass
 class AdaptedSource:
-    """A generator of its own and the identity code that belongs to it.
+    """An identity code, and the generator that belongs to it.
 
     Attributes:
-        generator (`StyleGAN2Generator`): a tuned copy.
+        generator (`StyleGAN2Generator`, *optional*): a tuned copy; None if only the code has moved.
         w_plus (`torch.Tensor` of shape `(1, num_latents, style_dim)`).
     """
 
-    generator: StyleGAN2Generator
+    generator: StyleGAN2Generator | None
     w_plus: Tensor
 
 
@@ -53,7 +54,7 @@ def adapt_to_source(
     steps: int,
     seed: int = 0,
 ) -> AdaptedSource:
-    """Tune a copy of the generator, and the identity code, to reproduce one portrait.
+    """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
     Args:
         generator, encoder, transformer: the pipeline's networks; none of them is changed.
@@ -67,11 +68,10 @@ def adapt_to_source(
     """
     dtype = torch.float32  # half precision does not train
     tuned = copy.deepcopy(generator).to(dtype).eval().requires_grad_(False)
-    frozen = copy.deepcopy(tuned)
     image, start = image.to(dtype), identity.detach().to(dtype)
     random = torch.Generator().manual_seed(seed)
 
-    # 1. The source's own motion stays what the encoder and the transformer make of it.
+    # 1. The source's own motion, as encoder and transformer see it.
     side = encoder.config.image_size
     with torch.no_grad():
         seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True).to(encoder.dtype)
@@ -80,10 +80,10 @@ def adapt_to_source(
     weight = _face_weight(image)
 
     with torch.enable_grad():
-        # 2. The pivot: only the code moves.
-        w_plus = start.clone().requires_grad_(True)
-        code_steps = round(steps * CODE_SHARE)
-        optimizer = torch.optim.Adam([w_plus], lr=CODE_RATE)
+        # 2. The pivot: only the code and the portrait's own deformation move.
+        w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
+        code_steps = min(steps, CODE_STEPS)
+        optimizer = torch.optim.Adam([w_plus, motion], lr=CODE_RATE)
         for step in range(code_steps):
             _set_rate(optimizer, CODE_RATE, step, code_steps)
             loss = portrait_loss(tuned(w_plus, motion), image, weight) + CODE_WEIGHT * F.mse_loss(w_plus, start)
@@ -91,7 +91,11 @@ def adapt_to_source(
             loss.backward()
             optimizer.step()
 
+        if steps == code_steps:
+            return AdaptedSource(None, w_plus.detach().to(identity.dtype))
+
         # 3. Generator and code together, held in place away from the pivot.
+        frozen, motion = copy.deepcopy(tuned), motion.detach()
         tuned.requires_grad_(True)
         parameters = [{"params": list(tuned.parameters())}, {"params": [w_plus]}]
         optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
