@@ -2,9 +2,10 @@
 
 First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
 the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
-turn into identity; then, if there are steps left, a copy of the generator and the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM
-TOG 2022, sec. 3.1-3.2). Its locality regularisation (sec. 3.3) keeps the copy equal to the original away from the
-pivot: here at random identity codes under random motion, so that the portrait still moves as the original would.
+turn into identity. Then, if there are steps left, a copy of the generator and the code move together (Roich et al.,
+Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2). Its locality regularisation
+(sec. 3.3) keeps the copy equal to the original away from the pivot: here at random identity codes under random motion,
+so that the portrait still moves as the original would.
 """
 
 import copy
