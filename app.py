@@ -259,7 +259,7 @@ class Page:
             self.adapt = gr.Checkbox(
                 True,
                 label="Learn this portrait first",
-                info="Closer likeness; takes a while once for each portrait.",
+                info="Closer likeness, once for each portrait.",
                 visible=self.studio.pipeline.config.adapt_steps > 0,
             )
             self.relative = gr.Radio(

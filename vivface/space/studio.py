@@ -14,6 +14,7 @@ import torch
 from vivface.editing import AttributeDirections, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.faces.backends import get_backend
+from vivface.pipelines.adaptation import CODE_STEPS
 from vivface.pipelines.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
 from vivface.pipelines.result import Report
 from vivface.pipelines.vivface import VivFacePipeline
@@ -161,15 +162,15 @@ class Studio:
 
     # ---- stills
 
-    def encode(self, session: Session, path: str, face: int = 1, adapt: bool = False) -> IdentityCode:
+    def encode(self, session: Session, path: str, face: int = 1, adapt: bool | None = None) -> IdentityCode:
         """Encode a portrait, once a session.
 
         Args:
             session (`Session`): remembers it.
             path (`str`): of the picture.
             face (`int`): which face, 1 the largest.
-            adapt (`bool`): adapt the generator to it, with the checkpoint's own number of steps, which takes a while;
-                where that was done already, it is used anyway.
+            adapt (`bool`, *optional*): adapt to it, with the checkpoint's own number of steps; by default if that takes
+                no time worth waiting for, as it was done already or moves the code alone.
 
         Raises:
             MediaError: If it cannot be read or is too large.
@@ -179,7 +180,9 @@ class Studio:
         seen.choose(face)
         steps = self.pipeline.config.adapt_steps
         key = (file_key(path), face)
-        adapt = steps > 0 and (adapt or session.knows("identity", (*key, True)))
+        if adapt is None:
+            adapt = steps <= CODE_STEPS or session.knows("identity", (*key, True))
+        adapt = adapt and steps > 0
         return session.keep(
             "identity",
             (*key, adapt),
