@@ -8,7 +8,9 @@ driving, output, mode=..., models=..., cache=...)` that knows nothing of this pr
 
 People: no training shard contains them (seeds from 900000 on). Person k's portrait is driven by the clip of person
 k + 7 ("cross") and, from its first frame on, by their own clip ("same"), where the truth is known. Clips are rendered
-once and kept. Either way a table is printed, `table.json` holds every number, and `--sheet FILE` shows the pairs.
+once and kept. With `--truth`, renders of the source performing the driver's motion, in crops of the checkpoint's size,
+are scored in place of results: no checkpoint of that size can be expected to score more. Either way a table is printed,
+`table.json` holds every number, and `--sheet FILE` shows the pairs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ import numpy as np
 
 from vivface.errors import MediaError, OptionError, VivFaceError
 from vivface.media import VideoReader, VideoWriter, check_output, load_image, save_image
+from vivface.pipelines.driving import DrivingVideo
 
 FIRST_SEED = 901_000  # training.synthetic.identity.TEST_SEED and up: people held out
 NEXT_DRIVER = 7  # person k is driven by person k + 7
@@ -69,16 +73,24 @@ def render_people(
         stem = f"{seed}_{size}px_{frames}frames_{fps}fps"
         portrait, clip = folder / f"{stem}.png", folder / f"{stem}.mp4"
         if not (portrait.exists() and clip.exists()):
-            from training.synthetic.render import render_clip  # here, as it needs OpenGL
-
-            pictures = render_clip(seed, seed + 5000, frames, fps, size, assets=assets)["frames"]
+            pictures = write_clip(clip, seed, seed, frames, fps, size, assets)
             save_image(portrait, pictures[0])
-            with VideoWriter(clip, (size, size), fps, crf=12) as writer:
-                for picture in pictures:
-                    writer.write(picture)
-            print(f"rendered {clip.name}", flush=True)
         made.append((portrait, clip))
     return made
+
+
+def write_clip(
+    path: Path, person: int, mover: int, frames: int, fps: int, size: int, assets: Path | None
+) -> np.ndarray:
+    """Render one person in their own light performing another's (or their own) motion; returns the frames."""
+    from training.synthetic.render import render_clip  # here, as it needs OpenGL
+
+    pictures = render_clip(person, mover + 5000, frames, fps, size, assets=assets)["frames"]
+    with VideoWriter(path, (size, size), fps, crf=12) as writer:
+        for picture in pictures:
+            writer.write(picture)
+    print(f"rendered {path.name}", flush=True)
+    return pictures
 
 
 def pairs_of_people(people: list[tuple[Path, Path]]) -> list[Pair]:
@@ -311,12 +323,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     people.add_argument("--size", type=int, default=384, help="side of the rendered clips, pixels")
     people.add_argument("--clips", type=Path, help="folder that keeps the rendered clips; default: OUTPUT/clips")
     people.add_argument("--assets", type=Path, help="MakeHuman data folder (default: VIVFACE_ASSETS)")
+    people.add_argument("--truth", action="store_true", help="score what a perfect result of the same size would be")
     people.add_argument("--render-only", action="store_true", help="render missing clips and stop")
     options = parser.parse_args(arguments)
     if options.people < 1 or options.frames < 10:
         raise OptionError(
             f"--people is {options.people} and --frames {options.frames}, expected at least 1 person and 10 frames."
         )
+    if options.truth and options.pairs:
+        raise OptionError("--truth was given with --pairs; expected one of them: only renders have a known truth.")
     if options.scorer is None and not options.render_only:
         raise OptionError("--scorer is missing, expected the Python file of the scoring program.")
     if options.sheet is not None:
@@ -325,26 +340,65 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def reenact_all(
-    pairs: list[Pair], options: argparse.Namespace, score_pair: Callable[[Pair, Path], Row]
-) -> list[tuple[Pair, Path, Row]]:
-    """Re-enact and score every pair; one that fails is reported in its row and does not stop the others."""
+Maker = Callable[[Pair, Path], float]  # writes the pair's video, returns frames a second
+
+
+def make_reenactments(options: argparse.Namespace) -> Maker:
+    """What re-enacts pairs with the checkpoint."""
     from vivface import VivFacePipeline
 
     pipeline = VivFacePipeline.from_pretrained(options.checkpoint).to(options.device)
     pipeline.set_progress_bar_config(disable=True)
     identities: dict[Path, object] = {}  # adaptation takes a while, and a source is driven several times
+
+    def make(pair: Pair, output: Path) -> float:
+        nonlocal identities
+        if pair.source not in identities:
+            identities = {pair.source: pipeline.encode_identity(pair.source, adapt=options.adapt)}
+        result = pipeline(identities[pair.source], pair.driving, refine=not options.no_refine)
+        result.save(output)
+        return result.report.fps
+
+    return make
+
+
+def make_truth(options: argparse.Namespace, clips: Path) -> Maker:
+    """What renders a pair's true video, and cuts it as the pipeline would cut a driving video."""
+    from vivface import VivFacePipeline
+
+    pipeline = VivFacePipeline.from_pretrained(options.checkpoint)
+    side = pipeline.generator.config.size
+
+    def make(pair: Pair, output: Path) -> float:
+        start = time.perf_counter()
+        person, mover = (int(path.stem.split("_")[0]) for path in (pair.source, pair.driving))
+        whole = pair.driving
+        if person != mover:
+            whole = clips / f"{person}_as_{pair.driving.name}"
+            if not whole.exists():
+                write_clip(whole, person, mover, options.frames, options.fps, options.size, options.assets)
+        driving = DrivingVideo(VideoReader(whole), pipeline.backend, side, pipeline.config.crop)
+        crop = None
+        with VideoWriter(output, (side, side), options.fps) as writer:
+            for frame in driving.frames([]):
+                crop = frame.crop if frame.crop is not None else crop
+                writer.write(crop)
+        return options.frames / (time.perf_counter() - start)
+
+    return make
+
+
+def score_all(
+    pairs: list[Pair], folder: Path, make: Maker, score_pair: Callable[[Pair, Path], Row]
+) -> list[tuple[Pair, Path, Row]]:
+    """Make and score every pair's video; one that fails is reported in its row and does not stop the others."""
     done = []
     for pair in pairs:
-        output = options.output / f"{pair.name}.mp4"
+        output = folder / f"{pair.name}.mp4"
         output.unlink(missing_ok=True)
         row: Row = {"name": pair.name, "source": pair.source.name, "driving": pair.driving.name}
         try:
-            if pair.source not in identities:
-                identities = {pair.source: pipeline.encode_identity(pair.source, adapt=options.adapt)}
-            result = pipeline(identities[pair.source], pair.driving, refine=not options.no_refine)
-            result.save(output)
-            row |= {"made_per_second": result.report.fps, **score_pair(pair, output)}
+            row |= {"made_per_second": make(pair, output), **score_pair(pair, output)}
         except VivFaceError as error:
             row |= {"error": str(error), "mode": pair.mode, "face_found": 0.0}
         shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
@@ -366,7 +420,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.render_only:
         return
 
-    # 2. Re-enact and score.
+    # 2. Make and score.
     scorer = load_scorer(options.scorer)
     models, cache = scorer.Models(), options.output / "analysis"
     failures = getattr(scorer, "InputError", MediaError)
@@ -377,7 +431,8 @@ def main(arguments: list[str] | None = None) -> None:
         except failures as error:  # no face in the result, for example
             raise MediaError(str(error)) from error
 
-    done = reenact_all(pairs, options, score_pair)
+    make = make_truth(options, clips) if options.truth else make_reenactments(options)
+    done = score_all(pairs, options.output, make, score_pair)
 
     # 3. Report.
     rows = [row for _, _, row in done]

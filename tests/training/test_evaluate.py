@@ -1,5 +1,6 @@
 """The tables and contact sheets of `training/evaluate.py`."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from training.evaluate import (
     summarise,
 )
 from vivface.errors import OptionError
-from vivface.media import VideoWriter, save_image
+from vivface.media import VideoReader, VideoWriter, save_image
 
 
 def measure(r: float | None, gain: float | None = 1.0, active: bool = True) -> dict:
@@ -182,6 +183,16 @@ class TestProgram:
         (tmp_path / "empty.py").write_text("Models = object\n")
         with pytest.raises(OptionError, match="has no 'analyse'"):
             evaluate.load_scorer(tmp_path / "empty.py")
+
+    def test_truth_is_cut_as_driving_videos_are(self, face_clip: Path, tmp_path: Path):
+        clip, output = tmp_path / "901000_clip.mp4", tmp_path / "out.mp4"
+        shutil.copyfile(face_clip, clip)
+        options = evaluate.parse_arguments(["--truth", "--scorer", "scorer.py"])
+        evaluate.make_truth(options, tmp_path)(Pair("x", clip.with_suffix(".png"), clip, "same"), output)
+        cut, whole = ([frame.image for frame in VideoReader(path)] for path in (output, clip))
+        assert len(cut) == len(whole) and {frame.shape for frame in cut} == {(128, 128, 3)}
+        with pytest.raises(OptionError, match="--truth was given with --pairs"):
+            evaluate.parse_arguments(["--truth", "--pairs", "a", "b", "--scorer", "scorer.py"])
 
     def test_a_perfect_re_enactment_scores_perfectly(self, shared_dir: Path, portrait: Path, face_clip: Path, tmp_path):
         tool = shared_dir / "tools" / "evaluate.py"
