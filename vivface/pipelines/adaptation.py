@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vivface.faces.paste import soft_mask
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
@@ -68,7 +68,8 @@ def adapt_to_source(
         [`AdaptedSource`]
     """
     dtype = torch.float32  # half precision does not train
-    tuned = copy.deepcopy(generator).to(dtype).eval().requires_grad_(False)
+    # Not the diffusers class's `to`, which warns of every cast.
+    tuned = nn.Module.to(copy.deepcopy(generator), dtype).eval().requires_grad_(False)
     image, start = image.to(dtype), identity.detach().to(dtype)
     random = torch.Generator().manual_seed(seed)
 
@@ -108,7 +109,7 @@ def adapt_to_source(
             loss.backward()
             optimizer.step()
 
-    tuned.requires_grad_(False).to(generator.dtype)
+    nn.Module.to(tuned.requires_grad_(False), generator.dtype)
     return AdaptedSource(tuned, w_plus.detach().to(identity.dtype))
 
 
