@@ -309,7 +309,7 @@ class GridBatches:
     """
 
     def __init__(self, options: DataOptions, seed: int = 0, shards: GroupShards | None = None):
-        check_crop(options)
+        check_crop(options, "stable", "centred")
         self.options, self.seed = options, seed
         self.shards = shards or GroupShards(options.folders, options.rescan_seconds, options.cache_gigabytes)
 
@@ -384,10 +384,10 @@ class GridBatches:
         return i, [int(j) for j in rng.choice(same, self.options.motions, replace=repeat)]
 
 
-def check_crop(options: DataOptions) -> None:
-    """Raise OptionError unless `data.crop` is one that grids and driving frames know."""
-    if options.crop not in ("stable", "centred"):
-        raise OptionError(f"data.crop is {options.crop!r}, expected 'stable' or 'centred'")
+def check_crop(options: DataOptions, *known: str) -> None:
+    """Raise OptionError unless `data.crop` is one of the known."""
+    if options.crop not in known:
+        raise OptionError(f"data.crop is {options.crop!r}, expected {' or '.join(map(repr, known))}")
 
 
 @dataclass(frozen=True)
@@ -803,8 +803,7 @@ class PairBatches:
     """
 
     def __init__(self, clips: Clips, options: DataOptions, seed: int = 0):
-        if options.crop not in ("stable", "ffhq"):
-            raise OptionError(f"data.crop is {options.crop!r}, expected 'stable' or 'ffhq'")
+        check_crop(options, "stable", "ffhq")
         if clips.classes < 2:
             raise OptionError(f"data.folders {options.folders} show a single person, expected at least 2")
         self.clips, self.options, self.seed = clips, options, seed

@@ -113,20 +113,24 @@ def code_error(found: Tensor, true: Tensor) -> Tensor:
     return (found.float() - true).square().mean() / variance
 
 
-def code_terms(codes: TruthCodes, found: Tensor, true: Tensor, options: Any) -> dict[str, Tensor]:
-    """How wrong motion codes are, as codes and in what they say of controls and angles.
+def code_errors(codes: TruthCodes, found: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """How wrong motion codes are, as codes ("truth") and in what they say of "controls" and "angles".
 
     Args:
-        codes (`TruthCodes`): The map that gave the true codes.
+        codes (`TruthCodes`): The map that reads the codes.
         found, true (`torch.Tensor` of shape `(frames, codes, width)`): Motion codes; no gradient goes into the true.
-        options: A stage's options with the weights `truth`, `controls` and `angles`.
     """
     controls, angles = codes.read(found.float() - true)
     return {
-        "truth": options.truth * code_error(found, true),
-        "controls": options.controls * controls.square().mean(),
-        "angles": options.angles * angles.square().mean(),
+        "truth": code_error(found, true),
+        "controls": controls.square().mean(),
+        "angles": angles.square().mean(),
     }
+
+
+def code_terms(codes: TruthCodes, found: Tensor, true: Tensor, options: Any) -> dict[str, Tensor]:
+    """The same as terms of a loss: weighted by `truth`, `controls` and `angles` of a stage's options."""
+    return {name: getattr(options, name) * error for name, error in code_errors(codes, found, true).items()}
 
 
 def person_error(found: Tensor, seeds: Tensor, people: PersonCodes) -> Tensor:

@@ -45,7 +45,7 @@ from training.data import GridBatches, region_weights
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
-from training.truth import PersonCodes, TruthCodes, code_error, code_terms, person_error, truth_vector
+from training.truth import PersonCodes, TruthCodes, code_error, code_errors, code_terms, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
@@ -153,9 +153,10 @@ class SupervisedStage(Stage):
         source, driver = batch["source"], batch["driver"]  # (grids, people, ...), (grids, drivers, motions, ...)
         self.seen = {"source": source, "driver": driver[:, :1], "target": batch["target"]}
         target = batch["target"].flatten(0, 2)  # (grids * people * motions, 3, size, size)
-        weight = region_weights(batch["regions"].flatten(0, 2), 1.0, **options.regions)
+        regions = batch["regions"].flatten(0, 2)
+        weight = region_weights(regions, 1.0, **options.regions)
         if options.contrast > 0:
-            weight = weight * contrast_gain(target, batch["regions"].flatten(0, 2)) ** options.contrast
+            weight = weight * contrast_gain(target, regions) ** options.contrast
         weight = weight / weight.mean()
         motions = driver.shape[2]
         rows = torch.randperm(len(target) // motions, device=target.device)[: options.fine]
@@ -282,14 +283,8 @@ class SupervisedStage(Stage):
         found = judge.read(maps, memory=False)
         pairs = zip(maps, wanted_maps, strict=True)
         features = sum((a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in pairs)
-        controls, angles = truth.read(found.motion.float() - wanted.motion.float())
-        codes = (
-            code_error(found.motion, wanted.motion.float())
-            + code_error(found.identity, wanted.identity.float())
-            + controls.square().mean()
-            + angles.square().mean()
-        )
-        return features, codes
+        motion = code_errors(truth, found.motion, wanted.motion.float())
+        return features, sum(motion.values()) + code_error(found.identity, wanted.identity.float())
 
     def save_checkpoint(self, folder: Path) -> None:
         self.settle_statistics()

@@ -200,7 +200,7 @@ class VivFacePipeline(DiffusionPipeline):
         Args:
             image: a path, a PIL picture, a uint8 RGB array `(height, width, 3)` or an open file.
             face (`int`, *optional*): which face, 0 the largest; by default the largest.
-            adapt (`int`, *optional*): steps of adaptation of the generator to this portrait; by default
+            adapt (`int`, *optional*): steps of adaptation to this portrait; by default
                 `adapt_steps` of the checkpoint.
             seed (`int`, *optional*, defaults to 0): of the adaptation.
 
@@ -220,7 +220,7 @@ class VivFacePipeline(DiffusionPipeline):
         code = self.encoder(reference)
         w_plus, generator = code.identity, None
 
-        # 3. Adapt a copy of the generator to this portrait, if asked.
+        # 3. Adapt the code, and after some steps a copy of the generator, to this portrait, if asked.
         steps = self.config.adapt_steps if adapt is None else adapt
         if steps > 0:
             target = self._to_tensor([portrait.crop(mode, self.generator.config.size)])

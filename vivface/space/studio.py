@@ -36,7 +36,7 @@ class Options:
 
     Attributes:
         face, driving_face (`int`): which face, 1 the largest.
-        adapt (`bool`): adapt the generator to the portrait first, with the checkpoint's own number of steps.
+        adapt (`bool`): adapt to the portrait first, with the checkpoint's own number of steps.
         refine (`bool`): second stage, when the checkpoint has one.
         paste_back (`bool`): put the face back into the photo.
         relative (`bool`): take over the driver's changes only, not pose and expression themselves.
