@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -18,11 +19,7 @@ class PerceptualDistance(Protocol):
 
 
 class FeatureDistance(nn.Module):
-    """Distance of unit-length feature vectors in the stages of a frozen identity network, LPIPS without its weights.
-
-    As in LPIPS (Zhang et al., CVPR 2018, eq. 1) every feature vector is divided by its length, squared differences are
-    summed over channels and averaged over places, and stages are averaged.
-    """
+    """`feature_distance` in the stages of a frozen identity network."""
 
     def __init__(self, network: IdentityNetwork):
         super().__init__()
@@ -30,9 +27,8 @@ class FeatureDistance(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = [_unit(f) for f in self.network.features(target)]
-        made = [_unit(f) for f in self.network.features(image)]
-        return torch.stack([(a - b).square().sum(1).mean() for a, b in zip(made, wanted, strict=True)]).mean()
+            wanted = self.network.features(target)
+        return feature_distance(self.network.features(image), wanted)
 
 
 class Lpips(nn.Module):
@@ -56,6 +52,16 @@ class Lpips(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         return self.network(image, target).mean()
+
+
+def feature_distance(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Distance of feature maps of several stages, each (batch, channels, height, width): LPIPS without its weights.
+
+    As in LPIPS (Zhang et al., CVPR 2018, eq. 1) every feature vector is divided by its length, squared differences are
+    summed over channels and averaged over places, and stages are averaged.
+    """
+    pairs = zip(made, wanted, strict=True)
+    return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).mean()
 
 
 def _unit(feature: Tensor) -> Tensor:

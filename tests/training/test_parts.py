@@ -9,12 +9,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from training.arguments import LoopOptions
+from training.grow import grow
 from training.perceptual import FeatureDistance, build_perceptual
 from training.stages.base import Average, Progress, build_network, frozen, tile
 from training.stages.stage1 import CodePool
 from training.stages.stage2 import Directions, Disturbance
 from vivface.errors import OptionError
-from vivface.models import IdentityNetwork, StyleGAN2Generator
+from vivface.models import HybridEncoder, IdentityNetwork, StyleGAN2Generator
 
 
 class TestBase:
@@ -125,3 +126,57 @@ class TestPerceptual:
         assert isinstance(build_perceptual("identity-features", self.network), FeatureDistance)
         with pytest.raises(OptionError, match="'identity-features'"):
             build_perceptual("vgg", self.network)
+
+
+class TestGrow:
+    @pytest.fixture
+    def small(self):
+        torch.manual_seed(0)
+        encoder = HybridEncoder(32, (4, 6, 8, 12, 16), (1, 1, 2, 1), num_latents=8, motion_codes=3, style_dim=16)
+        for module in encoder.modules():  # as after training: statistics and gains of their own
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.2, 0.2)
+                nn.init.uniform_(module.running_var, 0.5, 2.0)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+        return encoder.eval()
+
+    def test_a_grown_encoder_computes_the_same(self, small):
+        grown = grow(small, widths=[8, 12, 16, 20, 16], units=[1, 2, 3, 2])
+        assert grown.config.widths == [8, 12, 16, 20, 16] and not grown.training
+        image = torch.rand(2, 3, 32, 32) * 2 - 1
+        with torch.no_grad():
+            old, new = small(image), grown(image)
+        for name in ("identity", "motion", "memory"):
+            assert torch.allclose(old[name], new[name], atol=1e-5)
+
+    def test_what_is_new_learns(self, small):
+        grown = grow(small, widths=[8, 12, 16, 20, 16], units=[1, 2, 3, 2])
+        optimizer = torch.optim.Adam(grown.parameters(), lr=1e-2)
+        image, before = torch.rand(2, 3, 32, 32), grown.trunk.stem[0].weight[4:].clone()
+        for _ in range(3):  # a new channel is heard at the second step, and learns from the third on
+            optimizer.zero_grad()
+            grown(image).motion.square().sum().backward()
+            optimizer.step()
+        assert not torch.equal(grown.trunk.stem[0].weight[4:], before)
+        assert grown.trunk.stages[2][2].conv1.weight.grad.abs().max() > 0
+
+    def test_a_preset_grows_what_it_loads(self, small, tmp_path):
+        small.save_pretrained(tmp_path)
+        arguments = {"pretrained": str(tmp_path), "grown": {"units": [1, 1, 2, 2]}}
+        grown = build_network(HybridEncoder, arguments, "encoder")
+        assert len(grown.trunk.stages[3]) == 2
+        assert torch.equal(grown.trunk.stem[0].weight, small.trunk.stem[0].weight)
+
+    @pytest.mark.parametrize(
+        "sizes, words",
+        [
+            ({"width": [8, 8, 8, 16, 16]}, "grown has 'width', expected one of"),
+            ({"widths": [2, 6, 8, 12, 16]}, "trunk.stem.0.weight of the old network does not fit"),
+            ({"units": [1, 1, 1, 1]}, "trunk.stages.2.1.norm1.weight of the old network does not fit"),
+            ({"widths": [4, 6, 8, 16, 16]}, "of the old network does not fit"),  # a shortcut would be lost
+            ({"widths": [4, 6, 8, 12, 8]}, "style_dim"),
+        ],
+    )
+    def test_what_cannot_grow(self, small, sizes, words):
+        with pytest.raises(OptionError, match=words):
+            grow(small, **sizes)

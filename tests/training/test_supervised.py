@@ -204,6 +204,36 @@ class TestJudge:
         assert any(g is not None and g.abs().max() > 0 for g in gradients)
 
 
+class TestAlike:
+    network = "{widths: [4, 4, 4, 4, 8], units: [1, 1, 1, 1], embedding_dim: 8, image_size: 32}"
+
+    @pytest.fixture(scope="class")
+    def knowing(self, people):
+        changes = [f"data.folders=[{people}]", f"networks.identity={self.network}"]
+        changes += ["options.identity=1", "options.perceptual=1"]
+        torch.manual_seed(0)
+        return SupervisedStage(read_preset("tiny-supervised", changes), Accelerator())
+
+    def test_equals_are_alike_at_any_size_and_others_less_the_further_they_are(self, knowing):
+        small, large = torch.rand(4, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 128, 128) * 2 - 1
+        others = torch.rand_like(small) * 2 - 1, torch.rand_like(large) * 2 - 1
+        with torch.no_grad():
+            same, near, far = (
+                torch.stack(knowing.alike([(x.lerp(y, part), x) for x, y in zip((small, large), others, strict=True)]))
+                for part in (0.0, 0.2, 1.0)
+            )
+        assert same.abs().max() < 1e-5 and (near > 0).all() and (near < far).all()
+
+    def test_coarse_and_full_pictures_learn_from_a_network_that_stays_as_it_is(self, knowing):
+        network = knowing.networks["identity"]
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        for step in (0, 3):  # of 4: coarse only; full size and refined
+            knowing.progress.step = step
+            scalars = knowing.step(knowing.dataset()[0])
+            assert scalars["identity"] > 0 and scalars["perceptual"] > 0
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 class TestReenact:
     @torch.no_grad()
     def test_pairs_do_not_mix(self, stage):

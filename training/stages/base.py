@@ -44,6 +44,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from training.arguments import LoopOptions, OptimizerOptions, Preset, fill
+from training.grow import grow
 from training.optim import build_optimizer, learning_rate
 from vivface.errors import CheckpointError, OptionError
 
@@ -83,18 +84,23 @@ class Average:
 def build_network(network_class: type[nn.Module], arguments: Mapping[str, Any], name: str) -> nn.Module:
     """Build a network from constructor arguments, or load it from `{pretrained: folder, subfolder: name}`.
 
+    A loaded network becomes a larger one that begins with the same function by `grown: {argument: value}`.
+
     Raises:
-        OptionError: If an argument is not one of the constructor's, or the folder does not exist.
+        OptionError: If an argument is not one of the constructor's, the folder does not exist, or the network cannot
+            be grown like this.
     """
     arguments = dict(arguments)
     if "pretrained" in arguments:
         folder, subfolder = Path(arguments.pop("pretrained")), arguments.pop("subfolder", None)
+        grown = arguments.pop("grown", {})
         place = folder / subfolder if subfolder else folder
         if not place.is_dir():
             raise OptionError(f"networks.{name}.pretrained is {place}, which is no folder: give a saved {name}")
         if arguments:
             raise OptionError(f"networks.{name} has {sorted(arguments)[0]!r} beside 'pretrained': the folder decides")
-        return network_class.from_pretrained(place)
+        network = network_class.from_pretrained(place)
+        return grow(network, **grown) if grown else network
     known = [n for n in inspect.signature(network_class.__init__).parameters if n != "self"]
     if unknown := [key for key in arguments if key not in known]:
         raise OptionError(f"networks.{name} has no option {unknown[0]!r}, expected one of: {', '.join(known)}")

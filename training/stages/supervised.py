@@ -27,6 +27,9 @@ Terms (weights in the preset):
     motion_refined  the motion term at full size, refined
     features    L1 between a frozen encoder's feature maps of result and target (only with `networks.judge`)
     judged      squared error of that encoder's codes: result against target, motion, controls, angles and identity
+    identity    1 - cosine of the identity network's embeddings of result and target, coarse and at full size (only with
+                `networks.identity`, as the next)
+    perceptual  distance of this network's feature maps of the two, face crop only
     aligned     L1 of the aligned reference against the target
 """
 
@@ -42,13 +45,15 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import GridBatches, region_weights
-from training.losses import motion_error, psnr, pyramid_l1
+from training.losses import identity_loss, motion_error, psnr, pyramid_l1
+from training.perceptual import feature_distance
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
 from training.truth import PersonCodes, TruthCodes, code_error, code_errors, code_terms, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,
+    IdentityNetwork,
     RefinementNetwork,
     StyleGAN2Generator,
 )
@@ -88,6 +93,8 @@ class SupervisedOptions:
     delta: float = option(1e-3, "weight of the mean square of the identity code's differences between layers")
     features: float = option(0.0, "weight of the perceptual term, feature maps of the encoder given as networks.judge")
     judged: float = option(0.0, "weight of the codes that this encoder finds in results against those in targets")
+    identity: float = option(0.0, "weight of 1 - cosine of the embeddings of results and targets (networks.identity)")
+    perceptual: float = option(0.0, "weight of the distance of that network's feature maps, in the face crop")
     head_gain: float = option(10.0, "factor on a fresh encoder's last linear maps: codes of full size from the start")
     settle_batches: int = option(16, "batches over which batch-norm statistics are measured before weights are written")
     encoder_lr: float = option(0.5, "learning rate of the encoder as a multiple of the optimiser's")
@@ -108,6 +115,8 @@ class SupervisedStage(Stage):
         self.add_network("refinement", self.make(RefinementNetwork, "refinement"), average=True)
         if self.options.features > 0 or self.options.judged > 0:
             self.add_network("judge", self.make(HybridEncoder, "judge"), trained=False)
+        if self.options.identity > 0 or self.options.perceptual > 0:
+            self.add_network("identity", self.make(IdentityNetwork, "identity"), trained=False)
         if "pretrained" not in self.preset.networks.get("encoder", {}):
             enlarge_codes(self.networks["encoder"], self.options.head_gain)
         generator = self.networks["generator"]
@@ -194,6 +203,10 @@ class SupervisedStage(Stage):
                 terms["aligned"] = options.aligned * (made.aligned - wanted).abs().mean()
                 moved, _ = motion_error(*(x.unflatten(0, (1, -1, motions)) for x in (made.refined, target, weight)))
                 terms["motion_refined"] = options.motion_refined * moved
+            if "identity" in self.networks:
+                results = [(made.coarse, small_target)] + ([] if fine is None else [(made.best, target)])
+                identity, perceptual = self.alike(results)
+                terms |= {"identity": options.identity * identity, "perceptual": options.perceptual * perceptual}
             loss = sum(terms.values())
         self.update("main", loss)
         return {
@@ -285,6 +298,20 @@ class SupervisedStage(Stage):
         features = sum((a - b).abs().mean() / b.abs().mean().clamp_min(1e-3) for a, b in pairs)
         motion = code_errors(truth, found.motion, wanted.motion.float())
         return features, sum(motion.values()) + code_error(found.identity, wanted.identity.float())
+
+    def alike(self, results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """How differently the identity network sees results and targets: in its embeddings, and in its feature maps.
+
+        Args:
+            results: Pictures and targets `(batch, 3, size, size)`, of several sizes; every picture counts the same.
+        """
+        network = self.networks["identity"]
+        made, wanted = (torch.cat([network.crop(images) for images in column]) for column in zip(*results, strict=True))
+        with torch.no_grad():
+            wanted_maps = network.features(wanted)
+            person = network.read(wanted_maps).float()
+        maps = network.features(made)
+        return identity_loss(network.read(maps).float(), person), feature_distance(maps, wanted_maps)
 
     def save_checkpoint(self, folder: Path) -> None:
         self.settle_statistics()

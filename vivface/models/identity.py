@@ -3,6 +3,8 @@
 ArcFace (Deng et al., CVPR 2019, sec. 3.1) on the IR-SE-50 trunk.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
@@ -66,7 +68,11 @@ class IdentityNetwork(ModelMixin, ConfigMixin):
         side = self.config.image_size
         if image.ndim != 4 or image.shape[1:] != (3, side, side):
             raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {side}, {side}).")
-        x = self.drop(self.norm(self.features(image)[-1]))
+        return self.read(self.features(image))
+
+    def read(self, features: Sequence[Tensor]) -> Tensor:
+        """The embedding `(batch, embedding_dim)` of a crop of `image_size` that `features` gave."""
+        x = self.drop(self.norm(features[-1]))
         x = self.output_norm(self.linear(x.flatten(1)))
         return x / x.norm(dim=1, keepdim=True)
 
