@@ -3,13 +3,16 @@
 import torch
 
 from vivface.models.encoder import HybridEncoder
+from vivface.models.identity import IdentityNetwork
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.vivface import VivFacePipeline
 
 
-def make_tiny_pipeline(size: int = 64, crop: str = "stable", refinement: bool = True, seed: int = 0):
+def make_tiny_pipeline(
+    size: int = 64, crop: str = "stable", refinement: bool = True, seed: int = 0, identity: bool = False
+):
     """A `VivFacePipeline` of the real architecture, slim and with random weights; the same for the same seed."""
 
     blocks = size.bit_length() - 3  # 64 -> 4
@@ -34,4 +37,5 @@ def make_tiny_pipeline(size: int = 64, crop: str = "stable", refinement: bool = 
             )
             for layer in (network.modulator.scale2, network.modulator.shift2):
                 torch.nn.init.normal_(layer.weight)  # they start at zero, and R would change nothing
-    return VivFacePipeline(generator, encoder, transformer, network, image_size=64, crop=crop)
+        knows = IdentityNetwork((4, 4, 8, 8, 16), (1, 1, 1, 1), embedding_dim=16, image_size=48) if identity else None
+    return VivFacePipeline(generator, encoder, transformer, network, knows, image_size=64, crop=crop)

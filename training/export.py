@@ -1,8 +1,8 @@
 """Make a pipeline of trained networks: `python -m training.export --checkpoint RUN/checkpoint --output FOLDER`.
 
-Takes generator, encoder, transformer and, where there is one, refinement from one or more checkpoints of `train.py`
-(a later one's networks replace an earlier one's), rounds them to half precision, and writes the folder that
-`VivFacePipeline.from_pretrained` loads, with the model card. The folder appears whole or not at all.
+Takes generator, encoder, transformer and, where there are such, refinement and identity network from one or more
+checkpoints of `train.py` (a later one's networks replace an earlier one's), rounds them to half precision, and writes
+the folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
                 f"{', '.join(map(str, checkpoints))}: no {name} there, expected the folder 'checkpoint' of a run"
             )
         networks[name] = load_part(network_class, holders[-1], name) if holders else None
-    generator, encoder, transformer, refinement = (networks[name] for name in PARTS)
+    generator, encoder, transformer = networks["generator"], networks["encoder"], networks["transformer"]
 
     pairs = [
         ("encoder.num_latents", encoder.config.num_latents, "generator", generator.num_latents),
@@ -124,7 +124,7 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
     ]
     settings = {"image_size": encoder.config.image_size, "crop": "stable", **settings}
     pairs.append(("encoder.image_size", encoder.config.image_size, "setting image_size", settings["image_size"]))
-    if refinement is not None:
+    if (refinement := networks["refinement"]) is not None:
         pairs.append(("refinement.image_size", refinement.config.image_size, "encoder", encoder.config.image_size))
     for what, is_there, whom, expected in pairs:
         if is_there != expected:

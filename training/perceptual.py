@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from vivface.errors import BackendError, OptionError
 from vivface.models import IdentityNetwork
+from vivface.models.identity import feature_distance
 
 
 class PerceptualDistance(Protocol):
@@ -52,20 +52,6 @@ class Lpips(nn.Module):
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         return self.network(image, target).mean()
-
-
-def feature_distance(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Distance of feature maps of several stages, each (batch, channels, height, width): LPIPS without its weights.
-
-    As in LPIPS (Zhang et al., CVPR 2018, eq. 1) every feature vector is divided by its length, squared differences are
-    summed over channels and averaged over places, and stages are averaged.
-    """
-    pairs = zip(made, wanted, strict=True)
-    return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).mean()
-
-
-def _unit(feature: Tensor) -> Tensor:
-    return feature / (feature.square().sum(1, keepdim=True) + 1e-10).sqrt()
 
 
 def build_perceptual(kind: str, identity: IdentityNetwork) -> nn.Module:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tiny import make_tiny_pipeline
 from vivface import MotionCodes
-from vivface.pipelines.adaptation import CODE_STEPS, adapt_to_source, portrait_loss
+from vivface.pipelines.adaptation import CODE_STEPS, adapt_to_source, likeness_loss, portrait_loss
 
 STEPS = 30
 
@@ -48,6 +49,24 @@ def test_a_few_steps_move_the_code_alone(tiny_pipeline, portrait, identity):
     assert not any(parameter.grad is not None for parameter in tiny_pipeline.generator.parameters())
     expected = tiny_pipeline.generator.to_stylespace(adapted.w_plus)
     assert all(torch.equal(style, wanted) for style, wanted in zip(adapted.styles, expected, strict=True))
+
+
+def test_an_identity_network_has_a_say(tiny_pipeline, portrait, identity):
+    """With it, the same steps make the portrait more alike to it, and it stays as it is."""
+    pipeline = make_tiny_pipeline(identity=True)
+    network = pipeline.identity.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def likeness(adapted) -> float:
+        with torch.no_grad():
+            picture = pipeline.generate(adapted, adapted.motion, refine=False)
+            return likeness_loss(network, picture, identity.reference).item()
+
+    alone = tiny_pipeline.encode_identity(portrait, adapt=CODE_STEPS)
+    judged = pipeline.encode_identity(portrait, adapt=CODE_STEPS)
+    assert likeness(judged) < likeness(alone)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_styles_are_those_of_the_adapted_generator(adapted):

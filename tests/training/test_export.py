@@ -82,9 +82,17 @@ class TestParts:
         folders = [str(tmp_path / "one"), str(tmp_path / "two")]
         main(["--checkpoint", *folders, "--output", str(tmp_path / "out"), "--dtype", "float32"])
         pipeline = VivFacePipeline.from_pretrained(tmp_path / "out")
-        assert pipeline.refinement is None
+        assert pipeline.refinement is None and pipeline.identity is None
         ours, theirs = pipeline.transformer.state_dict(), other.transformer.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+    def test_an_identity_network_comes_from_its_own_run(self, checkpoint, tmp_path):
+        network = make_tiny_pipeline(identity=True).identity
+        network.save_pretrained(tmp_path / "run" / "checkpoint" / "identity")
+        folders = [str(tmp_path / "run" / "checkpoint"), str(checkpoint)]
+        main(["--checkpoint", *folders, "--output", str(tmp_path / "out"), "--dtype", "float32"])
+        exported = VivFacePipeline.from_pretrained(tmp_path / "out").identity.state_dict()
+        assert all(torch.equal(exported[key], value) for key, value in network.state_dict().items())
 
 
 class TestRefused:

@@ -45,8 +45,7 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import GridBatches, region_weights
-from training.losses import identity_loss, motion_error, psnr, pyramid_l1
-from training.perceptual import feature_distance
+from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
 from training.truth import PersonCodes, TruthCodes, code_error, code_errors, code_terms, person_error, truth_vector
@@ -307,11 +306,7 @@ class SupervisedStage(Stage):
         """
         network = self.networks["identity"]
         made, wanted = (torch.cat([network.crop(images) for images in column]) for column in zip(*results, strict=True))
-        with torch.no_grad():
-            wanted_maps = network.features(wanted)
-            person = network.read(wanted_maps).float()
-        maps = network.features(made)
-        return identity_loss(network.read(maps).float(), person), feature_distance(maps, wanted_maps)
+        return network.compare(made, wanted)
 
     def save_checkpoint(self, folder: Path) -> None:
         self.settle_statistics()

@@ -91,3 +91,34 @@ class IdentityNetwork(ModelMixin, ConfigMixin):
     def embed(self, image: Tensor) -> Tensor:
         """Crop, then embed: `(batch, 3, side, side)` -> `(batch, embedding_dim)`."""
         return self(self.crop(image))
+
+    def compare(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """How differently two batches of face crops are seen.
+
+        Args:
+            image, target (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1], cropped by
+                `crop`. Gradients flow to `image` only.
+
+        Returns:
+            Two scalars in float32: 1 - cosine of the embeddings, averaged, and `feature_distance` of the stages.
+        """
+        with torch.no_grad():
+            wanted = self.features(target)
+            person = self.read(wanted).float()
+        made = self.features(image)
+        cosine = (self.read(made).float() * person).sum(dim=1)
+        return (1.0 - cosine).mean(), feature_distance(made, wanted)
+
+
+def feature_distance(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Distance of feature maps of several stages, each (batch, channels, height, width): LPIPS without its weights.
+
+    As in LPIPS (Zhang et al., CVPR 2018, eq. 1) every feature vector is divided by its length, squared differences are
+    summed over channels and averaged over places, and stages are averaged.
+    """
+    pairs = zip(made, wanted, strict=True)
+    return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).mean().float()
+
+
+def _unit(feature: Tensor) -> Tensor:
+    return feature / (feature.square().sum(1, keepdim=True) + 1e-10).sqrt()

@@ -2,10 +2,11 @@
 
 First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
 the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
-turn into identity. Then, if there are steps left, a copy of the generator and the code move together (Roich et al.,
-Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2). Its locality regularisation
-(sec. 3.3) keeps the copy equal to the original away from the pivot: here at random identity codes under random motion,
-so that the portrait still moves as the original would.
+turn into identity. Where the checkpoint holds an identity network, portrait and picture must look alike to it too: a
+few wrong pixels around eyes and nose make another person. Then, if there are steps left, a copy of the generator and
+the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec.
+3.1-3.2). Its locality regularisation (sec. 3.3) keeps the copy equal to the original away from the pivot: here at
+random identity codes under random motion, so that the portrait still moves as the original would.
 """
 
 import copy
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from vivface.faces.paste import soft_mask
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.identity import IdentityNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 
@@ -26,6 +28,7 @@ GENERATOR_RATE = 1e-3
 SCALES = (1, 2, 4)  # the picture is compared at these reductions
 GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
 FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop
+IDENTITY_WEIGHT = 1.0  # of how differently the identity network sees portrait and picture, in embedding and features
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
 LOCALITY_WEIGHT = 1.0
 LOCALITY_BATCH = 2
@@ -54,6 +57,7 @@ def adapt_to_source(
     image: Tensor,
     steps: int,
     seed: int = 0,
+    judge: IdentityNetwork | None = None,
 ) -> AdaptedSource:
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
@@ -63,6 +67,7 @@ def adapt_to_source(
         image (`torch.Tensor` of shape `(1, 3, size, size)`): the aligned portrait at the generator's size, in [-1, 1].
         steps (`int`): number of optimiser steps in all.
         seed (`int`, *optional*, defaults to 0): of the random codes.
+        judge (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
 
     Returns:
         [`AdaptedSource`]
@@ -70,6 +75,8 @@ def adapt_to_source(
     dtype = torch.float32  # half precision does not train
     # Not the diffusers class's `to`, which warns of every cast.
     tuned = nn.Module.to(copy.deepcopy(generator), dtype).eval().requires_grad_(False)
+    if judge is not None:
+        judge = nn.Module.to(copy.deepcopy(judge), dtype).eval().requires_grad_(False)
     image, start = image.to(dtype), identity.detach().to(dtype)
     random = torch.Generator().manual_seed(seed)
 
@@ -81,6 +88,10 @@ def adapt_to_source(
         motion = transformer(own.motion, own.memory).to(dtype)
     weight = _face_weight(image)
 
+    def error(picture: Tensor) -> Tensor:
+        loss = portrait_loss(picture, image, weight)
+        return loss if judge is None else loss + IDENTITY_WEIGHT * likeness_loss(judge, picture, image)
+
     with torch.enable_grad():
         # 2. The pivot: only the code and the portrait's own deformation move.
         w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
@@ -88,7 +99,7 @@ def adapt_to_source(
         optimizer = torch.optim.Adam([w_plus, motion], lr=CODE_RATE)
         for step in range(code_steps):
             _set_rate(optimizer, CODE_RATE, step, code_steps)
-            loss = portrait_loss(tuned(w_plus, motion), image, weight) + CODE_WEIGHT * F.mse_loss(w_plus, start)
+            loss = error(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -103,7 +114,7 @@ def adapt_to_source(
         optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
         for step in range(steps - code_steps):
             _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
-            loss = portrait_loss(tuned(w_plus, motion), image, weight)
+            loss = error(tuned(w_plus, motion))
             loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
             optimizer.zero_grad()
             loss.backward()
@@ -124,6 +135,12 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         below = ((difference[..., 1:, :] - difference[..., :-1, :]).abs() * mask[..., 1:, :]).mean()
         loss = loss + pixels + GRADIENT_WEIGHT * (right + below)
     return loss / len(SCALES)
+
+
+def likeness_loss(judge: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of an identity network's embeddings, plus the distance of its feature maps."""
+    embedding, features = judge.compare(judge.crop(image), judge.crop(target))
+    return embedding + features
 
 
 def _locality(

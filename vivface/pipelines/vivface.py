@@ -27,6 +27,7 @@ from vivface.faces.paste import PasteBack
 from vivface.media.images import load_image
 from vivface.media.video import VideoReader
 from vivface.models.encoder import HybridEncoder
+from vivface.models.identity import IdentityNetwork
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 from vivface.models.transformer import DeformationTransformer
@@ -50,6 +51,7 @@ PARTS = {
     "encoder": HybridEncoder,
     "transformer": DeformationTransformer,
     "refinement": RefinementNetwork,
+    "identity": IdentityNetwork,
 }
 SETTINGS = ("image_size", "crop", "neutral", "adapt_steps")
 
@@ -62,6 +64,7 @@ class VivFacePipeline(DiffusionPipeline):
         encoder (`HybridEncoder`): E; identity code, generic motion code and memory of an aligned face.
         transformer (`DeformationTransformer`): T; makes a generic motion code the source's own.
         refinement (`RefinementNetwork`, *optional*): R; None for a system without a second stage.
+        identity (`IdentityNetwork`, *optional*): tells people apart; judges adaptation to a portrait, nothing else.
         image_size (`int`, *optional*, defaults to 256): side in pixels of what E and R see.
         crop (`str`, *optional*, defaults to `"ffhq"`): how faces are cut. `"ffhq"`: FFHQ's square, frame by frame, as
             the published systems; `"stable"`: the same square, but following slow movement only, so that the head
@@ -71,7 +74,7 @@ class VivFacePipeline(DiffusionPipeline):
         adapt_steps (`int`, *optional*, defaults to 0): steps of adaptation to the source that suit this checkpoint.
     """
 
-    _optional_components = ["refinement"]
+    _optional_components = ["refinement", "identity"]
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class VivFacePipeline(DiffusionPipeline):
         encoder: HybridEncoder,
         transformer: DeformationTransformer,
         refinement: RefinementNetwork | None = None,
+        identity: IdentityNetwork | None = None,
         image_size: int = 256,
         crop: Literal["ffhq", "stable"] = "ffhq",
         neutral: Literal["zero", "transformed"] = "zero",
@@ -91,7 +95,9 @@ class VivFacePipeline(DiffusionPipeline):
             raise OptionError(f"`neutral` is {neutral!r}; expected 'zero' or 'transformed'.")
         if adapt_steps < 0:
             raise OptionError(f"`adapt_steps` is {adapt_steps}; expected 0 or more.")
-        self.register_modules(generator=generator, encoder=encoder, transformer=transformer, refinement=refinement)
+        self.register_modules(
+            generator=generator, encoder=encoder, transformer=transformer, refinement=refinement, identity=identity
+        )
         self.register_to_config(image_size=image_size, crop=crop, neutral=neutral, adapt_steps=adapt_steps)
         self._backend: LandmarkBackend | None = None
 
@@ -113,8 +119,8 @@ class VivFacePipeline(DiffusionPipeline):
             dtype (`torch.dtype`, *optional*): of the weights in memory; float32 by default, whatever is stored.
             variant (`str`, *optional*): of the weight files, for example "fp16".
             kwargs: `revision`, `local_files_only`, `cache_dir`, `token`, `force_download` and `proxies` as for every
-                Hub model; a part's name with a network, or None for the refinement, in place of the stored part; and
-                the pipeline's own settings in place of the stored ones.
+                Hub model; a part's name with a network, or None for an optional one, in place of the stored part;
+                and the pipeline's own settings in place of the stored ones.
 
         Raises:
             CheckpointError: If the checkpoint is missing, incomplete, damaged, or another pipeline's.
@@ -224,9 +230,8 @@ class VivFacePipeline(DiffusionPipeline):
         steps = self.config.adapt_steps if adapt is None else adapt
         if steps > 0:
             target = self._to_tensor([portrait.crop(mode, self.generator.config.size)])
-            adapted = adapt_to_source(
-                self.generator, self.encoder, self.transformer, w_plus, target, steps=steps, seed=seed
-            )
+            networks = self.generator, self.encoder, self.transformer
+            adapted = adapt_to_source(*networks, w_plus, target, steps=steps, seed=seed, judge=self.identity)
             w_plus, generator = adapted.w_plus, adapted.generator
 
         # 4. A(W), once a source.
