@@ -5,6 +5,7 @@ import torch
 
 from tests.models.roundtrip import check_half_storage, check_round_trip
 from vivface.models import IdentityNetwork
+from vivface.models.identity import feature_distance
 
 CONFIG = {"widths": (4, 4, 8, 12, 16), "units": (1, 1, 1, 1), "embedding_dim": 20, "image_size": 48}
 
@@ -41,6 +42,28 @@ class TestOutput:
     def test_embed_is_crop_and_forward(self, network):
         image = torch.randn(2, 3, 128, 128)
         assert torch.equal(network.embed(image), network(network.crop(image)))
+
+
+class TestCompare:
+    def test_equals_differ_in_nothing_and_opposites_most(self, network):
+        crop = torch.rand(2, 3, 48, 48) * 2 - 1
+        same, near, far = (torch.stack(network.compare(crop.lerp(-crop, part), crop)) for part in (0.0, 0.1, 1.0))
+        assert same.abs().max() < 1e-5 and (near > 0).all() and (near < far).all()
+
+    def test_embedding_part_is_one_minus_cosine(self, network):
+        first, second = torch.randn(2, 3, 48, 48), torch.randn(2, 3, 48, 48)
+        expected = 1 - (network(first) * network(second)).sum(1).mean()
+        assert network.compare(first, second)[0].item() == pytest.approx(expected.item(), abs=1e-5)
+
+    def test_features_count_as_directions(self):
+        made, wanted = torch.tensor([3.0, 0.0]).view(1, 2, 1, 1), torch.tensor([0.0, 5.0]).view(1, 2, 1, 1)
+        assert feature_distance([made], [wanted]).item() == pytest.approx(2.0)  # at a right angle, whatever the length
+        assert feature_distance([made, made], [wanted, 7 * made]).item() == pytest.approx(1.0)
+
+    def test_gradients_flow_to_the_picture_alone(self, network):
+        image, target = (torch.randn(1, 3, 48, 48, requires_grad=True) for _ in range(2))
+        sum(network.compare(image, target)).backward()
+        assert image.grad.abs().max() > 0 and target.grad is None
 
 
 class TestTraining:
