@@ -23,6 +23,10 @@ from vivface.models import StyleGAN2Generator
 def same(first: VivFacePipeline, second: VivFacePipeline) -> bool:
     """Whether two pipelines have the same parts, tensors and settings."""
     for name, part in first.components.items():
+        if part is None or second.components[name] is None:
+            if part is not second.components[name]:
+                return False
+            continue
         ours, theirs = part.state_dict(), second.components[name].state_dict()
         if type(part) is not type(second.components[name]) or ours.keys() != theirs.keys():
             return False
