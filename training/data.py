@@ -123,6 +123,8 @@ def region_weights(regions: Tensor, base: float = 1.0, **extra: float) -> Tensor
 
 # ---------------------------------------------------------------- synthetic people
 
+Group = tuple[Path, int]  # the folder and the group's number there: each rendering counts from 0
+
 
 @dataclass(frozen=True)
 class Person:
@@ -130,7 +132,7 @@ class Person:
 
     Attributes:
         path (`Path`): The shard.
-        group (`int`): People of one group perform the same motions.
+        group (`Group`): People of one group perform the same motions.
         seed (`int`): The person's identity.
         size (`int`): Side of the frames, pixels.
         landmarks (`np.ndarray` of shape `(T, 68, 2)`): Pixels.
@@ -140,7 +142,7 @@ class Person:
     """
 
     path: Path
-    group: int
+    group: Group
     seed: int
     size: int
     landmarks: np.ndarray
@@ -180,7 +182,7 @@ class GroupShards:
         self.rescan_seconds = rescan_seconds
         self.cache_bytes = int(cache_gigabytes * 1e9)
         self._people: dict[Path, Person] = {}
-        self._groups: dict[int, list[Person]] = {}
+        self._groups: dict[Group, list[Person]] = {}
         self._pictures: OrderedDict[Path, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._cached = 0
         self._scanned = 0.0
@@ -213,12 +215,12 @@ class GroupShards:
                 if people and person.control_names != next(iter(people.values())).control_names:
                     raise OptionError(f"{path} names other controls than its neighbours: keep renders of one version")
                 people[path] = person
-            groups: dict[int, list[Person]] = {}
+            groups: dict[Group, list[Person]] = {}
             for path in sorted(people):
                 groups.setdefault(people[path].group, []).append(people[path])
             self._people, self._groups = people, groups  # swapped whole: other threads may be reading the old ones
 
-    def groups(self) -> dict[int, list[Person]]:
+    def groups(self) -> dict[Group, list[Person]]:
         """People by group; looks for new files when it is time."""
         if self.rescan_seconds > 0 and time.monotonic() - self._scanned > self.rescan_seconds:
             self.scan()
@@ -268,7 +270,7 @@ def _read_person(path: Path) -> Person:
         controls = shard["controls"].astype(np.float32).reshape(frames, -1)
         return Person(
             path=path,
-            group=int(shard["group"]),
+            group=(path.parent, int(shard["group"])),
             seed=int(shard["person_seed"]),
             size=int(shard["size"]),
             landmarks=landmarks,
@@ -708,7 +710,7 @@ class FrameBatches:
         self._points = {  # landmarks of every frame, in its crop
             p.path: np.stack([to_crop(p.landmarks[k], self._quad(p, k)) for k in range(p.frames)]) for p in self.people
         }
-        self._landmarks: dict[int, np.ndarray] = {}  # of a group, averaged
+        self._landmarks: dict[Group, np.ndarray] = {}  # of a group, averaged
         for group, people in self.shards.groups().items():
             frames = min(person.frames for person in people)
             self._landmarks[group] = np.mean([self._points[person.path][:frames] for person in people], axis=0)

@@ -202,7 +202,14 @@ class TestShards:
         write_person(folder / "late.npz", 5, 77)
         (folder / "half.npz").write_bytes((folder / "late.npz").read_bytes()[:500])
         assert [person.seed for person in shards.people()] == [0, 1, 77]
-        assert sorted(shards.groups()) == [0, 5]
+        assert sorted(shards.groups()) == [(folder, 0), (folder, 5)]
+
+    def test_groups_of_two_renderings_stay_apart(self, tmp_path):
+        """Both count from 0, but what their people perform is not the same."""
+        folders = [write_people(tmp_path / name, groups=1, people=2) for name in ("first", "second")]
+        groups = GroupShards(folders).groups()
+        assert len(groups) == 2
+        assert all(len({person.path.parent for person in group}) == 1 for group in groups.values())
 
     def test_memory_for_pictures_is_bounded(self, people):
         shards = GroupShards([people], cache_gigabytes=1e-6)
