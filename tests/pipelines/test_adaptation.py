@@ -69,6 +69,18 @@ def test_an_identity_network_has_a_say(tiny_pipeline, portrait, identity):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_the_identity_network_does_not_see_the_eyes():
+    """Blinking does not count as another face; anything else does."""
+    network = make_tiny_pipeline(identity=True).identity.eval()
+    target = torch.rand(1, 3, 64, 64) * 2 - 1
+    blinking, other = target.clone(), target.clone()
+    for left in (22, 38):  # an aligned face has its eyes at 3/8 and 5/8 of the width, a little above the middle
+        blinking[..., 29:32, left : left + 4] *= -1
+    other[..., 36:39, 30:34] *= -1  # the nose
+    assert likeness_loss(network, blinking, target).abs() < 1e-5
+    assert likeness_loss(network, other, target) > 1e-3
+
+
 def test_styles_are_those_of_the_adapted_generator(adapted):
     expected = adapted.generator.to_stylespace(adapted.w_plus)
     assert all(torch.equal(style, wanted) for style, wanted in zip(adapted.styles, expected, strict=True))

@@ -2,11 +2,12 @@
 
 First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
 the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
-turn into identity. Where the checkpoint holds an identity network, portrait and picture must look alike to it too: a
-few wrong pixels around eyes and nose make another person. Then, if there are steps left, a copy of the generator and
-the code move together (Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec.
-3.1-3.2). Its locality regularisation (sec. 3.3) keeps the copy equal to the original away from the pivot: here at
-random identity codes under random motion, so that the portrait still moves as the original would.
+turn into identity. Where the checkpoint holds an identity network, portrait and picture must look alike to it too, all
+but the eyes: a few wrong pixels around the nose make another person, while a code that suits the network's view of the
+eyes holds their lids still. Then, if there are steps left, a copy of the generator and the code move together (Roich et
+al., Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2). Its locality regularisation
+(sec. 3.3) keeps the copy equal to the original away from the pivot: here at random identity codes under random motion,
+so that the portrait still moves as the original would.
 """
 
 import copy
@@ -29,6 +30,8 @@ SCALES = (1, 2, 4)  # the picture is compared at these reductions
 GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
 FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop
 IDENTITY_WEIGHT = 0.5  # of how differently the identity network sees portrait and picture, in embedding and features
+EYES = ((0.34, 0.457), (0.681, 0.457))  # centres (x, y) in the identity network's crop, where FFHQ alignment lays them
+EYE_RADII = (0.13, 0.075)  # half width and height of what is hidden of each, in sides of that crop
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
 LOCALITY_WEIGHT = 1.0
 LOCALITY_BATCH = 2
@@ -138,9 +141,18 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def likeness_loss(judge: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
-    """1 - cosine of an identity network's embeddings, plus the distance of its feature maps."""
-    embedding, features = judge.compare(judge.crop(image), judge.crop(target))
+    """1 - cosine of an identity network's embeddings, plus the distance of its feature maps, whatever the eyes do."""
+    made, wanted = judge.crop(image), judge.crop(target)
+    embedding, features = judge.compare(made.lerp(wanted, _eye_mask(wanted)), wanted)
     return embedding + features
+
+
+def _eye_mask(crop: Tensor) -> Tensor:
+    """1 in the eyes of an identity network's crop and 0 elsewhere, with soft borders. Shape `(1, 1, side, side)`."""
+    place = (torch.arange(crop.shape[-1]).to(crop) + 0.5) / crop.shape[-1]
+    width, height = EYE_RADII
+    distances = [((place - x) / width).square() + ((place[:, None] - y) / height).square() for x, y in EYES]
+    return (1.0 - 4.0 * (torch.stack(distances).amin(0).sqrt() - 1.0)).clamp(0.0, 1.0)[None, None]
 
 
 def _locality(
