@@ -28,8 +28,8 @@ CODE_RATE = 2e-2  # learning rates (Adam)
 GENERATOR_RATE = 1e-3
 SCALES = (1, 2, 4)  # the picture is compared at these reductions
 GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
-FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop
-IDENTITY_WEIGHT = 0.5  # of how differently the identity network sees portrait and picture, in embedding and features
+FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop, without an identity network
+IDENTITY_WEIGHT = 0.3  # of how differently the identity network sees portrait and picture, in embedding and features
 EYES = ((0.34, 0.457), (0.681, 0.457))  # centres (x, y) in the identity network's crop, where FFHQ alignment lays them
 EYE_RADII = (0.13, 0.075)  # half width and height of what is hidden of each, in sides of that crop
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
@@ -89,7 +89,8 @@ def adapt_to_source(
         seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True).to(encoder.dtype)
         own = encoder(seen, identity=False)
         motion = transformer(own.motion, own.memory).to(dtype)
-    weight = _face_weight(image)
+    # The judge looks at the face, so that pixels then stand for the whole picture.
+    weight = _face_weight(image) if judge is None else torch.ones_like(image[:, :1])
 
     def error(picture: Tensor) -> Tensor:
         loss = portrait_loss(picture, image, weight)
