@@ -63,7 +63,8 @@ class TestShards:
     def test_training_reads_them(self, folder: Path):
         shards = GroupShards([folder], rescan_seconds=0)
         people = shards.people()
-        assert [(p.seed, p.group, p.size, p.frames) for p in people] == [(SEED + k, 0, SIZE, FRAMES) for k in (0, 1)]
+        expected = [(SEED + k, (folder, 0), SIZE, FRAMES) for k in (0, 1)]
+        assert [(p.seed, p.group, p.size, p.frames) for p in people] == expected
         raw = read(people[0].path)
         assert shards.control_names == tuple(raw["control_names"])
         np.testing.assert_array_equal(people[0].landmarks, raw["landmarks"])
