@@ -41,9 +41,7 @@ def converted(checkpoint, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipeline(converted):
     pipeline = VivFacePipeline.from_pretrained(converted[0])
-    for part in pipeline.components.values():
-        if part is not None:
-            part.eval()
+    pipeline._evaluate()
     return pipeline
 
 

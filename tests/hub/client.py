@@ -23,12 +23,13 @@ from vivface.models import StyleGAN2Generator
 def same(first: VivFacePipeline, second: VivFacePipeline) -> bool:
     """Whether two pipelines have the same parts, tensors and settings."""
     for name, part in first.components.items():
-        if part is None or second.components[name] is None:
-            if part is not second.components[name]:
-                return False
+        other = second.components[name]
+        if type(part) is not type(other):
+            return False
+        if part is None:
             continue
-        ours, theirs = part.state_dict(), second.components[name].state_dict()
-        if type(part) is not type(second.components[name]) or ours.keys() != theirs.keys():
+        ours, theirs = part.state_dict(), other.state_dict()
+        if ours.keys() != theirs.keys():
             return False
         if not all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()):
             return False
