@@ -776,6 +776,10 @@ class DrivingFrameBatches(FrameBatches):
     own crop. A crop is that of another frame of the clip ("stable"), or around the face ("centred").
     """
 
+    def __init__(self, options: DataOptions, seed: int = 0):
+        check_crop(options, "stable", "centred")
+        super().__init__(options, seed)
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng((self.seed, index))
         people, pairs = self._choose(rng)

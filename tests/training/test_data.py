@@ -157,9 +157,10 @@ class TestGridBatches:
         turned = np.abs(person.pose[:, :2]).sum(1)
         assert turned[many["source_motion"]] == turned.min() <= turned[one["source_motion"]]
 
-    def test_unknown_crop(self, people):
+    @pytest.mark.parametrize("kind", [GridBatches, DrivingFrameBatches])
+    def test_unknown_crop(self, people, kind):
         with pytest.raises(OptionError, match="'centred'"):
-            GridBatches(options_of(people, crop="ffhq"))
+            kind(options_of(people, crop="ffhq"))
 
 
 class TestFrameBatches:
