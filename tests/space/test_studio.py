@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import make_tiny_pipeline
 from vivface.editing import AttributeDirections
 from vivface.errors import MediaError, NoFaceError, OptionError
 from vivface.media import VideoReader, is_marked_synthetic
+from vivface.pipelines.adaptation import CODE_STEPS
 from vivface.space.jobs import Cancelled
 from vivface.space.live import LiveDriver
 from vivface.space.sessions import Session, SessionStore
@@ -63,6 +65,15 @@ class TestSeeing:
     def test_a_portrait_is_encoded_once(self, studio, session, portrait):
         assert studio.encode(session, str(portrait)) is studio.encode(session, str(portrait))
         assert studio.encode(Session(), str(portrait)) is not studio.encode(session, str(portrait))
+
+    def test_stills_do_not_wait_for_a_tuned_generator(self, session, portrait):
+        pipeline = make_tiny_pipeline()
+        pipeline.register_to_config(adapt_steps=CODE_STEPS + 1)
+        studio = Studio(pipeline)
+        plain, still = (studio.encode(session, str(portrait), adapt=adapt) for adapt in (False, None))
+        assert still.generator is None and not torch.equal(still.w_plus, plain.w_plus)
+        whole = studio.encode(session, str(portrait), adapt=True)
+        assert whole.generator is not None and studio.encode(session, str(portrait)) is whole  # now that it is there
 
     def test_driving(self, studio, session, face_clip):
         assert len(studio.look_at_driving(session, str(face_clip)).faces) == 1

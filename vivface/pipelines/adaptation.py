@@ -25,7 +25,7 @@ from vivface.models.transformer import DeformationTransformer
 
 CODE_STEPS = 12  # so many steps go to the code alone; more of them fit the portrait better, but not its other frames
 CODE_RATE = 2e-2  # learning rates (Adam)
-GENERATOR_RATE = 1e-3
+GENERATOR_RATE = 2e-3
 SCALES = (1, 2, 4)  # the picture is compared at these reductions
 GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
 FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop, without an identity network

@@ -169,8 +169,9 @@ class Studio:
             session (`Session`): remembers it.
             path (`str`): of the picture.
             face (`int`): which face, 1 the largest.
-            adapt (`bool`, *optional*): adapt to it, with the checkpoint's own number of steps; by default if that takes
-                no time worth waiting for, as it was done already or moves the code alone.
+            adapt (`bool`, *optional*): adapt to it, with the checkpoint's own number of steps, or not at all; by
+                default as far as it takes no time worth waiting for: all of it if it was done already, else the steps
+                that move the code alone.
 
         Raises:
             MediaError: If it cannot be read or is too large.
@@ -178,15 +179,15 @@ class Studio:
         """
         seen = self.look_at_portrait(session, path)
         seen.choose(face)
-        steps = self.pipeline.config.adapt_steps
-        key = (file_key(path), face)
-        if adapt is None:
-            adapt = steps <= CODE_STEPS or session.knows("identity", (*key, True))
-        adapt = adapt and steps > 0
+        key, steps = (file_key(path), face), self.pipeline.config.adapt_steps
+        if adapt is False:
+            steps = 0
+        elif adapt is None and not session.knows("identity", (*key, steps)):
+            steps = min(steps, CODE_STEPS)
         return session.keep(
             "identity",
-            (*key, adapt),
-            lambda: self.pipeline.encode_identity(seen.image, face=face - 1, adapt=steps if adapt else 0),
+            (*key, steps),
+            lambda: self.pipeline.encode_identity(seen.image, face=face - 1, adapt=steps),
         )
 
     @torch.no_grad()
