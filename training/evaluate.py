@@ -317,7 +317,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--no-refine", action="store_true", help="leave out the second stage")
     people = parser.add_argument_group("synthetic people")
     people.add_argument("--people", type=int, default=20)
-    people.add_argument("--frames", type=int, default=60, help="of each clip")
+    people.add_argument(
+        "--frames", type=int, default=150, help="of each clip; the default is six seconds, as real driving clips last"
+    )
     people.add_argument("--fps", type=int, default=25)
     people.add_argument("--size", type=int, default=384, help="side of the rendered clips, pixels")
     people.add_argument("--clips", type=Path, help="folder that keeps the rendered clips; default: OUTPUT/clips")

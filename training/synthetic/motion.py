@@ -180,7 +180,7 @@ def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, n
 
     c = {name: np.zeros(count) for name in CONTROLS}
     talking = soft(wave(2.5), -0.9, 0.1)
-    c["jaw_open"] = talking * np.clip(0.26 + 0.32 * wave(0.28), 0, 0.9)
+    c["jaw_open"] = talking * np.clip(0.34 + 0.46 * wave(0.28), 0, 1.0)
     c["pucker"] = talking * np.clip(0.45 * wave(0.5) - 0.1, 0, 0.8)
     c["stretch"] = talking * np.clip(0.35 * wave(0.5) - 0.1, 0, 0.7)
     c["part"] = talking * np.clip(0.2 + 0.25 * wave(0.4), 0, 0.7)
