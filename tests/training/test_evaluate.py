@@ -128,11 +128,12 @@ class TestTables:
 class TestPairs:
     def test_everybody_drives_somebody_else_and_themselves(self):
         people = [(Path(f"{n}.png"), Path(f"{n}.mp4")) for n in range(20)]
-        pairs = pairs_of_people(people)
+        own = [(Path(f"{n}.png"), Path(f"{n}.own.mp4")) for n in range(20)]
+        pairs = pairs_of_people(people, own)
         cross = [p for p in pairs if p.mode == "cross"]
         assert len(pairs) == 40 and len(cross) == 20
         assert all(p.source.stem != p.driving.stem for p in cross)
-        assert all(p.source.stem == p.driving.stem for p in pairs if p.mode == "same")
+        assert [(p.source, p.driving) for p in pairs if p.mode == "same"] == own
         assert len({p.name for p in pairs}) == 40
 
     def test_every_picture_with_every_video(self, tmp_path: Path):
@@ -176,8 +177,8 @@ class TestProgram:
     def test_options_are_checked_before_any_work(self, tmp_path: Path):
         with pytest.raises(OptionError, match="--scorer is missing"):
             evaluate.main(["--output", str(tmp_path)])
-        with pytest.raises(OptionError, match="--frames 3, expected at least"):
-            evaluate.main(["--render-only", "--frames", "3"])
+        with pytest.raises(OptionError, match="--own-frames 3, expected at least"):
+            evaluate.main(["--render-only", "--own-frames", "3"])
         with pytest.raises(OptionError, match="expected the Python file"):
             evaluate.load_scorer(tmp_path / "missing.py")
         (tmp_path / "empty.py").write_text("Models = object\n")
