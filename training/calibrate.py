@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +29,9 @@ from tqdm.auto import tqdm
 
 from training.arguments import AugmentOptions, DataOptions
 from training.data import GridBatches
+from training.programs import replace_part, run_program
 from training.truth import ANGLES, TruthCodes
-from vivface.errors import OptionError, VivFaceError
+from vivface.errors import OptionError
 from vivface.models import DeformationTransformer, HybridEncoder, RefinementNetwork, StyleGAN2Generator
 from vivface.models.stylegan2 import SynthesisState
 from vivface.pipelines.loading import load_part
@@ -107,10 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"the heads' features tell {100 * share:.0f} % of the change")
 
     # 4. Written beside its place and moved there.
-    place = options.checkpoint / "encoder"
-    encoder.save_pretrained(place.with_name("encoder.new"))
-    shutil.rmtree(place)
-    place.with_name("encoder.new").rename(place)
+    replace_part(encoder, options.checkpoint, "encoder")
 
 
 NETWORKS = {
@@ -262,8 +258,4 @@ def _centred(x: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

@@ -31,6 +31,7 @@ import av
 import cv2
 import numpy as np
 
+from training.programs import run_program
 from vivface.errors import MediaError, OptionError, VivFaceError
 from vivface.media import VideoReader, VideoWriter, check_output, load_image, save_image
 from vivface.pipelines.driving import DrivingVideo
@@ -456,8 +457,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import torch
 import yaml
 
+from training.programs import run_program
 from vivface.card import METRICS, TRAINING, make_card
-from vivface.errors import CheckpointError, OptionError, VivFaceError
+from vivface.errors import CheckpointError, OptionError
 from vivface.pipelines.loading import INDEX, load_part
 from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline
 
@@ -210,8 +210,4 @@ def metrics_record(table: dict) -> dict:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

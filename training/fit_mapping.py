@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 
 from training.augment import sample_appearance
 from training.data import GroupShards, jitter, to_tensor
-from vivface.errors import VivFaceError
+from training.programs import replace_part, run_program
 from vivface.faces.alignment import crop_quad, ffhq_quad
 from vivface.models import HybridEncoder, StyleGAN2Generator
 from vivface.models.stylegan2 import MappingNetwork
@@ -68,10 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"distance to {len(codes)} codes: {fit.before:.4f} -> {fit.after:.4f}, floor {fit.floor:.4f}")
 
     # 3. Written beside its place and moved there.
-    place = options.checkpoint / "generator"
-    generator.save_pretrained(place.with_name("generator.new"))
-    shutil.rmtree(place)
-    place.with_name("generator.new").rename(place)
+    replace_part(generator, options.checkpoint, "generator")
 
 
 @torch.no_grad()
@@ -197,8 +192,4 @@ def random_directions(dim: int, count: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

@@ -32,9 +32,10 @@ from accelerate.utils import set_seed
 
 from training.arguments import Preset, as_tree, build_parser, explain, read_preset
 from training.data import stream
+from training.programs import run_program
 from training.stages import STAGES, stage_class
 from training.stages.base import Stage
-from vivface.errors import CheckpointError, OptionError, VivFaceError
+from vivface.errors import CheckpointError, OptionError
 
 
 class JsonLines(GeneralTracker):
@@ -301,8 +302,4 @@ def save(folder: Path, stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +20,7 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from scipy.interpolate import PchipInterpolator  # noqa: E402
 
-from vivface.errors import VivFaceError  # noqa: E402
+from training.programs import run_program
 from vivface.media import VideoWriter, save_image  # noqa: E402
 
 from .assets import load_kit  # noqa: E402
@@ -212,8 +211,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)

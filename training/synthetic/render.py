@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import sys
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +23,8 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker pr
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from vivface.errors import OptionError, VivFaceError  # noqa: E402
+from training.programs import run_program
+from vivface.errors import OptionError  # noqa: E402
 
 from .assets import Kit, load_kit  # noqa: E402
 from .identity import sample_person  # noqa: E402
@@ -189,8 +189,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except VivFaceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_program(main)
