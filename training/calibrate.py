@@ -140,8 +140,8 @@ def read_results(networks: dict, data: GridBatches, batches: int) -> tuple[Readi
     for index in tqdm(range(batches), desc="re-enacting", unit="batch"):
         batch = data[index]
         people, motions = batch["target"].shape[:2]
-        shown = torch.cat([batch["target_controls"][0], batch["target_pose"][0][:, ANGLES]], 1)  # (motions, K)
-        shown = (shown - truth.mean[: shown.shape[1]]) / truth.spread[: shown.shape[1]]
+        shown = torch.cat([batch["target_controls"][0], batch["target_pose"][0][:, ANGLES]], 1)
+        shown = truth.standard(shown)  # (motions, K)
         with head_features(encoder) as features:
             codes = codes_of(torch.cat([batch["driver"][0], batch["target"].flatten(0, 1)]))
         seen = read(codes)
@@ -235,12 +235,13 @@ def enlarge_motion(encoder: HybridEncoder, truth: TruthCodes, frames: Frames, fa
         inputs = F.pad(features, (0, 1), value=1.0)
         ridge = RIDGE * features.square().mean() * len(features) * torch.eye(inputs.shape[1])
         ridge[-1, -1] = 0.0
-        for linear in head.linears:
-            solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ change[:, code])  # (inputs, width)
-            told += (inputs @ solution - change[:, code].mean(0)).square().sum().item()
-            linear.weight += solution[:-1].T / linear.weight_scale
-            linear.bias += solution[-1] / linear.bias_scale
-            code += 1
+        wanted = change[:, code : code + len(head.linears)].flatten(1)
+        solution = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ wanted)  # (inputs, codes * width)
+        told += (inputs @ solution - wanted.mean(0)).square().sum().item()
+        for linear, part in zip(head.linears, solution.chunk(len(head.linears), 1), strict=True):
+            linear.weight += part[:-1].T / linear.weight_scale
+            linear.bias += part[-1] / linear.bias_scale
+        code += len(head.linears)
     return told / max((change - change.mean(0)).square().sum().item(), 1e-12)
 
 
@@ -248,7 +249,7 @@ def rest_of(truth: TruthCodes, frames: Frames) -> Tensor:
     """What is read where a control or an angle is 0, by linear regression of readings on the truth: `(K,)`."""
     true, read = frames.truth - frames.truth.mean(0), frames.read - frames.read.mean(0)
     slope = (true * read).sum(0) / true.square().sum(0).clamp_min(1e-6)
-    zero = -(truth.mean / truth.spread)[: true.shape[1]]
+    zero = truth.standard(torch.zeros_like(slope))
     return frames.read.mean(0) + slope * (zero - frames.truth.mean(0))
 
 

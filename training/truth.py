@@ -62,9 +62,13 @@ class TruthCodes(ModelMixin, ConfigMixin):
 
     def forward(self, truth: Tensor) -> Tensor:
         """`(..., truths)` -> `(..., motion_codes, style_dim)`"""
-        standard = ((truth - self.mean) / self.spread).clamp(-4, 4)
-        codes = self.linear(standard * self.importance)
+        codes = self.linear(self.standard(truth).clamp(-4, 4) * self.importance)
         return codes.unflatten(-1, (self.config.motion_codes, self.config.style_dim))
+
+    def standard(self, truth: Tensor) -> Tensor:
+        """Truths `(..., K)`, or their first K entries, brought to mean 0 and spread 1."""
+        known = truth.shape[-1]
+        return (truth - self.mean[:known]) / self.spread[:known]
 
     def read(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """What a change of codes says of controls and angles, by least squares, in units of their spread.
