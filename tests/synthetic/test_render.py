@@ -152,3 +152,14 @@ class TestPictures:
         eye = clip["landmarks"][0][36:42].round().astype(int)
         lids = (slice(eye[:, 1].min(), eye[:, 1].max()), slice(eye[:, 0].min() + 2, eye[:, 0].max() - 2))
         assert open_[lids].std() < rest[lids].std()
+
+    @pytest.mark.parametrize("seed", [900_118, 901_004, 901_014])
+    def test_a_detector_sees_how_far_a_mouth_opens(self, seed: int, kit, opengl, assets_dir: Path, cache_dir: Path):
+        """It takes a tongue as light as lips for the lower lip."""
+        from vivface.faces.backends import get_backend
+
+        motion = np.stack([controls_from(), controls_from(jaw_open=0.7)]), np.zeros((2, 3), np.float32)
+        made = render.render_clip(seed, 0, 2, size=256, motion=motion, assets=str(assets_dir), cache=str(cache_dir))
+        seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
+        found, true = ((points[:, 66, 1] - points[:, 62, 1]) for points in (seen, made["landmarks"]))
+        assert np.ptp(found) > 0.55 * np.ptp(true)

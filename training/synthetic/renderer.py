@@ -23,6 +23,7 @@ from .scene import Scene
 FRAME_SCALE = 1.45  # half extent of the picture over the half extent of an FFHQ-like crop
 SHADOW_SIZE = 256
 AO_SIZE, AO_DIRECTIONS = 128, 26
+TEETH_SWALLOW, TONGUE_SWALLOW = 3.0, 5.0  # 1/dm; how fast light fades behind the lips
 MOUTH_WIDE = 0.28  # dm; the inner lips' gap at which the occlusion of the open mouth counts fully
 BATCH = 32
 
@@ -264,18 +265,20 @@ class Renderer:
                 camera=c + [0, 0, d], key=scene.key, key_direction=scene.key_direction * mirror, rim=scene.rim,
                 rim_direction=scene.rim_direction, sky=scene.sky, ground=scene.ground, fill=scene.fill,
                 fill_direction=scene.fill_direction, exposure=scene.exposure, shadow_map=1, picture=0,
-                ao_range=(0.0, 1.0), push=0.0, centre=subject.skull, shine=0.0,
+                ao_range=(0.0, 1.0), push=0.0, swallow=0.0, centre=subject.skull, shine=0.0,
             )  # fmt: skip
-        self._set(self.programs["mouth"], ao_range=(0.22, 0.78))
+        lips = float(subject.head.landmarks[60:68, 2].mean())
+        self._set(self.programs["mouth"], ao_range=(0.22, 0.78), lips=lips)
         self._set(self.programs["eye"], ao_range=(0.40, 0.5 * dim))
         self._set(self.programs["hair"], ao_range=(0.22, 0.78), tint=person.hair_colour,
                   roundness=(0.85, 0.5) if person.hair == "afro01" else (0.4, 0.42))  # fmt: skip
         self.tints = {
-            "teeth": person.teeth_tint * dim, "tongue": np.array([0.75, 0.6, 0.6]), "clothes": np.ones(3),
+            "teeth": person.teeth_tint * dim, "tongue": np.array([0.5, 0.36, 0.36]) * dim, "clothes": np.ones(3),
             "brows": person.brow_colour, "lashes": np.array([0.012, 0.010, 0.010]) + 0.1 * person.brow_colour,
             "glasses": person.glasses["colour"] if person.glasses else np.ones(3),
         }  # fmt: skip
         self.density = {"brows": person.brow_density, "lashes": person.lash_density}
+        self.swallow = {"teeth": TEETH_SWALLOW, "tongue": TONGUE_SWALLOW}
 
         picture = scene.background(self.size)
         s = self.supersample
@@ -337,4 +340,6 @@ class Renderer:
             self._set(program, tint=self.tints[part])
         if part in self.density:
             self._set(program, density=self.density[part])
+        if part in self.swallow:
+            self._set(program, swallow=self.swallow[part])
         subject.arrays[part][name].render()

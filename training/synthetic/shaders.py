@@ -9,6 +9,8 @@ uniform vec3 sky, ground, fill, fill_direction;
 uniform float mouth_open;   // 0 shut .. 1 wide: which of the two baked occlusions counts
 uniform vec2 ao_range;      // occlusion is lifted to x + y * ao
 uniform float push;         // moves decals toward the camera
+uniform float lips;         // z of the inner lips
+uniform float swallow;      // how fast light fades behind them
 in vec3 in_position, in_normal;
 in vec2 in_uv, in_ao;
 in vec4 in_chain;
@@ -24,6 +26,7 @@ void main() {
     v_normal = n;
     v_uv = in_uv;
     v_ao = ao_range.x + ao_range.y * mix(in_ao.x, in_ao.y, mouth_open);
+    v_ao *= exp(-swallow * max(lips - in_position.z, 0.0));
     v_shadow = (shadow_matrix * vec4(p.xyz + n * 0.03, 1.0)).xyz * 0.5 + 0.5;
     float up = n.y * 0.5 + 0.5;
     v_ambient = v_ao * (mix(ground, sky, up) + fill * clamp((dot(n, fill_direction) + 0.35) / 1.35, 0.0, 1.0));
