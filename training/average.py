@@ -1,0 +1,101 @@
+"""Mean of checkpoints that go on from one another: `python -m training.average A/checkpoint B/checkpoint --output C`.
+
+Such networks lie in one basin of the loss, so that the mean of their weights is a network too, and often a better one
+than each of them (Wortsman et al., Model soups, ICML 2022, sec. 3; shares are chosen by hand here).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor
+
+from training.programs import run_program
+from vivface.errors import CheckpointError, OptionError
+from vivface.pipelines.loading import load_part
+from vivface.pipelines.vivface import PARTS
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_arguments(arguments)
+    if options.output.exists():
+        raise OptionError(f"--output {options.output} is there already: give another folder")
+    shares = read_shares(options.shares, len(options.checkpoint))
+
+    # Written beside its place and moved there: the folder appears whole or not at all.
+    work = options.output.with_name(f".{options.output.name}.new")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        for name in shared_parts(options.checkpoint):
+            networks = [load_part(PARTS[name], folder, name) for folder in options.checkpoint]
+            average(networks, shares).save_pretrained(work / name)
+        work.rename(options.output)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"{options.output}: " + ", ".join(f"{s:.2f} {f}" for s, f in zip(shares, options.checkpoint, strict=True)))
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__.split(":")[0])
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="folders of networks, two or more")
+    parser.add_argument("--shares", type=float, nargs="+", help="how much each counts; all the same by default")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    return parser.parse_args(arguments)
+
+
+def read_shares(shares: list[float] | None, count: int) -> list[float]:
+    """Shares that sum to 1.
+
+    Raises:
+        OptionError: If there are fewer than two checkpoints, another number of shares, or one that is not positive.
+    """
+    if count < 2:
+        raise OptionError(f"{count} checkpoint is given, expected two or more to average")
+    shares = [1.0] * count if shares is None else shares
+    if len(shares) != count or min(shares) <= 0:
+        raise OptionError(f"--shares is {shares}, expected {count} positive numbers, one a checkpoint")
+    return [share / sum(shares) for share in shares]
+
+
+def shared_parts(checkpoints: list[Path]) -> list[str]:
+    """Names of the networks that all checkpoints hold.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    names = [name for name in PARTS if all((folder / name / "config.json").is_file() for folder in checkpoints)]
+    if not names:
+        raise CheckpointError(
+            f"{', '.join(map(str, checkpoints))} have no network in common: give folders 'checkpoint' of runs"
+        )
+    return names
+
+
+@torch.no_grad()
+def average(networks: list[ModelMixin], shares: list[float]) -> ModelMixin:
+    """The first network with the weighted mean of all weights and statistics; counters are the last network's.
+
+    Raises:
+        CheckpointError: If two networks have different weights.
+    """
+    states: list[dict[str, Tensor]] = [network.state_dict() for network in networks]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    if any(shape != shapes[0] for shape in shapes):
+        raise CheckpointError(
+            f"The {type(networks[0]).__name__}s differ in size: average checkpoints that go on from one another"
+        )
+    for name, tensor in states[0].items():
+        others = [state[name] for state in states]
+        if tensor.is_floating_point():
+            tensor.copy_(sum(share * other.double() for share, other in zip(shares, others, strict=True)))
+        else:
+            tensor.copy_(others[-1])
+    return networks[0]
+
+
+if __name__ == "__main__":
+    run_program(main)
