@@ -7,7 +7,6 @@ than each of them (Wortsman et al., Model soups, ICML 2022, sec. 3; shares are c
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from training.programs import run_program
+from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
 from vivface.pipelines.loading import load_part
 from vivface.pipelines.vivface import PARTS
@@ -26,16 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
         raise OptionError(f"--output {options.output} is there already: give another folder")
     shares = read_shares(options.shares, len(options.checkpoint))
 
-    # Written beside its place and moved there: the folder appears whole or not at all.
-    work = options.output.with_name(f".{options.output.name}.new")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with complete_folder(options.output) as work:
         for name in shared_parts(options.checkpoint):
             networks = [load_part(PARTS[name], folder, name) for folder in options.checkpoint]
             average(networks, shares).save_pretrained(work / name)
-        work.rename(options.output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     print(f"{options.output}: " + ", ".join(f"{s:.2f} {f}" for s, f in zip(shares, options.checkpoint, strict=True)))
 
 

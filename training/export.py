@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ import yaml
 
 from training.programs import run_program
 from vivface.card import METRICS, TRAINING, make_card
+from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
 from vivface.pipelines.loading import INDEX, load_part
 from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline
@@ -41,18 +41,12 @@ def main(arguments: list[str] | None = None) -> None:
     to_precision(pipeline, DTYPES[options.dtype])
 
     # 2. Written beside its place, checked, and moved there.
-    work = options.output.with_name(f".{options.output.name}.new")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with complete_folder(options.output, overwrite=True) as work:
         pipeline.save_pretrained(work)
         megabytes = check_size(work, options.max_megabytes)
         VivFacePipeline.from_pretrained(work)
         write_records(work, options)
         make_card(work, options.name or options.output.resolve().name).save(work / "README.md")
-        shutil.rmtree(options.output, ignore_errors=True)
-        work.rename(options.output)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     print(f"{options.output}: {megabytes:.1f} MB in {options.dtype}")
 
 

@@ -23,7 +23,7 @@ from .scene import Scene
 FRAME_SCALE = 1.45  # half extent of the picture over the half extent of an FFHQ-like crop
 SHADOW_SIZE = 256
 AO_SIZE, AO_DIRECTIONS = 128, 26
-TEETH_SWALLOW, TONGUE_SWALLOW = 3.0, 5.0  # 1/dm; how fast light fades behind the lips
+SWALLOW = {"teeth": 3.0, "tongue": 5.0}  # 1/dm; how fast light fades behind the lips
 MOUTH_WIDE = 0.28  # dm; the inner lips' gap at which the occlusion of the open mouth counts fully
 BATCH = 32
 
@@ -278,7 +278,6 @@ class Renderer:
             "glasses": person.glasses["colour"] if person.glasses else np.ones(3),
         }  # fmt: skip
         self.density = {"brows": person.brow_density, "lashes": person.lash_density}
-        self.swallow = {"teeth": TEETH_SWALLOW, "tongue": TONGUE_SWALLOW}
 
         picture = scene.background(self.size)
         s = self.supersample
@@ -340,6 +339,6 @@ class Renderer:
             self._set(program, tint=self.tints[part])
         if part in self.density:
             self._set(program, density=self.density[part])
-        if part in self.swallow:
-            self._set(program, swallow=self.swallow[part])
+        if part in SWALLOW:
+            self._set(program, swallow=SWALLOW[part])
         subject.arrays[part][name].render()
