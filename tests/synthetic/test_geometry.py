@@ -54,6 +54,13 @@ class TestExpressions:
         assert abs(lid_gap(wink, LEFT_EYE)) < 0.01
         assert lid_gap(wink, RIGHT_EYE) == pytest.approx(lid_gap(rest, RIGHT_EYE), rel=0.05)
 
+    def test_how_far_lids_are_shut_is_told_eye_by_eye(self, head):
+        motions = np.stack([controls_from(), controls_from(blink=0.5), controls_from(blink_left=1.0)])
+        rest, half, wink = head.lids_shut(motions)
+        assert rest == pytest.approx([0, 0], abs=1e-3)
+        assert np.all((half > 0.25) & (half < 0.75))
+        assert wink == pytest.approx([1, 0], abs=0.1)  # the person's left eye first
+
     def test_the_jaw_opens_the_lips_and_lowers_the_chin(self, head):
         gaps = [lip_gap(pose_head(head, jaw_open=a)) for a in (0.0, 0.25, 0.5, 0.75, 1.0)]
         assert abs(gaps[0]) < 0.05

@@ -39,6 +39,8 @@ def test_a_clip_is_smooth_and_starts_near_neutral():
     assert np.abs(np.diff(pose, axis=0)).max() < 5  # degrees a frame
     assert np.abs(pose[0]).max() < 12
     assert np.abs(np.diff(controls[:, INDEX["jaw_open"]])).max() < 0.35
+    first = np.stack([sample_clip(seed, 50)[0][0] for seed in range(100)])
+    assert first[:, : INDEX["gaze_x"]].max() < 0.3  # nobody's first picture is in the middle of a word
     assert (np.diff(sample_motions(9, 100)[1], axis=0) ** 2).mean() > 10 * (np.diff(pose, axis=0) ** 2).mean()
 
 

@@ -163,3 +163,15 @@ class TestPictures:
         seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
         found, true = ((points[:, 66, 1] - points[:, 62, 1]) for points in (seen, made["landmarks"]))
         assert np.ptp(found) > 0.55 * np.ptp(true)
+
+    @pytest.mark.parametrize("seed", [901_001, 901_014, 901_017])
+    def test_a_detector_sees_that_lids_are_shut(self, seed: int, kit, opengl, assets_dir: Path, cache_dir: Path):
+        """Without a dark line of lashes it finds half-open eyes."""
+        from vivface.faces.backends import get_backend
+
+        motion = np.stack([controls_from(), controls_from(blink=1.0)]), np.zeros((2, 3), np.float32)
+        made = render.render_clip(seed, 0, 2, size=256, motion=motion, assets=str(assets_dir), cache=str(cache_dir))
+        seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
+        lower, upper = [41, 40, 47, 46], [37, 38, 43, 44]
+        found, true = ((points[:, lower, 1] - points[:, upper, 1]).mean(1) for points in (seen, made["landmarks"]))
+        assert np.ptp(found) > 0.45 * np.ptp(true)

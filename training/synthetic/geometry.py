@@ -93,6 +93,14 @@ class Head:
         rest = (self.landmarks[pairs[:, 0], 1] - self.landmarks[pairs[:, 1], 1]).max()
         return np.maximum(rest + self.weights(controls) @ gap, 0)
 
+    def lids_shut(self, controls: np.ndarray) -> np.ndarray:
+        """Return how far the left and the right eye are shut `(T, 2)`, 0 as at rest and 1 when the lids meet."""
+        weights = self.weights(controls)
+        rest = [_lid_gap(self.landmarks[None], side) for side in LID_PAIRS]
+        moved = [weights @ _lid_gap(self.landmark_deltas, side) for side in LID_PAIRS]
+        shut = -np.stack(moved, 1) / np.maximum(np.concatenate(rest), 0.002)
+        return np.clip(shut, 0, 1).astype(np.float32)
+
 
 def build_head(kit: Kit, person: Person) -> Head:
     """Morph the base, fit the proxies and linearise every control."""

@@ -160,7 +160,7 @@ def _one_motion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a smooth clip of somebody who talks, looks around and blinks; starts near neutral.
+    """Draw a smooth clip of somebody who talks, looks around and blinks; face and head start near neutral.
 
     Returns:
         Controls `(count, K)` and poses `(count, 3)` in degrees, float32.
@@ -178,6 +178,8 @@ def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, n
         t = np.clip((x - low) / (high - low), 0, 1)
         return t * t * (3 - 2 * t)
 
+    time = np.arange(count) / fps
+    begun = soft(time, -0.4, 1.0)  # people start near neutral: with a fifth of what they do later
     c = {name: np.zeros(count) for name in CONTROLS}
     talking = soft(wave(2.5), -0.9, 0.1)
     c["jaw_open"] = talking * np.clip(0.34 + 0.46 * wave(0.28), 0, 1.0)
@@ -197,8 +199,9 @@ def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, n
     c["brow_inner_up"] = np.clip(0.25 * wave(1.8), 0, 0.6)
     c["squint_left"] = c["squint_right"] = np.clip(0.2 * wave(2.0), 0, 0.6)
 
+    c = {name: begun * values for name, values in c.items()}
+
     blink, t = np.zeros(count), rng.uniform(0.4, 1.6)
-    time = np.arange(count) / fps
     while t < count / fps:
         length = rng.uniform(0.09, 0.14)
         blink = np.maximum(blink, np.exp(-(((time - t) / length) ** 4)))
@@ -210,7 +213,7 @@ def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, n
     gaze = ndimage.gaussian_filter1d(targets[jumps], 0.03 * fps, axis=0)
     reach = rng.uniform(0.6, 1.25)
     pose = np.stack([wave(2.2) * 12 + wave(0.8) * 1.5, wave(2.0) * 5.5 + wave(0.6) * 1.2, wave(2.6) * 4], 1) * reach
-    pose *= soft(time, -0.4, 1.0)[:, None]
+    pose *= begun[:, None]
     pose = POSE_LIMITS * np.tanh(pose / POSE_LIMITS)
     c["gaze_x"] = np.clip(gaze[:, 0] - 0.3 * pose[:, 0] / 20, -1.2, 1.2)
     c["gaze_y"] = np.clip(gaze[:, 1] - 0.3 * pose[:, 1] / 20, -0.8, 0.8)

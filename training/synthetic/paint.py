@@ -6,9 +6,14 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
 
 from .assets import ATLAS_HEIGHT, ATLAS_WIDTH, LANDMARK_VERTICES, Kit
 from .identity import Person
+
+LASH_LINE = (0.008, 0.022)  # dm from the lid's edge: as dark as lashes make it, and skin
+LASH_SHADE = (0.08, 0.07, 0.07)  # of the skin's albedo
 
 _MASKS: dict[int, dict[str, np.ndarray]] = {}
 
@@ -48,16 +53,35 @@ def skin_masks(kit: Kit) -> dict[str, np.ndarray]:
     stubble = step(-0.07, 0.05, cheek_line.astype(np.float32) - y) * step(5.95, 6.3, y) * step(0.25, 0.5, z)
     stubble *= 1 - step(-0.03, 0.0, distance) * step(1.1, 1.2, z)
     nose = landmarks[30]
+    lash_line, _ = cKDTree(_lash_lines(kit)).query(p, distance_upper_bound=0.1)  # dm; inf further away
     masks = {
         "lips": lips, "scalp": scalp, "stubble": stubble.astype(np.float32),
         "blush": spot(0.44, 6.95, 0.17, 0.14), "nose": spot(0, nose[1], 0.14, 0.12) * step(1.3, 1.5, z),
         "under_eye": spot(0.30, 7.13, 0.13, 0.05), "eye_shadow": spot(0.32, 7.38, 0.13, 0.06),
         "freckles": np.maximum(spot(0.35, 7.0, 0.28, 0.16), spot(0, 7.05, 0.2, 0.15)),
         "t_zone": np.maximum(spot(0, 7.75, 0.35, 0.2), spot(0, 7.0, 0.12, 0.3)),
+        "lash_line": 1 - step(LASH_LINE[0], LASH_LINE[1], np.minimum(lash_line, 1)),
         "face": step(0.4, 0.9, z) * (1 - scalp) * step(6.1, 6.3, y),
     }  # fmt: skip
     _MASKS[id(kit)] = masks
     return masks
+
+
+def _lash_lines(kit: Kit) -> np.ndarray:
+    """Points `(N, 3)` along the edges of the upper lids, from corner to corner of each eye, 0.2 mm apart."""
+    corners = kit.faces[..., 0]
+    ends = np.concatenate([corners[:, [i, (i + 1) % 4]] for i in range(4)])
+    lengths = np.linalg.norm(kit.base[ends[:, 0]] - kit.base[ends[:, 1]], axis=1)
+    edges = sparse.csr_matrix((lengths, ends.T), (len(kit.base),) * 2)
+    points = []
+    for first in (36, 37, 38, 42, 43, 44):  # landmarks of the upper lids and the next ones
+        start, vertex = LANDMARK_VERTICES[[first, first + 1]]
+        before = sparse.csgraph.dijkstra(edges, False, start, return_predecessors=True)[1]
+        while vertex != start:
+            a, b = kit.base[vertex], kit.base[before[vertex]]
+            points.append(np.linspace(a, b, max(2, int(np.linalg.norm(b - a) / 0.002))))
+            vertex = before[vertex]
+    return np.concatenate(points)
 
 
 def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
@@ -93,6 +117,7 @@ def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
     tint(masks["lips"], 1.0, tuple(np.clip(person.lips, 0.1, 1.5)))
     tint(masks["under_eye"], p["under_eye"], (0.72, 0.58, 0.62))
     tint(masks["eye_shadow"], p["eye_shadow"], tuple(rng.uniform(0.3, 0.8, 3)))
+    tint(masks["lash_line"], 0.5 + 0.5 * person.lash_density, LASH_SHADE)
     factor += (p["mottle"] * noise(24) * 0.6 + 0.02 * noise(96))[..., None] * np.float32([0.7, 1.0, 1.0])
     if p["freckles"]:
         dots = np.clip(noise(150) - 1.1, 0, 1.2) * up(masks["freckles"])

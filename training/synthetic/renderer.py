@@ -24,6 +24,8 @@ FRAME_SCALE = 1.45  # half extent of the picture over the half extent of an FFHQ
 SHADOW_SIZE = 256
 AO_SIZE, AO_DIRECTIONS = 128, 26
 SWALLOW = {"teeth": 3.0, "tongue": 5.0}  # 1/dm; how fast light fades behind the lips
+EYE_SINK = 0.03  # dm; how far eyes move back under shut lids, which are too flat for some of them
+LASHES_SHUT = 3.0  # density that lashes gain when lids are shut and all of them lie in one line
 MOUTH_WIDE = 0.28  # dm; the inner lips' gap at which the occlusion of the open mouth counts fully
 BATCH = 32
 
@@ -240,8 +242,9 @@ class Renderer:
             vertices = subject.head.deform(controls[part])
             bones = np.swapaxes(subject.head.chain_matrices(poses[part]), 2, 3)  # column-major for GL
             opening = subject.head.mouth_opening(controls[part])
-            for v, b, o in zip(vertices, bones, opening, strict=True):
-                yield self._frame(subject, v, b, float(o))
+            lids = subject.head.lids_shut(controls[part])
+            for v, b, o, shut in zip(vertices, bones, opening, lids, strict=True):
+                yield self._frame(subject, v, b, float(o), shut)
 
     def _prepare(self, subject: Subject) -> None:
         """Set everything that stays the same over a clip."""
@@ -265,11 +268,11 @@ class Renderer:
                 camera=c + [0, 0, d], key=scene.key, key_direction=scene.key_direction * mirror, rim=scene.rim,
                 rim_direction=scene.rim_direction, sky=scene.sky, ground=scene.ground, fill=scene.fill,
                 fill_direction=scene.fill_direction, exposure=scene.exposure, shadow_map=1, picture=0,
-                ao_range=(0.0, 1.0), push=0.0, swallow=0.0, centre=subject.skull, shine=0.0,
+                ao_range=(0.0, 1.0), push=0.0, swallow=0.0, sink=0.0, centre=subject.skull, shine=0.0,
             )  # fmt: skip
         lips = float(subject.head.landmarks[60:68, 2].mean())
         self._set(self.programs["mouth"], ao_range=(0.22, 0.78), lips=lips)
-        self._set(self.programs["eye"], ao_range=(0.40, 0.5 * dim))
+        self._set(self.programs["eye"], ao_range=(0.40, 0.5 * dim), sink=EYE_SINK)
         self._set(self.programs["hair"], ao_range=(0.22, 0.78), tint=person.hair_colour,
                   roundness=(0.85, 0.5) if person.hair == "afro01" else (0.4, 0.42))  # fmt: skip
         self.tints = {
@@ -285,7 +288,9 @@ class Renderer:
         alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
         self.backdrop_texture.write(np.ascontiguousarray(np.concatenate([picture, alpha], 2)).tobytes())
 
-    def _frame(self, subject: Subject, vertices: np.ndarray, bones: np.ndarray, opening: float) -> np.ndarray:
+    def _frame(
+        self, subject: Subject, vertices: np.ndarray, bones: np.ndarray, opening: float, lids: np.ndarray
+    ) -> np.ndarray:
         ctx = self.ctx
         subject.dynamic.write(vertices)
         self.shadow.use()
@@ -298,7 +303,7 @@ class Renderer:
         mouth = min(opening / MOUTH_WIDE, 1.0)
         for name, program in self.programs.items():
             if name != "depth":
-                self._set(program, bones=bones, mouth_open=mouth)
+                self._set(program, bones=bones, mouth_open=mouth, lids=lids)
 
         ctx.enable_only(moderngl.DEPTH_TEST | moderngl.CULL_FACE)
         self._draw(subject, "skin")
@@ -315,9 +320,9 @@ class Renderer:
         ctx.enable_only(moderngl.DEPTH_TEST | moderngl.BLEND)
         ctx.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
         self.target.depth_mask = False
-        self._set(self.programs["decal"], push=0.0006)
+        self._set(self.programs["decal"], push=0.0006, dense_shut=0.0)
         self._draw(subject, "brows")
-        self._set(self.programs["decal"], push=0.0002)
+        self._set(self.programs["decal"], push=0.0002, dense_shut=LASHES_SHUT)
         self._draw(subject, "lashes")
         self.target.depth_mask = True
         self._draw(subject, "hair")

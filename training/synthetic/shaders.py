@@ -11,16 +11,19 @@ uniform vec2 ao_range;      // occlusion is lifted to x + y * ao
 uniform float push;         // moves decals toward the camera
 uniform float lips;         // z of the inner lips
 uniform float swallow;      // how fast light fades behind them
+uniform vec2 lids;          // how far the left and the right eye are shut
+uniform float sink;         // moves what they cover back, dm
 in vec3 in_position, in_normal;
 in vec2 in_uv, in_ao;
 in vec4 in_chain;
 out vec3 v_position, v_normal, v_shadow, v_ambient;
 out vec2 v_uv;
-out float v_ao;
+out float v_ao, v_shut;
 void main() {
+    v_shut = in_position.x > 0.0 ? lids.x : lids.y;
     mat4 m = bones[0] * (1.0 - dot(in_chain, vec4(1.0))) + bones[1] * in_chain.x + bones[2] * in_chain.y
            + bones[3] * in_chain.z + bones[4] * in_chain.w;
-    vec4 p = m * vec4(in_position, 1.0);
+    vec4 p = m * vec4(in_position - vec3(0.0, 0.0, sink * smoothstep(0.5, 1.0, v_shut)), 1.0);
     vec3 n = normalize(mat3(m) * in_normal);
     v_position = p.xyz;
     v_normal = n;
@@ -42,7 +45,7 @@ uniform float exposure;
 uniform sampler2DShadow shadow_map;
 in vec3 v_position, v_normal, v_shadow, v_ambient;
 in vec2 v_uv;
-in float v_ao;
+in float v_ao, v_shut;
 out vec4 colour;
 float lit() {
     vec2 o = vec2(0.9, 0.4) / 256.0;
@@ -137,9 +140,9 @@ DECAL = (
     + """
 uniform sampler2D picture;
 uniform vec3 tint;
-uniform float density;
+uniform float density, dense_shut;  // with eyes open, and how much more when they are shut
 void main() {
-    float a = 1.0 - pow(1.0 - texture(picture, v_uv).r, 1.6 * density);
+    float a = 1.0 - pow(1.0 - texture(picture, v_uv).r, 1.6 * (density + dense_shut * v_shut * v_shut));
     if (a < 0.02) discard;
     vec3 n = normalize(v_normal);
     float nl = clamp((dot(n, key_direction) + 0.4) / 1.4, 0.0, 1.0);
