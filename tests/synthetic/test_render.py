@@ -1,5 +1,6 @@
 """Rendered shards and clips: repeatable, resumable, what training reads, and faces for a detector."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from training.data import GroupShards
 from training.synthetic import render
 from training.synthetic.motion import controls_from, sample_motions
-from vivface.errors import OptionError
+from vivface.errors import BackendError, OptionError
 
 FRAMES, SIZE, SEED = 3, 160, 900_131
 FIELDS = {
@@ -103,6 +104,37 @@ class TestShards:
     def test_numbers_out_of_range_are_refused(self, tmp_path: Path):
         with pytest.raises(OptionError, match="--frames is 0, expected 1 or more"):
             render.main(["--out", str(tmp_path), "--frames", "0"])
+
+
+def note(folder: Path, name: str) -> None:
+    """Leave a file; the first process that is to write "b" dies like one whose driver has a fault."""
+    if name == "b" and not (folder / "crashed").exists():
+        (folder / "crashed").touch()
+        os.abort()
+    (folder / name).touch()
+
+
+def die(folder: Path, name: str) -> None:
+    os.abort()
+
+
+def refuse(folder: Path, name: str) -> None:
+    raise OptionError(f"{name} is refused")
+
+
+class TestProcesses:
+    def test_a_crash_costs_nothing_but_time(self, tmp_path: Path, capfd: pytest.CaptureFixture):
+        render.in_processes(note, [(tmp_path, name) for name in "abcd"], workers=1)
+        assert {path.name for path in tmp_path.iterdir()} == {*"abcd", "crashed"}
+        assert "a process crashed; going on with the" in capfd.readouterr().out
+
+    def test_crashes_without_end_are_reported(self, tmp_path: Path):
+        with pytest.raises(BackendError, match="crashed at the first of 2 people"):
+            render.in_processes(die, [(tmp_path, name) for name in "ab"], workers=2)
+
+    def test_errors_reach_the_user(self, tmp_path: Path):
+        with pytest.raises(OptionError, match="a is refused"):
+            render.in_processes(refuse, [(tmp_path, name) for name in "ab"], workers=2)
 
 
 @pytest.fixture(scope="module")

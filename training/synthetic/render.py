@@ -15,7 +15,10 @@ import argparse
 import multiprocessing
 import os
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache, partial
 from pathlib import Path
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker process a core instead
@@ -24,7 +27,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from training.programs import run_program
-from vivface.errors import OptionError  # noqa: E402
+from vivface.errors import BackendError, OptionError  # noqa: E402
 
 from .assets import Kit, load_kit  # noqa: E402
 from .identity import sample_person  # noqa: E402
@@ -105,26 +108,26 @@ def write_shard(path: Path, clip: dict, group: int) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _work(options: argparse.Namespace, tasks: list[tuple[int, int]]) -> None:
+def _render_shard(options: argparse.Namespace, group: int, k: int) -> None:
+    """Render person `k` of a group, unless the shard is there already."""
     out = Path(options.out)
-    for group, k in tasks:
-        path = out / f"g{group:05d}_p{k:02d}.npz"
-        for left in out.glob(f".{path.stem}.*.part"):  # by a run that was killed
-            left.unlink()
-        if path.exists():
-            continue
-        started, cpu = time.time(), time.process_time()
-        person_seed = options.seed + group * options.group_size + k
-        motion_seed = options.seed + group  # shared by the group
-        motion = sample_motions(motion_seed, options.frames)
-        clip = render_clip(
-            person_seed, motion_seed, options.frames, size=options.size, supersample=options.supersample,
-            motion=motion, assets=options.assets, cache=options.cache,
-        )  # fmt: skip
-        write_shard(path, clip, group)
-        spent, cpu = time.time() - started, time.process_time() - cpu
-        per_frame = f"{1000 * spent / options.frames:.0f} ms ({1000 * cpu / options.frames:.0f} CPU-ms) a frame"
-        print(f"{path.name}: person {person_seed}, {spent:.1f} s, {per_frame} with setup", flush=True)
+    path = out / f"g{group:05d}_p{k:02d}.npz"
+    for left in out.glob(f".{path.stem}.*.part"):  # by a run that was killed
+        left.unlink()
+    if path.exists():
+        return
+    started, cpu = time.time(), time.process_time()
+    person_seed = options.seed + group * options.group_size + k
+    motion_seed = options.seed + group  # shared by the group
+    motion = sample_motions(motion_seed, options.frames)
+    clip = render_clip(
+        person_seed, motion_seed, options.frames, size=options.size, supersample=options.supersample,
+        motion=motion, assets=options.assets, cache=options.cache,
+    )  # fmt: skip
+    write_shard(path, clip, group)
+    spent, cpu = time.time() - started, time.process_time() - cpu
+    per_frame = f"{1000 * spent / options.frames:.0f} ms ({1000 * cpu / options.frames:.0f} CPU-ms) a frame"
+    print(f"{path.name}: person {person_seed}, {spent:.1f} s, {per_frame} with setup", flush=True)
 
 
 def render_shards(options: argparse.Namespace) -> None:
@@ -132,6 +135,7 @@ def render_shards(options: argparse.Namespace) -> None:
 
     Raises:
         OptionError: If an option is out of its range or the assets are not complete.
+        BackendError: If the processes crash without having made anything.
     """
     for name in ("groups", "group_size", "frames", "workers"):
         if getattr(options, name) < 1:
@@ -141,21 +145,43 @@ def render_shards(options: argparse.Namespace) -> None:
     first = options.first_group
     tasks = [(g, k) for g in range(first, first + options.groups) for k in range(options.group_size)]
     if options.workers == 1:
-        _work(options, tasks)
+        for task in tasks:
+            _render_shard(options, *task)
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(target=_work, args=(options, tasks[i :: options.workers])) for i in range(options.workers)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    failed = [w.exitcode for w in workers if w.exitcode]
-    if failed:
-        raise SystemExit(f"{len(failed)} of {len(workers)} workers failed, see the messages above; run again to resume")
+    in_processes(partial(_render_shard, options), tasks, options.workers)
+
+
+def in_processes(function: Callable[..., None], tasks: list[tuple], workers: int) -> None:
+    """Call `function(*task)` for every task, in `workers` processes.
+
+    Software OpenGL crashes once in some thousand people, and takes the whole pool of processes with it. New ones go on
+    with the tasks that were not finished.
+
+    Raises:
+        BackendError: If the processes crash without having finished a task.
+    """
+    while tasks:
+        left = []
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            futures = [(task, pool.submit(function, *task)) for task in tasks]
+            for task, future in futures:
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    left.append(task)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        if len(left) == len(tasks):
+            raise BackendError(
+                f"The processes that render crashed at the first of {len(tasks)} people: try --workers 1, which shows "
+                "where, and another graphics driver."
+            )
+        if left:
+            print(f"a process crashed; going on with the {len(left)} people that are left", flush=True)
+        tasks = left
 
 
 def main(arguments: list[str] | None = None) -> None:
