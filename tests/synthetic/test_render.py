@@ -185,25 +185,30 @@ class TestPictures:
         lids = (slice(eye[:, 1].min(), eye[:, 1].max()), slice(eye[:, 0].min() + 2, eye[:, 0].max() - 2))
         assert open_[lids].std() < rest[lids].std()
 
-    @pytest.mark.parametrize("seed", [900_118, 901_004, 901_014])
-    def test_a_detector_sees_how_far_a_mouth_opens(self, seed: int, kit, opengl, assets_dir: Path, cache_dir: Path):
-        """It takes a tongue as light as lips for the lower lip."""
+    @pytest.fixture
+    def landmarks_at_rest_and(self, kit, opengl, assets_dir: Path, cache_dir: Path):
+        """Landmarks of somebody at rest and with an expression, `(2, 68, 2)`: as seen by a detector, and the truth."""
         from vivface.faces.backends import get_backend
 
-        motion = np.stack([controls_from(), controls_from(jaw_open=0.7)]), np.zeros((2, 3), np.float32)
-        made = render.render_clip(seed, 0, 2, size=256, motion=motion, assets=str(assets_dir), cache=str(cache_dir))
-        seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
-        found, true = ((points[:, 66, 1] - points[:, 62, 1]) for points in (seen, made["landmarks"]))
+        def render_both(seed: int, **expression: float) -> tuple[np.ndarray, np.ndarray]:
+            motion = np.stack([controls_from(), controls_from(**expression)]), np.zeros((2, 3), np.float32)
+            made = render.render_clip(seed, 0, 2, size=256, motion=motion, assets=str(assets_dir), cache=str(cache_dir))
+            seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
+            return seen, made["landmarks"]
+
+        return render_both
+
+    @pytest.mark.parametrize("seed", [900_118, 901_004, 901_014])
+    def test_a_detector_sees_how_far_a_mouth_opens(self, seed: int, landmarks_at_rest_and):
+        """It takes a tongue as light as lips for the lower lip."""
+        both = landmarks_at_rest_and(seed, jaw_open=0.7)
+        found, true = ((points[:, 66, 1] - points[:, 62, 1]) for points in both)
         assert np.ptp(found) > 0.55 * np.ptp(true)
 
     @pytest.mark.parametrize("seed", [901_001, 901_014, 901_017])
-    def test_a_detector_sees_that_lids_are_shut(self, seed: int, kit, opengl, assets_dir: Path, cache_dir: Path):
+    def test_a_detector_sees_that_lids_are_shut(self, seed: int, landmarks_at_rest_and):
         """Without a dark line of lashes it finds half-open eyes."""
-        from vivface.faces.backends import get_backend
-
-        motion = np.stack([controls_from(), controls_from(blink=1.0)]), np.zeros((2, 3), np.float32)
-        made = render.render_clip(seed, 0, 2, size=256, motion=motion, assets=str(assets_dir), cache=str(cache_dir))
-        seen = np.stack([get_backend("dlib").detect(frame)[0].landmarks for frame in made["frames"]])
+        both = landmarks_at_rest_and(seed, blink=1.0)
         lower, upper = [41, 40, 47, 46], [37, 38, 43, 44]
-        found, true = ((points[:, lower, 1] - points[:, upper, 1]).mean(1) for points in (seen, made["landmarks"]))
+        found, true = ((points[:, lower, 1] - points[:, upper, 1]).mean(1) for points in both)
         assert np.ptp(found) > 0.45 * np.ptp(true)

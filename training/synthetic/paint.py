@@ -60,7 +60,7 @@ def skin_masks(kit: Kit) -> dict[str, np.ndarray]:
         "under_eye": spot(0.30, 7.13, 0.13, 0.05), "eye_shadow": spot(0.32, 7.38, 0.13, 0.06),
         "freckles": np.maximum(spot(0.35, 7.0, 0.28, 0.16), spot(0, 7.05, 0.2, 0.15)),
         "t_zone": np.maximum(spot(0, 7.75, 0.35, 0.2), spot(0, 7.0, 0.12, 0.3)),
-        "lash_line": 1 - step(LASH_LINE[0], LASH_LINE[1], np.minimum(lash_line, 1)),
+        "lash_line": 1 - step(*LASH_LINE, lash_line),
         "face": step(0.4, 0.9, z) * (1 - scalp) * step(6.1, 6.3, y),
     }  # fmt: skip
     _MASKS[id(kit)] = masks
