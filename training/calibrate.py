@@ -33,7 +33,6 @@ from training.programs import replace_part, run_program
 from training.truth import ANGLES, TruthCodes
 from vivface.errors import OptionError
 from vivface.models import DeformationTransformer, HybridEncoder, RefinementNetwork, StyleGAN2Generator
-from vivface.models.stylegan2 import SynthesisState
 from vivface.pipelines.loading import load_part
 
 ANGLE_NAMES = ("yaw", "pitch")
@@ -168,13 +167,9 @@ def reenact(networks: dict, source: Tensor, motion: Tensor) -> Tensor:
     deformation = networks["transformer"](each_motion, each_memory)
     styles = [style.repeat_interleave(motions, 0) for style in generator.to_stylespace(codes.identity)]
     styles = generator.add_motion(styles, deformation)
-    start = generator.synthesize(styles, stop_after=generator.refinement_layer)
-    stage1 = generator.synthesize(styles, resume=start)
-    changes = refinement(stage1, source.repeat_interleave(motions, 0))
-    feature = refinement.fuse(start.feature, changes.scale, changes.shift)
-    image = generator.synthesize(styles, resume=SynthesisState(start.layer, feature, start.rgb)).clamp(-1, 1)
+    _, refined = refinement.synthesize(generator, styles, source.repeat_interleave(motions, 0))
     side = encoder.config.image_size
-    return F.interpolate(image, (side, side), mode="area")
+    return F.interpolate(refined.clamp(-1, 1), (side, side), mode="area")
 
 
 @contextlib.contextmanager

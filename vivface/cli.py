@@ -112,7 +112,7 @@ def reenact(
     if save_motion is not None:
         _check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
     pipeline = _load(checkpoint, device, detector)
-    with console.status("Reading the portrait and the driving video ..."):
+    with console.status("Learning the portrait and reading the driving video ..."):
         result = pipeline(
             source,
             driving,

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.models.roundtrip import check_half_storage, check_round_trip
-from vivface.models import RefinementNetwork
+from vivface.models import RefinementNetwork, StyleGAN2Generator
+from vivface.models.stylegan2 import SynthesisState
 
 CONFIG = {
     "image_size": 64,
@@ -40,6 +41,30 @@ def reference():
     return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
+class TestSynthesis:
+    @pytest.fixture(scope="class")
+    def generator(self):
+        torch.manual_seed(3)
+        return StyleGAN2Generator(size=64, style_dim=8, mapping_layers=1, channels=[12] * 5, motion_codes=10).eval()
+
+    @torch.no_grad()
+    def test_second_picture_has_the_changed_feature(self, network, generator, reference):
+        styles = generator.to_stylespace(torch.randn(2, generator.num_latents, 8))
+        first, refined = network.synthesize(generator, styles, reference)
+        assert torch.equal(first, generator.synthesize(styles))
+        state, output = generator.synthesize(styles, stop_after=generator.refinement_layer), network(first, reference)
+        feature = state.feature * (1 + output.scale) + output.shift
+        expected = generator.synthesize(styles, resume=SynthesisState(state.layer, feature, state.rgb))
+        assert torch.equal(refined, expected) and not torch.allclose(refined, first)
+
+    def test_gradients_reach_styles(self, network, generator, reference):
+        styles = [
+            s.detach().requires_grad_() for s in generator.to_stylespace(torch.randn(1, generator.num_latents, 8))
+        ]
+        network.synthesize(generator, styles, reference)[1].sum().backward()
+        assert all(style.grad.abs().sum() > 0 for style in styles)
+
+
 class TestOutput:
     @pytest.mark.parametrize("change", [{}, {"image_size": 128}, {"modulator_widths": (4, 8)}, {"feature_size": 16}])
     def test_shapes(self, change):
@@ -70,7 +95,9 @@ class TestOutput:
 
     def test_fuse(self):
         feature, scale, shift = torch.randn(3, 2, 4, 8, 8)
-        assert torch.allclose(RefinementNetwork.fuse(feature, scale, shift), feature + feature * scale + shift)
+        assert torch.allclose(
+            RefinementNetwork.fuse(feature, scale, shift), feature + feature * scale + shift, atol=1e-5
+        )
 
 
 class TestTraining:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vivface.models.layers.equalized import EqualizedConv2d
 from vivface.models.layers.residual import residual_stage, stem
+from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 
 
 @dataclass
@@ -135,6 +136,25 @@ class RefinementNetwork(ModelMixin, ConfigMixin):
         aligned = self.align(stage1_image, reference)
         scale, shift = self.modulation(stage1_image, aligned)
         return RefinementOutput(aligned, scale, shift)
+
+    def synthesize(
+        self, generator: StyleGAN2Generator, styles: Sequence[Tensor], reference: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Generate, see what the picture lacks beside the reference, and generate again from the layer it changes.
+
+        Args:
+            generator (`StyleGAN2Generator`): Of at least 64 x 64.
+            styles (list of `torch.Tensor` of shape `(batch, channels)`): Deformed styles A(W) + S'.
+            reference (`torch.Tensor` of shape `(batch or 1, 3, side, side)`): The portrait.
+
+        Returns:
+            Two `torch.Tensor` of shape `(batch, 3, size, size)`, RGB, about [-1, 1]: stage I frame and refined frame.
+        """
+        state = generator.synthesize(styles, stop_after=generator.refinement_layer)
+        stage1 = generator.synthesize(styles, resume=state)
+        changes = self(stage1, reference)
+        feature = self.fuse(state.feature, changes.scale, changes.shift)
+        return stage1, generator.synthesize(styles, resume=SynthesisState(state.layer, feature, state.rgb))
 
     @staticmethod
     def fuse(feature: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
 the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
-turn into identity. Where the checkpoint holds an identity network, portrait and picture must look alike to it too, all
-but the eyes: a few wrong pixels around the nose make another person, while a code that suits the network's view of the
-eyes holds their lids still. Then, if there are steps left, a copy of the generator and the code move together (Roich et
-al., Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2). Its locality regularisation
-(sec. 3.3) keeps the copy equal to the original away from the pivot: here at random identity codes under random motion,
-so that the portrait still moves as the original would.
+turn into identity. Then, if there are steps left, a copy of the generator and the code move together (Roich et al.,
+Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2), and the picture that must show the
+portrait is the one that users see, behind the refinement network. Its locality regularisation (sec. 3.3) keeps the copy
+equal to the original away from the pivot: here at random identity codes under random motion, so that the portrait still
+moves as the original would.
+
+What makes a likeness are small differences of neighbouring pixels in the face (a nose's shading, the line of a cheek),
+so these weigh far more than the pixels themselves. Where the checkpoint holds an identity network, portrait and picture
+must look alike to it too. Neither counts eyes and mouth: a generator that has learnt one smile by heart keeps smiling.
 """
 
 import copy
@@ -20,21 +23,22 @@ from torch import Tensor, nn
 from vivface.faces.paste import soft_mask
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.identity import IdentityNetwork
+from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 
 CODE_STEPS = 12  # so many steps go to the code alone; more of them fit the portrait better, but not its other frames
 CODE_RATE = 2e-2  # learning rates (Adam)
-GENERATOR_RATE = 2e-3
+GENERATOR_RATE = 3e-3
 SCALES = (1, 2, 4)  # the picture is compared at these reductions
-GRADIENT_WEIGHT = 0.5  # of the differences of neighbouring pixels, beside the pixels themselves
-FACE_WEIGHT = 2.0  # how much more the face counts than the border of the crop, without an identity network
+GRADIENT_WEIGHT = 4.0  # of the differences of neighbouring pixels, beside the pixels themselves
+FACE_WEIGHT = 3.0  # how much more the face counts than the border of the crop
 IDENTITY_WEIGHT = 0.3  # of how differently the identity network sees portrait and picture, in embedding and features
-EYES = ((0.34, 0.457), (0.681, 0.457))  # centres (x, y) in the identity network's crop, where FFHQ alignment lays them
-EYE_RADII = (0.13, 0.075)  # half width and height of what is hidden of each, in sides of that crop
+# Eyes and mouth as centre (x, y) and half width and height, in sides of the picture, where FFHQ alignment lays them.
+MOVING_PARTS = (((0.375, 0.472), (0.095, 0.055)), ((0.625, 0.472), (0.095, 0.055)), ((0.5, 0.70), (0.16, 0.10)))
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
 LOCALITY_WEIGHT = 1.0
-LOCALITY_BATCH = 2
+LOCALITY_BATCH = 1
 LOCALITY_REACH = 0.5  # how far from the pivot towards random identities the generator is held
 MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's own
 
@@ -60,6 +64,7 @@ def adapt_to_source(
     image: Tensor,
     steps: int,
     seed: int = 0,
+    refinement: RefinementNetwork | None = None,
     judge: IdentityNetwork | None = None,
 ) -> AdaptedSource:
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
@@ -70,31 +75,34 @@ def adapt_to_source(
         image (`torch.Tensor` of shape `(1, 3, size, size)`): the aligned portrait at the generator's size, in [-1, 1].
         steps (`int`): number of optimiser steps in all.
         seed (`int`, *optional*, defaults to 0): of the random codes.
+        refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its pictures.
         judge (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
 
     Returns:
         [`AdaptedSource`]
     """
     dtype = torch.float32  # half precision does not train
-    # Not the diffusers class's `to`, which warns of every cast.
-    tuned = nn.Module.to(copy.deepcopy(generator), dtype).eval().requires_grad_(False)
-    if judge is not None:
-        judge = nn.Module.to(copy.deepcopy(judge), dtype).eval().requires_grad_(False)
+    tuned, refinement, judge = (_frozen_copy(network, dtype) for network in (generator, refinement, judge))
     image, start = image.to(dtype), identity.detach().to(dtype)
     random = torch.Generator().manual_seed(seed)
 
     # 1. The source's own motion, as encoder and transformer see it.
     side = encoder.config.image_size
     with torch.no_grad():
-        seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True).to(encoder.dtype)
-        own = encoder(seen, identity=False)
+        seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
+        own = encoder(seen.to(encoder.dtype), identity=False)
         motion = transformer(own.motion, own.memory).to(dtype)
-    # The judge looks at the face, so that pixels then stand for the whole picture.
-    weight = _face_weight(image) if judge is None else torch.ones_like(image[:, :1])
+    weight = _pixel_weight(image)
 
     def error(picture: Tensor) -> Tensor:
         loss = portrait_loss(picture, image, weight)
         return loss if judge is None else loss + IDENTITY_WEIGHT * likeness_loss(judge, picture, image)
+
+    def shown(w_plus: Tensor) -> Tensor:
+        if refinement is None:
+            return tuned(w_plus, motion)
+        styles = tuned.add_motion(tuned.to_stylespace(w_plus), motion)
+        return refinement.synthesize(tuned, styles, seen)[1]
 
     with torch.enable_grad():
         # 2. The pivot: only the code and the portrait's own deformation move.
@@ -118,7 +126,7 @@ def adapt_to_source(
         optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
         for step in range(steps - code_steps):
             _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
-            loss = error(tuned(w_plus, motion))
+            loss = error(shown(w_plus))
             loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
             optimizer.zero_grad()
             loss.backward()
@@ -126,6 +134,14 @@ def adapt_to_source(
 
     nn.Module.to(tuned.requires_grad_(False), generator.dtype)
     return AdaptedSource(tuned, w_plus.detach().to(identity.dtype))
+
+
+def _frozen_copy(network: nn.Module | None, dtype: torch.dtype) -> nn.Module | None:
+    """A copy in evaluation mode that takes no gradients, if there is a network."""
+    if network is None:
+        return None
+    # Not the diffusers class's `to`, which warns of every cast.
+    return nn.Module.to(copy.deepcopy(network), dtype).eval().requires_grad_(False)
 
 
 def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -142,17 +158,18 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def likeness_loss(judge: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
-    """1 - cosine of an identity network's embeddings, plus the distance of its feature maps, whatever the eyes do."""
+    """1 - cosine of an identity network's embeddings, plus distance of its feature maps, whatever eyes and mouth do."""
     made, wanted = judge.crop(image), judge.crop(target)
-    embedding, features = judge.compare(made.lerp(wanted, _eye_mask(wanted)), wanted)
+    embedding, features = judge.compare(made.lerp(wanted, judge.crop(_moving_parts(target))), wanted)
     return embedding + features
 
 
-def _eye_mask(crop: Tensor) -> Tensor:
-    """1 in the eyes of an identity network's crop and 0 elsewhere, with soft borders. Shape `(1, 1, side, side)`."""
-    place = (torch.arange(crop.shape[-1]).to(crop) + 0.5) / crop.shape[-1]
-    width, height = EYE_RADII
-    distances = [((place - x) / width).square() + ((place[:, None] - y) / height).square() for x, y in EYES]
+def _moving_parts(image: Tensor) -> Tensor:
+    """1 in the eyes and the mouth of an aligned picture and 0 elsewhere, soft at borders: `(1, 1, size, size)`."""
+    place = (torch.arange(image.shape[-1]).to(image) + 0.5) / image.shape[-1]
+    distances = [
+        ((place - x) / rx).square() + ((place[:, None] - y) / ry).square() for (x, y), (rx, ry) in MOVING_PARTS
+    ]
     return (1.0 - 4.0 * (torch.stack(distances).amin(0).sqrt() - 1.0)).clamp(0.0, 1.0)[None, None]
 
 
@@ -175,10 +192,10 @@ def _locality(
     return F.l1_loss(tuned(codes, motion), expected)
 
 
-def _face_weight(image: Tensor) -> Tensor:
-    """Weight of each pixel, mean 1: the face counts more than the border. Shape `(1, 1, size, size)`."""
+def _pixel_weight(image: Tensor) -> Tensor:
+    """Weight of each pixel, mean 1: the face counts more than the border, eyes and mouth not. `(1, 1, size, size)`."""
     mask = torch.from_numpy(soft_mask(image.shape[-1])).to(image)[None, None]
-    weight = 1 + (FACE_WEIGHT - 1) * mask
+    weight = (1 + (FACE_WEIGHT - 1) * mask) * (1 - _moving_parts(image))
     return weight / weight.mean()
 
 

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
@@ -29,7 +28,7 @@ from vivface.media.video import VideoReader
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
 from vivface.models.refinement import RefinementNetwork
-from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
+from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.adaptation import adapt_to_source
 from vivface.pipelines.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
@@ -231,7 +230,8 @@ class VivFacePipeline(DiffusionPipeline):
         if steps > 0:
             target = self._to_tensor([portrait.crop(mode, self.generator.config.size)])
             networks = self.generator, self.encoder, self.transformer
-            adapted = adapt_to_source(*networks, w_plus, target, steps=steps, seed=seed, judge=self.identity)
+            seen_by = dict(refinement=self.refinement, judge=self.identity)
+            adapted = adapt_to_source(*networks, w_plus, target, steps=steps, seed=seed, **seen_by)
             w_plus, generator = adapted.w_plus, adapted.generator
 
         # 4. A(W), once a source.
@@ -461,23 +461,15 @@ class VivFacePipeline(DiffusionPipeline):
                 yield RenderedFrame(image, time, duration, found, driving)
 
     def _synthesize(self, identity: IdentityCode, deformation: Tensor, refine: bool) -> Tensor:
-        # 2. G(A(W) + S'), keeping the state before the layer that R changes.
+        # 2. G(A(W) + S').
         generator = identity.generator or self.generator
         styles = [style.expand(len(deformation), -1) for style in identity.styles]
         styles = generator.add_motion(styles, deformation.to(styles[0].dtype))
         if not refine or self.refinement is None:
             return generator.synthesize(styles)
-        state = generator.synthesize(styles, stop_after=generator.refinement_layer)
-        stage1 = generator.synthesize(styles, resume=state)
 
-        # 3. R: what the stage I image lacks beside the source, as scale and shift of that layer.
-        size = (self.config.image_size, self.config.image_size)
-        stage1 = F.interpolate(stage1, size, mode="bilinear", align_corners=False)
-        output = self.refinement(stage1, identity.reference.expand(len(stage1), -1, -1, -1))
-        feature = self.refinement.fuse(state.feature, output.scale, output.shift)
-
-        # 4. Once more from there.
-        return generator.synthesize(styles, resume=SynthesisState(state.layer, feature, state.rgb))
+        # 3. R: what the stage I image lacks beside the source, as scale and shift of one layer; once more from there.
+        return self.refinement.synthesize(generator, styles, identity.reference)[1]
 
     def _motion_batches(self, frames: Iterator[DrivingFrame], batch_size: int) -> Iterator[MotionBatch]:
         """Encode crops in batches, beside the thread that decodes and tracks; missing faces repeat the last code."""
