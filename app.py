@@ -20,9 +20,9 @@ from starlette.middleware import Middleware
 
 from vivface import VivFaceError, VivFacePipeline, __version__
 from vivface.editing import AttributeDirections
+from vivface.hub.loading import bundled_checkpoint
 from vivface.media import save_image
-from vivface.pipelines.codes import MOTION_SUFFIX
-from vivface.pipelines.loading import bundled_checkpoint
+from vivface.reenactment.codes import MOTION_SUFFIX
 from vivface.space.components import picture_input, rendered_picture
 from vivface.space.jobs import Cancelled
 from vivface.space.limits import MEGA, Limits

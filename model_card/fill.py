@@ -1,6 +1,6 @@
 """Write the model card of a checkpoint: python model_card/fill.py FOLDER [--training FILE] [--metrics FILE] [--name ID]
 
-The records are copied into the folder, where later cards and `vivface push` find them; `vivface.card` says what they
+The records are copied into the folder, where later cards and `vivface push` find them; `vivface.hub.card` says what they
 hold.
 """
 
@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from vivface.card import METRICS, TRAINING, make_card
 from vivface.errors import VivFaceError
+from vivface.hub.card import METRICS, TRAINING, make_card
 
 
 def main() -> None:

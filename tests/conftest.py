@@ -84,7 +84,7 @@ def motion_file(tiny_pipeline, face_clip: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Run the command line in this process: arguments -> (exit status, stdout, stderr)."""
-    from vivface import cli
+    from vivface.cli import main as cli
 
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("signal.signal", lambda *_: None)  # the process belongs to pytest

@@ -11,7 +11,7 @@ from vivface.pipelines.vivface import VivFacePipeline
 
 
 def make_tiny_pipeline(
-    size: int = 64, crop: str = "stable", refinement: bool = True, seed: int = 0, identity: bool = False
+    size: int = 64, crop: str = "stable", refinement: bool = True, seed: int = 0, recognizer: bool = False
 ):
     """A `VivFacePipeline` of the real architecture, slim and with random weights; the same for the same seed."""
 
@@ -37,5 +37,5 @@ def make_tiny_pipeline(
             )
             for layer in (network.modulator.scale2, network.modulator.shift2):
                 torch.nn.init.normal_(layer.weight)  # they start at zero, and R would change nothing
-        knows = IdentityNetwork((4, 4, 8, 8, 16), (1, 1, 1, 1), embedding_dim=16, image_size=48) if identity else None
+        knows = IdentityNetwork((4, 4, 8, 8, 16), (1, 1, 1, 1), embedding_dim=16, image_size=48) if recognizer else None
     return VivFacePipeline(generator, encoder, transformer, network, knows, image_size=64, crop=crop)

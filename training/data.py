@@ -37,7 +37,7 @@ from torch import Tensor
 
 from training.arguments import AugmentOptions, DataOptions
 from training.augment import degrade, sample_appearance
-from training.truth import truth_vector
+from training.ground_truth import truth_vector
 from vivface.errors import MediaError, OptionError
 from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, make_quad, quad_angle, quad_center, quad_size
 

@@ -32,9 +32,9 @@ from accelerate.utils import set_seed
 
 from training.arguments import Preset, as_tree, build_parser, explain, read_preset
 from training.data import stream
-from training.programs import run_program
 from training.stages import STAGES, stage_class
 from training.stages.base import Stage
+from training.tools.programs import run_program
 from vivface.errors import CheckpointError, OptionError
 
 

@@ -14,9 +14,9 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
-    "IdentityCode": "vivface.pipelines.codes",
-    "MotionCodes": "vivface.pipelines.codes",
-    "ReenactmentResult": "vivface.pipelines.result",
+    "IdentityCode": "vivface.reenactment.codes",
+    "MotionCodes": "vivface.reenactment.codes",
+    "ReenactmentResult": "vivface.reenactment.result",
     "VivFaceError": "vivface.errors",
     "MediaError": "vivface.errors",
     "NoFaceError": "vivface.errors",

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from vivface.cli import main
+from vivface.cli.main import main
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from tests.tiny import make_tiny_pipeline
 from vivface.editing import AttributeDirections, Direction, smooth_motion
 from vivface.errors import CheckpointError, OptionError
-from vivface.pipelines.codes import MotionBatch, MotionCodes
+from vivface.reenactment.codes import MotionBatch, MotionCodes
 from vivface.space.live import to_picture
 
 

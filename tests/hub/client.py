@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, ModelCard, snapshot_download
 
 from tests.tiny import make_tiny_pipeline
 from vivface import VivFacePipeline
-from vivface.hub import push_folder
+from vivface.hub.push import push_folder
 from vivface.models import StyleGAN2Generator
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from tests.conftest import REPOSITORY
 from vivface import CheckpointError
-from vivface.card import ORIGINS, make_card
+from vivface.hub.card import ORIGINS, make_card
 
 TRAINING = {
     "description": "Trained on renders whose truth is known.",

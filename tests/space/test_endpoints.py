@@ -20,7 +20,7 @@ from tests.space.conftest import LIMITS, Server
 from tests.space.test_limits import write_huge_png
 from vivface.errors import VivFaceError
 from vivface.media import VideoReader, is_marked_synthetic, save_image
-from vivface.pipelines.codes import MotionCodes
+from vivface.reenactment.codes import MotionCodes
 from vivface.space.uploads import sweep
 
 PUBLIC = {"/reenact", "/find_faces", "/find_driving_faces", "/extract_motion", "/edit_portrait", "/list_edits"}

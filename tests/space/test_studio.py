@@ -13,7 +13,7 @@ from tests.tiny import make_tiny_pipeline
 from vivface.editing import AttributeDirections
 from vivface.errors import MediaError, NoFaceError, OptionError
 from vivface.media import VideoReader, is_marked_synthetic
-from vivface.pipelines.adaptation import CODE_STEPS
+from vivface.reenactment.portrait_tuning import CODE_STEPS
 from vivface.space.jobs import Cancelled
 from vivface.space.live import LiveDriver
 from vivface.space.sessions import Session, SessionStore

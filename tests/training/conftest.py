@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 from tests.training.people import write_people
 from training.arguments import read_preset
 from training.data import FrameBatches
-from training.truth import PersonCodes, TruthCodes
+from training.ground_truth import PersonCodes, TruthCodes
 
 STAGES = ("generator", "identity", "autodecoder", "encoder", "supervised", "stage1", "stage2")
 

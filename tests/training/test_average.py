@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.tiny import make_tiny_pipeline
-from training.average import average, main, read_shares
+from training.tools.average import average, main, read_shares
 from vivface.errors import CheckpointError, OptionError
 from vivface.models import StyleGAN2Generator
 

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import make_tiny_pipeline
-from training.calibrate import (
+from training.ground_truth import TruthCodes
+from training.tools.calibrate import (
     Frames,
     Readings,
     enlarge_motion,
@@ -15,7 +16,6 @@ from training.calibrate import (
     motion_factors,
     visible_controls,
 )
-from training.truth import TruthCodes
 from vivface.errors import OptionError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -91,7 +91,9 @@ class TestCommand:
 
     def test_only_the_last_maps_of_the_motion_heads_change(self, people, tmp_path, capsys, monkeypatch):
         """Networks that learned nothing have no gain to speak of, so one is given."""
-        monkeypatch.setattr("training.calibrate.measure_gains", lambda seen: torch.full(seen.truth.shape[-1:], 0.5))
+        monkeypatch.setattr(
+            "training.tools.calibrate.measure_gains", lambda seen: torch.full(seen.truth.shape[-1:], 0.5)
+        )
         self.save(people, tmp_path)
         before = {p.parent.name: load_file(p) for p in tmp_path.glob(f"*/{WEIGHTS}")}
         main([str(tmp_path), "--folders", str(people), "--batches", "3", "--visible", "-9", "--limit", "3"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import evaluate
-from training.evaluate import (
+from training.tools import evaluate
+from training.tools.evaluate import (
     Pair,
     closer_share,
     compare_streams,

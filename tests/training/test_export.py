@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import make_tiny_pipeline
-from training.export import check_size, main, metrics_record, read_settings
+from training.tools.export import check_size, main, metrics_record, read_settings
 from vivface import CheckpointError, OptionError, VivFacePipeline
 
 PARTS = ("generator", "encoder", "transformer", "refinement")
@@ -82,16 +82,16 @@ class TestParts:
         folders = [str(tmp_path / "one"), str(tmp_path / "two")]
         main(["--checkpoint", *folders, "--output", str(tmp_path / "out"), "--dtype", "float32"])
         pipeline = VivFacePipeline.from_pretrained(tmp_path / "out")
-        assert pipeline.refinement is None and pipeline.identity is None
+        assert pipeline.refinement is None and pipeline.recognizer is None
         ours, theirs = pipeline.transformer.state_dict(), other.transformer.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
     def test_an_identity_network_comes_from_its_own_run(self, checkpoint, tmp_path):
-        network = make_tiny_pipeline(identity=True).identity
-        network.save_pretrained(tmp_path / "run" / "checkpoint" / "identity")
+        network = make_tiny_pipeline(recognizer=True).recognizer
+        network.save_pretrained(tmp_path / "run" / "checkpoint" / "recognizer")
         folders = [str(tmp_path / "run" / "checkpoint"), str(checkpoint)]
         main(["--checkpoint", *folders, "--output", str(tmp_path / "out"), "--dtype", "float32"])
-        exported = VivFacePipeline.from_pretrained(tmp_path / "out").identity.state_dict()
+        exported = VivFacePipeline.from_pretrained(tmp_path / "out").recognizer.state_dict()
         assert all(torch.equal(exported[key], value) for key, value in network.state_dict().items())
 
 

@@ -6,7 +6,14 @@ from safetensors.torch import load_file
 
 from tests.tiny import make_tiny_pipeline
 from training.data import GroupShards
-from training.fit_mapping import encode_people, fit_mapping, main, random_directions, sliced_wasserstein, whitening
+from training.tools.fit_mapping import (
+    encode_people,
+    fit_mapping,
+    main,
+    random_directions,
+    sliced_wasserstein,
+    whitening,
+)
 from vivface.models import StyleGAN2Generator
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.conftest import STAGES, preset_of
-from training import truth
+from training import ground_truth as truth
 from training.train import main
 from vivface import models
 

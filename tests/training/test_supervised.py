@@ -6,6 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from training.arguments import read_preset
+from training.ground_truth import PersonCodes, TruthCodes, code_error
 from training.losses import edges, motion_error, psnr, pyramid_l1
 from training.stages.supervised import (
     SupervisedStage,
@@ -15,7 +16,6 @@ from training.stages.supervised import (
     truth_of_drivers,
     truth_of_sources,
 )
-from training.truth import PersonCodes, TruthCodes, code_error
 from vivface.models import StyleGAN2Generator
 from vivface.models.stylegan2 import SynthesisState
 

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import FrameBatches, region_weights
+from training.ground_truth import PersonCodes, TruthCodes, truth_vector
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
-from training.truth import PersonCodes, TruthCodes, truth_vector
 from vivface.models import DeformationTransformer, StyleGAN2Generator
 
 

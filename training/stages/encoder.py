@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import DrivingFrameBatches
+from training.ground_truth import ANGLES, PersonCodes, TruthCodes, code_terms, person_error, truth_vector
 from training.stages.base import Stage, tile
-from training.truth import ANGLES, PersonCodes, TruthCodes, code_terms, person_error, truth_vector
 from vivface.models import HybridEncoder
 
 # Pairs of landmarks (iBUG 68) whose distance tells how far something is open: lips, lids, brows; the mouth's width.

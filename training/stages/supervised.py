@@ -45,10 +45,18 @@ from torch import Tensor, nn
 
 from training.arguments import option
 from training.data import GridBatches, region_weights
+from training.ground_truth import (
+    PersonCodes,
+    TruthCodes,
+    code_error,
+    code_errors,
+    code_terms,
+    person_error,
+    truth_vector,
+)
 from training.losses import motion_error, psnr, pyramid_l1
 from training.stages.base import Stage, tile
 from training.stages.encoder import enlarge_codes
-from training.truth import PersonCodes, TruthCodes, code_error, code_errors, code_terms, person_error, truth_vector
 from vivface.models import (
     DeformationTransformer,
     HybridEncoder,

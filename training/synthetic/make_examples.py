@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from scipy.interpolate import PchipInterpolator  # noqa: E402
 
-from training.programs import run_program
+from training.tools.programs import run_program
 from vivface.media import VideoWriter, save_image  # noqa: E402
 
 from .assets import load_kit  # noqa: E402

@@ -26,7 +26,7 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker pr
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from training.programs import run_program
+from training.tools.programs import run_program
 from vivface.errors import BackendError, OptionError  # noqa: E402
 
 from .assets import Kit, load_kit  # noqa: E402

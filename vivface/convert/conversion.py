@@ -16,10 +16,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from vivface import __version__
-from vivface.card import RECORD, make_card
 from vivface.convert.keys.keymap import KeyMap
 from vivface.convert.reading import Source
 from vivface.errors import CheckpointError, OptionError
+from vivface.hub.card import RECORD, make_card
 
 SHARD_SIZE = "2GB"  # a part is written in pieces no larger than this
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vivface.errors import CheckpointError, OptionError
-from vivface.media.output import check_output, replaced_when_complete
+from vivface.files import check_output, replaced_when_complete
 from vivface.models.stylegan2 import StyleGAN2Generator
-from vivface.pipelines.codes import IdentityCode, MotionBatch, MotionCodes
+from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 
 DIRECTIONS_FILE = "directions.safetensors"
 DIRECTIONS_FORMAT = "vivface-directions-1"

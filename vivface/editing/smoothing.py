@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from vivface.errors import OptionError
-from vivface.pipelines.codes import MotionBatch, MotionCodes
+from vivface.reenactment.codes import MotionBatch, MotionCodes
 
 
 def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:

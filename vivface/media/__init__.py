@@ -4,8 +4,8 @@ Pictures are `uint8` arrays of shape (height, width, 3), RGB, upright. Times are
 GIF export lives in `vivface.media.gif` and is imported only by those who need it (moviepy is slow to import).
 """
 
+from vivface.files import check_output
 from vivface.media.images import load_image, save_image
-from vivface.media.output import check_output
 from vivface.media.provenance import is_marked_synthetic
 from vivface.media.side_by_side import side_by_side
 from vivface.media.video import VideoFrame, VideoReader

@@ -10,7 +10,7 @@ import os
 from moviepy import VideoFileClip
 
 from vivface.errors import MediaError, OptionError
-from vivface.media.output import check_output, replaced_when_complete
+from vivface.files import check_output, replaced_when_complete
 from vivface.media.provenance import mark_gif
 from vivface.media.video import VideoReader
 

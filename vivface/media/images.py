@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from vivface.errors import MediaError
+from vivface.files import check_output, replaced_when_complete
 from vivface.media.containers import PICTURE_DAMAGE, input_path, open_input
-from vivface.media.output import check_output, replaced_when_complete
 from vivface.media.provenance import picture_options
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")

@@ -14,10 +14,10 @@ import numpy as np
 from av.codec.context import Flags as CodecFlags
 
 from vivface.errors import MediaError
+from vivface.files import check_output, replaced_when_complete
 from vivface.media.audio import AudioTrack
 from vivface.media.color import FrameEncoder
 from vivface.media.containers import input_path
-from vivface.media.output import check_output, replaced_when_complete
 from vivface.media.provenance import append_xmp_box, video_tags
 
 WRITE_SUFFIXES = (".mp4", ".mov", ".mkv")

@@ -23,6 +23,7 @@ from vivface.errors import CheckpointError, MediaError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.paste import PasteBack
+from vivface.hub.loading import bundled_checkpoint, load_part, read_index
 from vivface.media.images import load_image
 from vivface.media.video import VideoReader
 from vivface.models.encoder import HybridEncoder
@@ -30,13 +31,12 @@ from vivface.models.identity import IdentityNetwork
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
-from vivface.pipelines.adaptation import adapt_to_source
-from vivface.pipelines.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
-from vivface.pipelines.driving import DrivingFrame, DrivingVideo
-from vivface.pipelines.loading import bundled_checkpoint, load_part, read_index
-from vivface.pipelines.portrait import Portrait, source_name
-from vivface.pipelines.result import ReenactmentResult, RenderedFrame
-from vivface.pipelines.streams import ReadAhead
+from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
+from vivface.reenactment.driving import DrivingFrame, DrivingVideo
+from vivface.reenactment.portrait import Portrait, source_name
+from vivface.reenactment.portrait_tuning import adapt_to_source
+from vivface.reenactment.result import ReenactmentResult, RenderedFrame
+from vivface.reenactment.streams import ReadAhead
 
 EXAMPLE = """
     >>> from vivface import VivFacePipeline
@@ -50,7 +50,7 @@ PARTS = {
     "encoder": HybridEncoder,
     "transformer": DeformationTransformer,
     "refinement": RefinementNetwork,
-    "identity": IdentityNetwork,
+    "recognizer": IdentityNetwork,
 }
 SETTINGS = ("image_size", "crop", "neutral", "adapt_steps")
 
@@ -63,7 +63,7 @@ class VivFacePipeline(DiffusionPipeline):
         encoder (`HybridEncoder`): E; identity code, generic motion code and memory of an aligned face.
         transformer (`DeformationTransformer`): T; makes a generic motion code the source's own.
         refinement (`RefinementNetwork`, *optional*): R; None for a system without a second stage.
-        identity (`IdentityNetwork`, *optional*): tells people apart; judges adaptation to a portrait, nothing else.
+        recognizer (`IdentityNetwork`, *optional*): tells people apart; judges adaptation to a portrait, nothing else.
         image_size (`int`, *optional*, defaults to 256): side in pixels of what E and R see.
         crop (`str`, *optional*, defaults to `"ffhq"`): how faces are cut. `"ffhq"`: FFHQ's square, frame by frame, as
             the published systems; `"stable"`: the same square, but following slow movement only, so that the head
@@ -73,7 +73,7 @@ class VivFacePipeline(DiffusionPipeline):
         adapt_steps (`int`, *optional*, defaults to 0): steps of adaptation to the source that suit this checkpoint.
     """
 
-    _optional_components = ["refinement", "identity"]
+    _optional_components = ["refinement", "recognizer"]
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class VivFacePipeline(DiffusionPipeline):
         encoder: HybridEncoder,
         transformer: DeformationTransformer,
         refinement: RefinementNetwork | None = None,
-        identity: IdentityNetwork | None = None,
+        recognizer: IdentityNetwork | None = None,
         image_size: int = 256,
         crop: Literal["ffhq", "stable"] = "ffhq",
         neutral: Literal["zero", "transformed"] = "zero",
@@ -95,7 +95,7 @@ class VivFacePipeline(DiffusionPipeline):
         if adapt_steps < 0:
             raise OptionError(f"`adapt_steps` is {adapt_steps}; expected 0 or more.")
         self.register_modules(
-            generator=generator, encoder=encoder, transformer=transformer, refinement=refinement, identity=identity
+            generator=generator, encoder=encoder, transformer=transformer, refinement=refinement, recognizer=recognizer
         )
         self.register_to_config(image_size=image_size, crop=crop, neutral=neutral, adapt_steps=adapt_steps)
         self._backend: LandmarkBackend | None = None
@@ -164,7 +164,7 @@ class VivFacePipeline(DiffusionPipeline):
         subfolder: str | None = None,
     ) -> str:
         """Where `push_to_hub` and `save_pretrained(push_to_hub=True)` end: adds the card and the generic layout."""
-        from vivface.hub import push_folder
+        from vivface.hub.push import push_folder
 
         if subfolder:
             raise OptionError(f"`subfolder` is {subfolder!r}; a pipeline is pushed to the top of its repository.")
@@ -230,7 +230,7 @@ class VivFacePipeline(DiffusionPipeline):
         if steps > 0:
             target = self._to_tensor([portrait.crop(mode, self.generator.config.size)])
             networks = self.generator, self.encoder, self.transformer
-            seen_by = dict(refinement=self.refinement, judge=self.identity)
+            seen_by = dict(refinement=self.refinement, recognizer=self.recognizer)
             adapted = adapt_to_source(*networks, w_plus, target, steps=steps, seed=seed, **seen_by)
             w_plus, generator = adapted.w_plus, adapted.generator
 

@@ -15,8 +15,8 @@ from PIL import Image
 from vivface.media.provenance import picture_options
 from vivface.media.side_by_side import side_by_side as in_a_row
 from vivface.media.writer import VideoWriter
-from vivface.pipelines.result import ReenactmentResult, Report
-from vivface.pipelines.streams import WriteBehind
+from vivface.reenactment.result import ReenactmentResult, Report
+from vivface.reenactment.streams import WriteBehind
 
 PREVIEW_FRAMES = 24
 PREVIEW_SIDE = 320

@@ -10,7 +10,7 @@ from vivface.errors import MediaError
 from vivface.media.containers import input_path
 from vivface.media.images import READ_FORMATS
 from vivface.media.video import VideoReader
-from vivface.pipelines.codes import MOTION_SUFFIX, MotionCodes
+from vivface.reenactment.codes import MOTION_SUFFIX, MotionCodes
 
 MEGA = 1_000_000
 

@@ -10,9 +10,9 @@ from vivface.editing import AttributeDirections
 from vivface.faces.alignment import crop_quad, ffhq_quad
 from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
-from vivface.pipelines.codes import IdentityCode
-from vivface.pipelines.driving import STABILIZER
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.driving import STABILIZER
 
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
 

@@ -14,10 +14,10 @@ import torch
 from vivface.editing import AttributeDirections, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.faces.backends import get_backend
-from vivface.pipelines.adaptation import CODE_STEPS
-from vivface.pipelines.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
-from vivface.pipelines.result import Report
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes, MotionRecorder
+from vivface.reenactment.portrait_tuning import CODE_STEPS
+from vivface.reenactment.result import Report
 from vivface.space.detection import SharedBackend
 from vivface.space.jobs import Job, Outputs, Writing, write_result
 from vivface.space.limits import Limits

@@ -6,7 +6,7 @@ import torch
 
 from tests.tiny import make_tiny_pipeline
 from vivface import MotionCodes
-from vivface.pipelines.adaptation import CODE_STEPS, adapt_to_source, likeness_loss, portrait_loss
+from vivface.reenactment.portrait_tuning import CODE_STEPS, adapt_to_source, likeness_loss, portrait_loss
 
 STEPS = 30
 
@@ -70,8 +70,8 @@ def test_a_few_steps_move_the_code_alone(tiny_pipeline, portrait, identity):
 
 def test_an_identity_network_has_a_say(tiny_pipeline, portrait, identity):
     """With it, the same steps make the portrait more alike to it, and it stays as it is."""
-    pipeline = make_tiny_pipeline(identity=True)
-    network = pipeline.identity.eval()
+    pipeline = make_tiny_pipeline(recognizer=True)
+    network = pipeline.recognizer.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
     def likeness(adapted) -> float:
@@ -88,7 +88,7 @@ def test_an_identity_network_has_a_say(tiny_pipeline, portrait, identity):
 
 def test_the_identity_network_sees_neither_eyes_nor_mouth():
     """Blinking and talking do not count as another face; anything else does."""
-    network = make_tiny_pipeline(identity=True).identity.eval()
+    network = make_tiny_pipeline(recognizer=True).recognizer.eval()
     target = torch.rand(1, 3, 64, 64) * 2 - 1
     moving, other = target.clone(), target.clone()
     for left in (22, 38):  # an aligned face has its eyes at 3/8 and 5/8 of the width, a little above the middle

@@ -65,7 +65,7 @@ def adapt_to_source(
     steps: int,
     seed: int = 0,
     refinement: RefinementNetwork | None = None,
-    judge: IdentityNetwork | None = None,
+    recognizer: IdentityNetwork | None = None,
 ) -> AdaptedSource:
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
@@ -76,13 +76,13 @@ def adapt_to_source(
         steps (`int`): number of optimiser steps in all.
         seed (`int`, *optional*, defaults to 0): of the random codes.
         refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its pictures.
-        judge (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
+        recognizer (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
 
     Returns:
         [`AdaptedSource`]
     """
     dtype = torch.float32  # half precision does not train
-    tuned, refinement, judge = (_frozen_copy(network, dtype) for network in (generator, refinement, judge))
+    tuned, refinement, recognizer = (_frozen_copy(network, dtype) for network in (generator, refinement, recognizer))
     image, start = image.to(dtype), identity.detach().to(dtype)
     random = torch.Generator().manual_seed(seed)
 
@@ -96,7 +96,7 @@ def adapt_to_source(
 
     def error(picture: Tensor) -> Tensor:
         loss = portrait_loss(picture, image, weight)
-        return loss if judge is None else loss + IDENTITY_WEIGHT * likeness_loss(judge, picture, image)
+        return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, picture, image)
 
     def shown(w_plus: Tensor) -> Tensor:
         if refinement is None:
@@ -157,10 +157,10 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return loss / len(SCALES)
 
 
-def likeness_loss(judge: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
+def likeness_loss(recognizer: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
     """1 - cosine of an identity network's embeddings, plus distance of its feature maps, whatever eyes and mouth do."""
-    made, wanted = judge.crop(image), judge.crop(target)
-    embedding, features = judge.compare(made.lerp(wanted, judge.crop(_moving_parts(target))), wanted)
+    made, wanted = recognizer.crop(image), recognizer.crop(target)
+    embedding, features = recognizer.compare(made.lerp(wanted, recognizer.crop(_moving_parts(target))), wanted)
     return embedding + features
 
 

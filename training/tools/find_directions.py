@@ -1,6 +1,6 @@
 """Find the directions that a checkpoint can be edited along, from synthetic people whose truth is known.
 
-    python -m training.directions CHECKPOINT --folders data/people --assets ASSETS
+    python -m training.tools.find_directions CHECKPOINT --folders data/people --assets ASSETS
 
 Writes `directions.safetensors` beside the checkpoint's `model_index.json`:
 
@@ -79,7 +79,9 @@ ATTRIBUTES: dict[str, Attribute] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.directions", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.tools.find_directions", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("checkpoint", help="folder of the pipeline; the file is written into it")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
     parser.add_argument("--assets", help="MakeHuman data folder (default: VIVFACE_ASSETS); only until it is cached")

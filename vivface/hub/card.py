@@ -168,8 +168,8 @@ def read_parts(folder: Path, index: dict | None) -> list[dict]:
 
 def template_path() -> Path:
     """The template: in an installed package beside this file, in a checkout at its top."""
-    packaged = Path(__file__).parent / "model_card" / TEMPLATE
-    return packaged if packaged.is_file() else Path(__file__).parent.parent / "model_card" / TEMPLATE
+    packaged = Path(__file__).parent.parent / "model_card" / TEMPLATE
+    return packaged if packaged.is_file() else Path(__file__).parent.parent.parent / "model_card" / TEMPLATE
 
 
 def _card_data(

@@ -1,4 +1,4 @@
-"""Make a pipeline of trained networks: `python -m training.export --checkpoint RUN/checkpoint --output FOLDER`.
+"""Make a pipeline of trained networks: `python -m training.tools.export --checkpoint RUN/checkpoint --output FOLDER`.
 
 Takes generator, encoder, transformer and, where there are such, refinement and identity network from one or more
 checkpoints of `train.py` (a later one's networks replace an earlier one's), rounds them to half precision, and writes
@@ -14,15 +14,15 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.programs import run_program
-from vivface.card import METRICS, TRAINING, make_card
+from training.tools.programs import run_program
 from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
-from vivface.pipelines.loading import INDEX, load_part
+from vivface.hub.card import METRICS, TRAINING, make_card
+from vivface.hub.loading import INDEX, load_part
 from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-MEANINGS = {  # of the columns of `training.evaluate`
+MEANINGS = {  # of the columns of `training.tools.evaluate`
     "psnr_same": "PSNR to the true frames, own motion, dB",
     "closer_to_source": "part of the frames whose face is nearer to the portrait's than to the driver's",
     "id_l2": "distance of face embeddings to the portrait's",
@@ -51,12 +51,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.tools.export", description=__doc__.split(":")[0])
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="folders of networks, the last wins")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="precision of the files")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help=f"settings: {', '.join(SETTINGS)}")
-    parser.add_argument("--metrics", type=Path, help="table.json of training.evaluate, or a card's metrics record")
+    parser.add_argument(
+        "--metrics", type=Path, help="table.json of training.tools.evaluate, or a card's metrics record"
+    )
     parser.add_argument("--training", type=Path, help="a card's training record; by default read off the runs")
     parser.add_argument("--name", help="title of the card; the output folder's name by default")
     parser.add_argument("--max-megabytes", type=float, default=48.0, help="largest sum of the weight files")
@@ -191,7 +193,7 @@ def training_record(checkpoints: list[Path]) -> dict:
 
 
 def metrics_record(table: dict) -> dict:
-    """A table of `training.evaluate` in the form that the card reads; a record in that form stays as it is."""
+    """A table of `training.tools.evaluate` in the form that the card reads; a record in that form stays as it is."""
     if "mean" not in table:
         return table
     metrics = [

@@ -106,7 +106,7 @@ def directions_command(
 
     from vivface.convert import directions
     from vivface.errors import OptionError
-    from vivface.media.output import check_output
+    from vivface.files import check_output
 
     check_output(output, (".safetensors",))
     if output.exists() and not overwrite:

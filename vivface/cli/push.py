@@ -15,7 +15,7 @@ def push(
     message: Annotated[str | None, typer.Option("--message", "-m", help="Of the commit.")] = None,
 ) -> None:
     """Upload a checkpoint with its card; log in before with `hf auth login`."""
-    from vivface.hub import push_folder
+    from vivface.hub.push import push_folder
 
     pushed = push_folder(folder, repo, private=private or None, create_pr=create_pr, revision=revision, message=message)
     for name in pushed.left:

@@ -1,4 +1,4 @@
-"""Motion of full size: `python -m training.calibrate RUN/checkpoint --folders data/people`.
+"""Motion of full size: `python -m training.tools.calibrate RUN/checkpoint --folders data/people`.
 
 Regression hedges. What an encoder cannot tell for certain it reports too small, and what a generator is told
 uncertainly it draws too small, so mouths of a trained checkpoint open half as far as the driver's. Here is measured, on
@@ -29,11 +29,11 @@ from tqdm.auto import tqdm
 
 from training.arguments import AugmentOptions, DataOptions
 from training.data import GridBatches
-from training.programs import replace_part, run_program
-from training.truth import ANGLES, TruthCodes
+from training.ground_truth import ANGLES, TruthCodes
+from training.tools.programs import replace_part, run_program
 from vivface.errors import OptionError
+from vivface.hub.loading import load_part
 from vivface.models import DeformationTransformer, HybridEncoder, RefinementNetwork, StyleGAN2Generator
-from vivface.pipelines.loading import load_part
 
 ANGLE_NAMES = ("yaw", "pitch")
 RIDGE = 1e-3  # of the least squares, as a part of the features' mean square
@@ -68,7 +68,7 @@ class Frames:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.tools.calibrate", description=__doc__.split(":")[0])
     parser.add_argument("checkpoint", type=Path, help="folder of a known-truth run; its encoder is rewritten")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
     parser.add_argument("--batches", type=int, default=100, help="groups of people to measure on")

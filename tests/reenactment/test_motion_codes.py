@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from vivface import MediaError, MotionCodes
-from vivface.pipelines.codes import MOTION_FORMAT, MotionBatch
+from vivface.reenactment.codes import MOTION_FORMAT, MotionBatch
 
 FPS, TIME_BASE = Fraction(30000, 1001), Fraction(1, 30000)
 FRAMES = 11

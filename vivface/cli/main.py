@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vivface import __version__
-from vivface.convert.cli import app as convert_app
+from vivface.cli.convert import app as convert_app
+from vivface.cli.push import push
 from vivface.errors import BackendError, OptionError, VivFaceError
-from vivface.hub_cli import push
-from vivface.memory import keep_freed_memory
+from vivface.runtime import keep_freed_memory
 
 app = typer.Typer(
     help="One portrait and one driving video: the portrait moves, speaks and looks as the video does.",
@@ -197,7 +197,7 @@ def _device(torch, name: str):
 
 def _check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:
     """Refuse, before any work, what could not be written at the end."""
-    from vivface.media.output import check_output
+    from vivface.files import check_output
 
     check_output(path, suffixes)
     if not path.exists():

@@ -17,8 +17,8 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from vivface.card import make_card, read_parts
 from vivface.errors import BackendError, CheckpointError
+from vivface.hub.card import make_card, read_parts
 
 INDEX = "model_index.json"
 CARD = "README.md"

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from vivface import bench
+from vivface.cli import bench
 
 
 def test_measures_every_part(tiny_checkpoint, portrait, face_clip, tmp_path, monkeypatch):

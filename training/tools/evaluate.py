@@ -1,7 +1,7 @@
 """Score a checkpoint with an independent program: on held-out synthetic people, or on real pictures and videos.
 
-    python -m training.evaluate --scorer FILE                          # 20 people, driven by others and by themselves
-    python -m training.evaluate --scorer FILE --pairs SOURCES DRIVING  # every picture with every video of two folders
+    python -m training.tools.evaluate --scorer FILE                          # 20 people, driven by others and by themselves
+    python -m training.tools.evaluate --scorer FILE --pairs SOURCES DRIVING  # every picture with every video of two folders
 
 The scorer is a Python file with `Models()`, `analyse(path, models, limit, id_every, cache)` and `evaluate(source,
 driving, output, mode=..., models=..., cache=...)` that knows nothing of this project.
@@ -31,10 +31,10 @@ import av
 import cv2
 import numpy as np
 
-from training.programs import run_program
+from training.tools.programs import run_program
 from vivface.errors import MediaError, OptionError, VivFaceError
 from vivface.media import VideoReader, VideoWriter, check_output, load_image, save_image
-from vivface.pipelines.driving import DrivingVideo
+from vivface.reenactment.driving import DrivingVideo
 
 FIRST_SEED = 901_000  # training.synthetic.identity.TEST_SEED and up: people held out
 NEXT_DRIVER = 7  # person k is driven by person k + 7
@@ -310,7 +310,7 @@ def _fit(image: np.ndarray, side: int) -> np.ndarray:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.tools.evaluate", description=__doc__.split("\n\n")[0])
     parser.add_argument("--scorer", type=Path, help="the independent scoring program (a Python file)")
     parser.add_argument("--pairs", type=Path, nargs=2, metavar=("SOURCES", "DRIVING"), help="folders of real media")
     parser.add_argument("--output", type=Path, default=Path("runs/evaluation"), help="videos and results go here")

@@ -62,14 +62,17 @@ class TestRoundTrip:
     def test_without_refinement(self, tmp_path):
         make_tiny_pipeline(refinement=False).save_pretrained(tmp_path)
         pipeline = VivFacePipeline.from_pretrained(tmp_path)
-        assert pipeline.refinement is None and pipeline.identity is None
+        assert pipeline.refinement is None and pipeline.recognizer is None
 
     def test_with_an_identity_network(self, tmp_path):
-        saved = make_tiny_pipeline(identity=True)
+        saved = make_tiny_pipeline(recognizer=True)
         saved.save_pretrained(tmp_path)
-        loaded, expected = VivFacePipeline.from_pretrained(tmp_path).identity.state_dict(), saved.identity.state_dict()
+        loaded, expected = (
+            VivFacePipeline.from_pretrained(tmp_path).recognizer.state_dict(),
+            saved.recognizer.state_dict(),
+        )
         assert all(torch.equal(loaded[name], expected[name]) for name in expected)
-        assert VivFacePipeline.from_pretrained(tmp_path, identity=None).identity is None
+        assert VivFacePipeline.from_pretrained(tmp_path, recognizer=None).recognizer is None
 
     def test_parts_and_settings_can_be_replaced(self, tiny_checkpoint):
         pipeline = VivFacePipeline.from_pretrained(tiny_checkpoint, refinement=None, adapt_steps=3)

@@ -1,4 +1,4 @@
-"""Mean of checkpoints that go on from one another: `python -m training.average A/checkpoint B/checkpoint --output C`.
+"""Mean of checkpoints that go on from one another: `python -m training.tools.average A/checkpoint B/checkpoint --output C`.
 
 Such networks lie in one basin of the loss, so that the mean of their weights is a network too, and often a better one
 than each of them (Wortsman et al., Model soups, ICML 2022, sec. 3; shares are chosen by hand here).
@@ -13,10 +13,10 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor
 
-from training.programs import run_program
+from training.tools.programs import run_program
 from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
-from vivface.pipelines.loading import load_part
+from vivface.hub.loading import load_part
 from vivface.pipelines.vivface import PARTS
 
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.average", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.tools.average", description=__doc__.split(":")[0])
     parser.add_argument("checkpoint", type=Path, nargs="+", help="folders of networks, two or more")
     parser.add_argument("--shares", type=float, nargs="+", help="how much each counts; all the same by default")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")

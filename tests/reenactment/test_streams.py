@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vivface.pipelines.streams import ReadAhead, WriteBehind
+from vivface.reenactment.streams import ReadAhead, WriteBehind
 
 
 def threads_named(name: str) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 from vivface.errors import OptionError
 from vivface.media.side_by_side import side_by_side as in_a_row
 from vivface.media.writer import VideoWriter
-from vivface.pipelines.codes import IdentityCode, MotionCodes, MotionRecorder
-from vivface.pipelines.streams import WriteBehind
+from vivface.reenactment.codes import IdentityCode, MotionCodes, MotionRecorder
+from vivface.reenactment.streams import WriteBehind
 
 WRITE_DEPTH = 16  # frames that may wait for the video encoder
 

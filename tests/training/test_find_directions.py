@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from training.directions import ATTRIBUTES, EXPRESSIONS, POSE, attribute_directions, expression_directions, regress
+from training.tools.find_directions import (
+    ATTRIBUTES,
+    EXPRESSIONS,
+    POSE,
+    attribute_directions,
+    expression_directions,
+    regress,
+)
 
 
 def centred(array: np.ndarray) -> np.ndarray:

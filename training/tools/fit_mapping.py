@@ -1,4 +1,4 @@
-"""Fit the mapping network to identity codes: `python -m training.fit_mapping RUN/checkpoint --folders data/people`.
+"""Fit the mapping network to identity codes: `python -m training.tools.fit_mapping RUN/checkpoint --folders data/people`.
 
 The known-truth stage trains a generator without ever drawing z, so its mapping network and its mean latent are those of
 the first step. Here the encoder reads the identity codes of many synthetic people in many lights; the generator's
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from training.augment import sample_appearance
 from training.data import GroupShards, jitter, to_tensor
-from training.programs import replace_part, run_program
+from training.tools.programs import replace_part, run_program
 from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.hub.loading import load_part
 from vivface.models import HybridEncoder, StyleGAN2Generator
 from vivface.models.stylegan2 import MappingNetwork
-from vivface.pipelines.loading import load_part
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Fit:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.fit_mapping", description=__doc__.split(":")[0])
+    parser = argparse.ArgumentParser(prog="python -m training.tools.fit_mapping", description=__doc__.split(":")[0])
     parser.add_argument("checkpoint", type=Path, help="folder with generator and encoder; the generator is rewritten")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
     parser.add_argument("--codes", type=int, default=4000, help="frames to encode")

@@ -1,4 +1,4 @@
-"""How fast this machine re-enacts: `python -m vivface.bench`.
+"""How fast this machine re-enacts: `python -m vivface.cli.bench`.
 
 Prints milliseconds a frame of every part, each alone, and frames per second end to end, where decoding, computing and
 encoding overlap. Beside them: the work of each network and what the machine's convolutions can do at best.
@@ -30,15 +30,15 @@ from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.media.video import VideoReader
 from vivface.media.writer import VideoWriter
-from vivface.memory import keep_freed_memory
 from vivface.models.encoder import HybridEncoder
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
-from vivface.pipelines.driving import STABILIZER
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.reenactment.driving import STABILIZER
+from vivface.runtime import keep_freed_memory
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 REFERENCE = (
     "The reference implementation of ViVFace takes about 15 s a frame at 1024 x 1024 on two quiet cores of a server "
     "CPU, half of it in the 4 x 4 blur."

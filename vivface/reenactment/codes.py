@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from vivface.errors import MediaError
-from vivface.media.output import check_output, replaced_when_complete
+from vivface.files import check_output, replaced_when_complete
 from vivface.models.stylegan2 import StyleGAN2Generator
 
 MOTION_FORMAT = "vivface-motion-1"

@@ -7,7 +7,7 @@ import pytest
 
 COUNT_FAULTS = """
 import resource, torch
-from vivface.memory import keep_freed_memory
+from vivface.runtime import keep_freed_memory
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 if {keep}:
     assert keep_freed_memory()

@@ -1,0 +1,5 @@
+"""`python -m vivface.cli` is `vivface`."""
+
+from vivface.cli.main import main
+
+main()

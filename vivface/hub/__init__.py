@@ -1,0 +1,1 @@
+"""Checkpoints as folders and as Hub repositories: loading, model cards, pushing."""

@@ -1,0 +1,1 @@
+"""What every system needs between a portrait, a driving video and the result."""
