@@ -14,8 +14,8 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from training.tools.programs import run_program
-from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
+from vivface.files import complete_folder
 from vivface.hub.loading import load_part
 from vivface.pipelines.vivface import PARTS
 

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from training.tools.programs import run_program
-from vivface.convert.conversion import complete_folder
 from vivface.errors import CheckpointError, OptionError
+from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING, make_card
 from vivface.hub.loading import INDEX, load_part
 from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline

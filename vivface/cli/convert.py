@@ -131,7 +131,8 @@ def directions_command(
 
 
 def _run(convert, output: Path, dtype: Precision, variant: str | None, verify: bool, overwrite: bool) -> None:
-    from vivface.convert.conversion import check_folder, show, write
+    from vivface.convert.conversion import show, write
+    from vivface.files import check_folder
 
     check_folder(output, overwrite)
     conversion = convert()

@@ -1,11 +1,7 @@
 """What a converter makes of official files, and how it is written: completely, or not at all."""
 
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +14,8 @@ from torch import Tensor, nn
 from vivface import __version__
 from vivface.convert.keys.keymap import KeyMap
 from vivface.convert.reading import Source
-from vivface.errors import CheckpointError, OptionError
+from vivface.errors import CheckpointError
+from vivface.files import complete_folder
 from vivface.hub.card import RECORD, make_card
 
 SHARD_SIZE = "2GB"  # a part is written in pieces no larger than this
@@ -142,40 +139,6 @@ def write(
         (temporary / RECORD).write_text(json.dumps(_record(conversion, dtype), indent=2) + "\n", encoding="utf-8")
         make_card(temporary, folder.name).save(temporary / "README.md")
         return _table(conversion, temporary, folder, verify)
-
-
-@contextmanager
-def complete_folder(folder: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `folder` on success and disappears on any exception.
-
-    Raises:
-        OptionError: If `folder` is there and may not be replaced, or the system refuses to write.
-    """
-    check_folder(folder, overwrite)
-    temporary = folder.parent / f".vivface-{secrets.token_hex(8)}"
-    try:
-        temporary.mkdir()
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
-    except OSError as error:
-        raise OptionError(f"Cannot write '{folder}': {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_folder(folder: Path, overwrite: bool = False) -> None:
-    """Refuse, before any work, a folder that could not be written at the end.
-
-    Raises:
-        OptionError: If `folder` is there and may not be replaced, or its parent is missing.
-    """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        hint = "give another name" if folder.is_file() else "give another name or --overwrite"
-        raise OptionError(f"'{folder}' is there already: {hint}.")
-    if not folder.parent.is_dir():
-        raise OptionError(f"Cannot write '{folder}': the folder '{folder.parent}' does not exist.")
 
 
 def show(table: Table, conversion: Conversion) -> None:

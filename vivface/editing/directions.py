@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vivface.errors import CheckpointError, OptionError
-from vivface.files import check_output, replaced_when_complete
+from vivface.files import check_output, complete_file
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 
@@ -96,7 +96,7 @@ class AttributeDirections(Mapping[str, Direction]):
             f"{d.space}/{d.name}": d.vector.detach().to("cpu", torch.float32).contiguous() for d in self.values()
         }
         labels = [{"name": d.name, "label": d.label, "space": d.space, "reach": d.reach} for d in self.values()]
-        with replaced_when_complete(path) as temporary:
+        with complete_file(path) as temporary:
             save_file(tensors, temporary, metadata={"format": DIRECTIONS_FORMAT, "directions": json.dumps(labels)})
         return path
 

@@ -10,7 +10,7 @@ import os
 from moviepy import VideoFileClip
 
 from vivface.errors import MediaError, OptionError
-from vivface.files import check_output, replaced_when_complete
+from vivface.files import check_output, complete_file
 from vivface.media.provenance import mark_gif
 from vivface.media.video import VideoReader
 
@@ -38,7 +38,7 @@ def export_gif(
     with VideoReader(video) as reader:  # refuses what moviepy must not open
         fps = fps or min(float(reader.fps), 25.0)
         source = reader.path
-    with replaced_when_complete(path) as temporary:
+    with complete_file(path) as temporary:
         try:
             with VideoFileClip(str(source), audio=False) as clip:
                 sized = clip if height is None else clip.resized(height=height)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from vivface.errors import MediaError
-from vivface.files import check_output, replaced_when_complete
+from vivface.files import check_output, complete_file
 from vivface.media.containers import PICTURE_DAMAGE, input_path, open_input
 from vivface.media.provenance import picture_options
 
@@ -84,7 +84,7 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
         options["quality"] = 95
     if suffix in (".jpg", ".jpeg"):
         options["subsampling"] = 0  # full colour resolution: faces are small
-    with replaced_when_complete(path) as temporary:
+    with complete_file(path) as temporary:
         try:
             Image.fromarray(image).save(temporary, **options)
         except OSError as error:

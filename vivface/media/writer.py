@@ -14,7 +14,7 @@ import numpy as np
 from av.codec.context import Flags as CodecFlags
 
 from vivface.errors import MediaError
-from vivface.files import check_output, replaced_when_complete
+from vivface.files import check_output, complete_file
 from vivface.media.audio import AudioTrack
 from vivface.media.color import FrameEncoder
 from vivface.media.containers import input_path
@@ -98,7 +98,7 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
-            self._temporary = stack.enter_context(replaced_when_complete(self.path))
+            self._temporary = stack.enter_context(complete_file(self.path))
             with self._system_errors():
                 suffix = self.path.suffix.lower()
                 self._output = av.open(

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from vivface.errors import MediaError
-from vivface.files import check_output, replaced_when_complete
+from vivface.files import check_output, complete_file
 from vivface.models.stylegan2 import StyleGAN2Generator
 
 MOTION_FORMAT = "vivface-motion-1"
@@ -237,7 +237,7 @@ class MotionRecorder:
         header += b" " * (-len(header) % 8)
         self._data.seek(0)
         try:
-            with replaced_when_complete(self.path) as temporary, open(temporary, "wb") as file:
+            with complete_file(self.path) as temporary, open(temporary, "wb") as file:
                 file.write(len(header).to_bytes(8, "little") + header)
                 shutil.copyfileobj(self._data, file, 1 << 20)
         except OSError as error:
