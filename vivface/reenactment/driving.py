@@ -111,8 +111,9 @@ class DrivingVideo:
             )
         if self.face is None and tracker.faces_first > 1:
             warnings.append(
-                f"{tracker.faces_first} faces in '{self.reader.path.name}': the largest was followed; choose another with "
-                f"driving_face (0 to {tracker.faces_first - 1}, largest first), or with start a person who enters later."
+                f"{tracker.faces_first} faces in '{self.reader.path.name}': the largest was followed; choose another "
+                f"with driving_face (0 to {tracker.faces_first - 1}, largest first), or somebody who enters later with "
+                "start."
             )
 
     def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
