@@ -10,7 +10,9 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 
-from vivface.media.containers import clock_origin, open_input, seek_before
+from vivface.media.containers import open_input
+from vivface.media.seeking import seek_before
+from vivface.media.tracks import clock_origin
 
 # Codecs that players expect in a container; Matroska holds whatever FFmpeg can name.
 _COPIED = {

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
-from vivface.media.containers import PICTURE_DAMAGE, input_path, open_input
+from vivface.media.containers import IMAGE_DAMAGE, input_path, open_input
 from vivface.media.provenance import picture_options
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
@@ -60,7 +60,7 @@ def load_image(
         raise MediaError(
             f"Cannot read {name}: it is not a picture of a known kind, so save it as PNG, JPEG or WebP."
         ) from error
-    except PICTURE_DAMAGE as error:
+    except IMAGE_DAMAGE as error:
         raise MediaError(f"Cannot read {name}: the picture is damaged or cut off.") from error
 
 
@@ -111,14 +111,14 @@ def _from_pil(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     try:
         image.load()
         return np.array(_to_rgb(_turned_upright(image)))
-    except PICTURE_DAMAGE as error:
+    except IMAGE_DAMAGE as error:
         raise MediaError(f"Cannot read {name}: the picture is damaged or cut off.") from error
 
 
 def _turned_upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except PICTURE_DAMAGE:  # of the EXIF data alone
+    except IMAGE_DAMAGE:  # of the EXIF data alone
         return image
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from vivface.errors import MediaError
-from vivface.media.containers import PICTURE_DAMAGE, input_path, open_input
+from vivface.media.containers import IMAGE_DAMAGE, input_path, open_input
 
 SYNTHETIC_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 SYNTHETIC_TYPES = (
@@ -96,7 +96,7 @@ def _picture_metadata(path: Path) -> str | None:
             values = [*image.info.values(), *image.getexif().values()]
     except UnidentifiedImageError:
         return None
-    except (*PICTURE_DAMAGE, Image.DecompressionBombError) as error:
+    except (*IMAGE_DAMAGE, Image.DecompressionBombError) as error:
         raise MediaError(f"Cannot read {str(path)!r}: the picture is damaged or too large.") from error
     return "\n".join(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values)
 
