@@ -21,7 +21,8 @@ FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "apng", "mpegts", "mp
 FORMATS_IN_WORDS = "mp4, mov, mkv, webm, avi, gif, ts, mpg, flv, wmv or ogg"
 _OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 _STILL_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")  # still images in an MP4-like box file
-_HEIC_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+HEAD = 256  # bytes that name a file's kind
 _STILL_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")
 
 # What Pillow raises on damaged images, depending on the format and the place of the damage.
@@ -108,14 +109,18 @@ def is_heic(path: Path) -> bool:
     """Whether a file declares itself, in its first bytes, as HEIC: HEVC images in a HEIF container, as phones write."""
     try:
         with open(path, "rb") as file:
-            size, kind = struct.unpack(">I4s", file.read(8))
-            brands = file.read(min(max(size - 8, 0), 256))
-    except (OSError, struct.error):
+            return is_heic_head(file.read(HEAD))
+    except OSError:
         return False
-    found = [brands[at : at + 4].decode("latin-1") for at in range(0, len(brands) - 3, 4) if at != 4]
-    if kind != b"ftyp" or not found or found[0] not in (*_HEIC_BRANDS, "mif1", "msf1"):
+
+
+def is_heic_head(head: bytes) -> bool:
+    """As `is_heic`, of the first `HEAD` bytes of a file."""
+    if len(head) < 12 or head[4:8] != b"ftyp":
         return False
-    return any(brand in _HEIC_BRANDS for brand in found)
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
+    return brands[0] in (*_HEIC_BRANDS, b"mif1", b"msf1") and any(brand in _HEIC_BRANDS for brand in brands)
 
 
 def _still_image(name: str, kind: str) -> MediaError:

@@ -31,7 +31,7 @@ class VideoReader:
     The first `iter()` goes on from there; each later one reads the file again from the start.
 
     Args:
-        path (`str` or `os.PathLike`): A video in one of the formats of `vivface.media.containers`, or an animated image.
+        path (`str` or `os.PathLike`): A video of one of `vivface.media.containers.FORMATS`, or an animated image.
         start (`float`, *optional*, defaults to 0): Seconds to skip, counted from the start of the video.
         duration (`float`, *optional*): Seconds to read from there; by default all.
         max_pixels (`int`, *optional*, defaults to 36,000,000): Width times height beyond which a video is refused.
@@ -45,8 +45,8 @@ class VideoReader:
         duration (`Fraction | None`): Seconds of what is read, as the file declares.
         frames_estimate (`int | None`): Number of frames of it, for progress bars.
         has_audio (`bool`): Whether there is an audio track.
-        start (`Fraction`): Seconds from the start of the file's clock to the first frame that is read, which has time 0:
-            give it to `VideoWriter(audio_start=...)`.
+        start (`Fraction`): Seconds from the start of the file's clock to the first frame that is read, whose time is
+            0: give it to `VideoWriter(audio_start=...)`.
         warnings (`list[str]`): What went wrong without stopping the reading; complete once reading ends.
 
     Raises:
