@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.synthetic.geometry import build_head
-from training.synthetic.identity import sample_person
+from training.synthetic.person import sample_person
 from training.synthetic.motion import controls_from
 
 INNER_LIPS = ((61, 67), (62, 66), (63, 65))

@@ -20,14 +20,13 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from scipy.interpolate import PchipInterpolator  # noqa: E402
 
+from training.synthetic.assets import load_kit  # noqa: E402
+from training.synthetic.motion import CONTROLS, controls_from  # noqa: E402
+from training.synthetic.person import TEST_SEED, sample_person  # noqa: E402
+from training.synthetic.renderer import Renderer, Subject  # noqa: E402
+from training.synthetic.scene import Scene, sample_scene  # noqa: E402
 from training.tools.programs import run_program
 from vivface.media import VideoWriter, save_image  # noqa: E402
-
-from .assets import load_kit  # noqa: E402
-from .identity import TEST_SEED, sample_person  # noqa: E402
-from .motion import CONTROLS, controls_from  # noqa: E402
-from .renderer import Renderer, Subject  # noqa: E402
-from .scene import Scene, sample_scene  # noqa: E402
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 512  # pixels

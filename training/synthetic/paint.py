@@ -9,8 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from .assets import ATLAS_HEIGHT, ATLAS_WIDTH, LANDMARK_VERTICES, Kit
-from .identity import Person
+from training.synthetic.assets import ATLAS_HEIGHT, ATLAS_WIDTH, LANDMARK_VERTICES, Kit
+from training.synthetic.person import SyntheticPerson
 
 LASH_LINE = (0.008, 0.022)  # dm from the lid's edge: as dark as lashes make it, and skin
 LASH_SHADE = (0.08, 0.07, 0.07)  # of the skin's albedo
@@ -84,7 +84,7 @@ def _lash_lines(kit: Kit) -> np.ndarray:
     return np.concatenate(points)
 
 
-def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
+def paint_skin(kit: Kit, person: SyntheticPerson, full: bool = False) -> np.ndarray:
     """Return the skin `(H, W, 4)` uint8: square root of albedo, and gloss; 1024 x 512, or 2048 x 1024 if `full`."""
     rng = np.random.default_rng([person.seed, 47])
     masks = skin_masks(kit)
@@ -142,7 +142,7 @@ def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
     return np.dstack([encode(albedo), (np.clip(gloss, 0, 1) * 255).astype(np.uint8)])
 
 
-def paint_eye(kit: Kit, person: Person) -> np.ndarray:
+def paint_eye(kit: Kit, person: SyntheticPerson) -> np.ndarray:
     """Return the eyeball texture `(512, 512, 3)` uint8."""
     albedo = (kit.texture(f"eye/{person.eye_colour}")[..., :3] / np.float32(255)) ** 2.2
     grey = albedo.mean(-1, keepdims=True)
@@ -159,7 +159,7 @@ def _iris_mask() -> np.ndarray:
     return np.clip((0.121 - radius) / 0.012, 0, 1)
 
 
-def paint_cloth(kit: Kit, person: Person) -> np.ndarray:
+def paint_cloth(kit: Kit, person: SyntheticPerson) -> np.ndarray:
     """Return the cloth texture `(512, 512, 3)` uint8 in the person's colour."""
     albedo = (kit.texture(person.clothes)[..., :3] / np.float32(255)) ** 2.2
     light = albedo.max(-1, keepdims=True)

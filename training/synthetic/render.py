@@ -26,14 +26,13 @@ os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker pr
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from training.synthetic.assets import Kit, load_kit  # noqa: E402
+from training.synthetic.motion import CONTROLS, sample_clip, sample_motions  # noqa: E402
+from training.synthetic.person import sample_person  # noqa: E402
+from training.synthetic.renderer import Renderer, Subject  # noqa: E402
+from training.synthetic.scene import sample_scene  # noqa: E402
 from training.tools.programs import run_program
 from vivface.errors import BackendError, OptionError  # noqa: E402
-
-from .assets import Kit, load_kit  # noqa: E402
-from .identity import sample_person  # noqa: E402
-from .motion import CONTROLS, sample_clip, sample_motions  # noqa: E402
-from .renderer import Renderer, Subject  # noqa: E402
-from .scene import sample_scene  # noqa: E402
 
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 

@@ -10,15 +10,15 @@ import cv2
 import moderngl
 import numpy as np
 
+from training.synthetic import shaders
+from training.synthetic.assets import Kit
+from training.synthetic.geometry import build_head
+from training.synthetic.head import Head, frame_of_face
+from training.synthetic.motion import controls_from
+from training.synthetic.paint import encode, paint_cloth, paint_eye, paint_skin
+from training.synthetic.person import SyntheticPerson
+from training.synthetic.scene import Scene
 from vivface.errors import BackendError
-
-from . import shaders
-from .assets import Kit
-from .geometry import Head, build_head, frame_of_face
-from .identity import Person
-from .motion import controls_from
-from .paint import encode, paint_cloth, paint_eye, paint_skin
-from .scene import Scene
 
 FRAME_SCALE = 1.45  # half extent of the picture over the half extent of an FFHQ-like crop
 SHADOW_SIZE = 256
@@ -48,7 +48,7 @@ def open_context() -> moderngl.Context:
 class Subject:
     """A person on the GPU: buffers, textures, baked occlusion, and the camera and light of a scene."""
 
-    def __init__(self, renderer: Renderer, person: Person, scene: Scene) -> None:
+    def __init__(self, renderer: Renderer, person: SyntheticPerson, scene: Scene) -> None:
         kit, ctx = renderer.kit, renderer.ctx
         self.person, self.scene = person, scene
         self.head: Head = build_head(kit, person)

@@ -1,4 +1,4 @@
-"""`Person`: everything that stays the same while a head moves, drawn from one integer seed.
+"""`SyntheticPerson`: everything that stays the same while a head moves, drawn from one integer seed.
 
 Seeds from `TEST_SEED` upward are people held out for evaluation: never render training data with them.
 Colours are linear-light albedos, RGB in [0, 1].
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .assets import BROW_STYLES, CLOTHES, ETHNICITIES, EYE_COLOURS, LASH_STYLES, TEETH_STYLES, Kit
+from training.synthetic.assets import BROW_STYLES, CLOTHES, ETHNICITIES, EYE_COLOURS, LASH_STYLES, TEETH_STYLES, Kit
 
 TEST_SEED = 900_000
 
@@ -24,7 +24,7 @@ HAIR_COLOURS = {  # albedo of the lit strand
 
 
 @dataclass
-class Person:
+class SyntheticPerson:
     """One synthetic person. Ages are years, ethnicity weights sum to one, `targets` weighs morph targets by name."""
 
     seed: int
@@ -59,7 +59,7 @@ class Person:
     glasses: dict | None = None
 
 
-def sample_person(kit: Kit, seed: int) -> Person:
+def sample_person(kit: Kit, seed: int) -> SyntheticPerson:
     """Draw the person of `seed`; the same seed always gives the same person."""
     rng = np.random.default_rng([seed, 11])
     male = bool(rng.random() < 0.5)
@@ -127,7 +127,7 @@ def sample_person(kit: Kit, seed: int) -> Person:
             "colour": np.array([[0.02, 0.02, 0.02], [0.10, 0.05, 0.025], [0.30, 0.29, 0.28], [0.35, 0.25, 0.12],
                                 [0.05, 0.02, 0.03], [0.03, 0.04, 0.09]])[rng.integers(6)],
         }  # fmt: skip
-    return Person(
+    return SyntheticPerson(
         seed=seed, male=male, age=age, ethnicity=ethnicity, targets=targets,
         relaxed={
             "blink": rng.uniform(0.02, 0.14), "squint": rng.uniform(0, 0.2), "smile": rng.uniform(0, 0.18),
