@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from training.synthetic.assets import CHAIN, LANDMARK_VERTICES, NUM_VERTICES, Kit, Proxy
 from training.synthetic.glasses import fit_glasses
 from training.synthetic.head import BOWED, TERM, TERMS, Head
+from training.synthetic.kit import CHAIN, LANDMARK_VERTICES, NUM_VERTICES, Kit, Proxy
 from training.synthetic.motion import RECIPES, controls_from
 from training.synthetic.person import SyntheticPerson
 from training.synthetic.skeleton import chain_of_bones, relax_arms, term_deltas

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from training.synthetic.assets import CHAIN, ETHNICITIES, Kit
 from training.synthetic.head import BOWED, TERM, TERMS, rotation
+from training.synthetic.kit import CHAIN, ETHNICITIES, Kit
 from training.synthetic.motion import GAZE, RECIPES
 from training.synthetic.person import SyntheticPerson
 
