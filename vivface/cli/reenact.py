@@ -98,7 +98,8 @@ def reenact(
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     print(
-        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), portrait {prepared:.1f} s"
+        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), "
+        f"after {prepared:.1f} s for the portrait"
     )
 
 
