@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vivface.convert import e4e, stylegan2, vivface
-from vivface.convert.keymap import KeyMap, plain_names
+from vivface.convert.keymap import KeyMap
 from vivface.convert.stylegan2 import single_latent
 from vivface.errors import CheckpointError
 from vivface.models import StyleGAN2Generator

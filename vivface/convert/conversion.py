@@ -60,7 +60,9 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
 
-def fill(converted: ConvertedModel, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Module | None = None) -> None:
+def fill(
+    converted: ConvertedModel, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Module | None = None
+) -> None:
     """Give a network, made without values, the official ones; every key and shape is accounted for.
 
     Args:
@@ -174,9 +176,7 @@ def _save(conversion: Conversion, folder: Path, variant: str | None) -> None:
             converted.model.save_pretrained(folder / name, **options)
 
 
-def _verify(
-    folder: Path, name: str, model: ModelMixin, official: Mapping[str, Tensor], variant: str | None
-) -> None:
+def _verify(folder: Path, name: str, model: ModelMixin, official: Mapping[str, Tensor], variant: str | None) -> None:
     """Reload one network from its files and compare every tensor with the official one.
 
     Each stored value has to be the official one to within the precision that it is stored with.

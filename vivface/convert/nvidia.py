@@ -21,6 +21,8 @@ def generator_entries(source: Source) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If the file holds no StyleGAN2 generator without classes.
     """
+    if not isinstance(source.content, dict) or "G_ema" not in source.content:
+        raise CheckpointError(f"'{source.path}' holds no network under G_ema: check which file it is.")
     if unknown := [name for name in source.content if name not in ("G_ema", *OTHERS)]:
         raise CheckpointError(
             f"'{source.path}' has the entries {', '.join(map(str, unknown[:5]))}, which a network pickle of NVIDIA does "

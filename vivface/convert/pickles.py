@@ -1,8 +1,8 @@
 """Read NVIDIA's network pickles as inert records: nothing that a file names is imported, built or called.
 
 A pickle names classes and functions and asks for calls of them. `pickle.Unpickler.find_class` decides what a name
-means ("Restricting Globals" in the documentation of `pickle`), and here it means one of the few stand-ins below: records
-that keep their arguments, or plain containers. Every other name is refused. A stand-in also refuses attributes
+means ("Restricting Globals" in the documentation of `pickle`), and here it means one of the few stand-ins below:
+records that keep their arguments, or plain containers. Every other name is refused. A stand-in also refuses attributes
 (`__setstate__`), so that the file cannot change it.
 """
 

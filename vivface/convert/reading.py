@@ -52,8 +52,8 @@ class Source:
     def network(self, what: str, names: tuple[str, ...], beside: tuple[str, ...] = ()) -> dict[str, Tensor]:
         """Tensors of the network that the file is about, by their plain names.
 
-        The network is under the first of `names` that the file has, or the file is its state dict. Whatever else training
-        adds (optimisers, counters, options) is left out and noted in `ignored`.
+        The network is under the first of `names` that the file has, or the file is its state dict. Whatever else
+        training adds (optimisers, counters, options) is left out and noted in `ignored`.
 
         Args:
             what (`str`): What the file should be, for messages.
@@ -207,4 +207,3 @@ def _refused(path: Path, named: str) -> CheckpointError:
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"'{path}' is damaged ({first_line(error)}): download it again.")
-
