@@ -134,7 +134,7 @@ def test_files_that_differ_are_told(parity_dir, tmp_path):
 
 @pytest.mark.parametrize("form", ["without ddp", "whole ddp", "bare"])
 def test_as_training_saves_it(parity_dir, tmp_path, form):
-    """The authors' files have `module.` inside the names of encoder and decoder; others have it elsewhere or nowhere."""
+    """The authors' files have `module.` after `encoder` and `decoder`; others have it elsewhere or nowhere."""
     content = cheap(parity_dir / "vivface_stage1/manifest.json")
     plain = {name.replace(".module.", "."): tensor for name, tensor in content["state_dict"].items()}
     if form == "without ddp":

@@ -7,7 +7,7 @@ demodulation hides that convolution weights are not scaled by their fan-in.
 import torch
 from torch import Tensor
 
-from vivface.convert.keymap import KeyMap, parameter_names
+from vivface.convert.keymap import KeyMap, listing, parameter_names
 from vivface.convert.pickles import PersistentObject
 from vivface.convert.reading import TRAINING, Source, refusing_pickles
 from vivface.errors import CheckpointError
@@ -25,7 +25,7 @@ def generator_entries(source: Source) -> dict[str, Tensor]:
         raise CheckpointError(f"'{source.path}' holds no network under G_ema: check which file it is.")
     if unknown := [name for name in source.content if name not in ("G_ema", *OTHERS)]:
         raise CheckpointError(
-            f"'{source.path}' has the entries {', '.join(map(str, unknown[:5]))}, which a network pickle of NVIDIA does "
+            f"'{source.path}' has the entries {listing(unknown)}, which a network pickle of NVIDIA does "
             "not know: check which file it is."
         )
     network = source.content["G_ema"]
