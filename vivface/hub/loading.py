@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from vivface.errors import CheckpointError
 
 INDEX = "model_index.json"
+HUB_OPTIONS = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 Component = TypeVar("Component", bound=ModelMixin)

@@ -34,9 +34,8 @@ def load_pipeline(checkpoint: str | os.PathLike | None = None, **options) -> "Re
     Raises:
         CheckpointError: If the checkpoint is missing, incomplete, damaged, or of no known system.
     """
-    from vivface.hub.loading import bundled_checkpoint, read_index
+    from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, read_index
 
-    hub_options = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
     checkpoint = bundled_checkpoint() if checkpoint is None else checkpoint
-    index = read_index(checkpoint, **{name: options[name] for name in hub_options if options.get(name) is not None})
+    index = read_index(checkpoint, **{name: options[name] for name in HUB_OPTIONS if options.get(name) is not None})
     return pipeline_class(index["_class_name"]).from_pretrained(checkpoint, **options)
