@@ -144,6 +144,8 @@ def write(
 def show(table: Table, conversion: Conversion) -> None:
     """Print the table, what was left out and what to know."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # of a file or a pipe, where rich assumes 80
     console.print(table)
     for source in conversion.sources:
         for name, reason in source.ignored.items():
