@@ -1,4 +1,4 @@
-"""Run the snippets of a Markdown text as a reader would: the shell's in bash, Python's in Python, one after the other."""
+"""Run the snippets of a Markdown text as a reader would, one after the other."""
 
 import os
 import re
@@ -45,12 +45,17 @@ class SnippetRunner:
     def __init__(self, folder: Path, scratch: Path, environment: Mapping[str, str] | None = None):
         self.folder, self.installed, programs = folder, scratch / "installed", scratch / "bin"
         programs.mkdir(parents=True)
-        python = f'exec "{sys.executable}" -m'
-        install = f'cd "{REPOSITORY}" && {python} pip install --quiet --disable-pip-version-check --no-deps --no-index'
+        python = f'exec "{sys.executable}"'
+        options = f'--quiet --disable-pip-version-check --no-deps --no-index --target "{self.installed}"'
         commands = {
-            "vivface": f'{python} vivface.cli.main "$@"',
-            "pip": f'[ "$1" = install ] && shift && {install} --no-build-isolation --target "{self.installed}" "${{@#-e}}"',
-            "python": f'exec "{sys.executable}" "$@"',
+            "vivface": f'{python} -m vivface.cli.main "$@"',
+            "pip": f"""
+                [ "$1" = install ] || exit 1
+                [ "$2" = -e ] && shift
+                cd "{REPOSITORY}"
+                {python} -m pip install {options} --no-build-isolation "$2"
+                """,
+            "python": f'{python} "$@"',
         }
         for name, command in commands.items():
             (programs / name).write_text(f"#!/bin/bash\n{command}\n")

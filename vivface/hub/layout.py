@@ -77,8 +77,8 @@ def generic_files(folder: Path) -> dict[str, str]:
         stored = {key: value for key, value in index.items() if isinstance(value, list) and not key.startswith("_")}
         stored = {key: (str(module), name) for key, (module, name) in stored.items() if name is not None}
         class_name = index["_class_name"]
-        name = class_name if isinstance(class_name, str) else class_name[-1]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        name = str(class_name if isinstance(class_name, str) else class_name[-1])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{INDEX} of the checkpoint '{folder}' is damaged ({error}): copy it again.") from error
     pipeline = pipeline_class(name)
     classes = {key: _known_class(folder, pipeline, key, *value) for key, value in stored.items()}
