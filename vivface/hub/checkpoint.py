@@ -11,7 +11,9 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import FrozenDict
 
 from vivface.errors import OptionError
+from vivface.hub.layout import write_generic_layout
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, load_components, read_index
+from vivface.hub.registry import PIPELINES
 from vivface.runtime import choose_device
 
 
@@ -98,9 +100,6 @@ class Checkpoint:
 
         The configs do not tell from which folder a component was once loaded.
         """
-        from vivface.hub.layout import write_generic_layout
-        from vivface.pipelines import PIPELINES
-
         for component in self.components.values():
             if component is not None:
                 config = {name: value for name, value in component.config.items() if name != "_name_or_path"}

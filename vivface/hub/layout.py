@@ -22,7 +22,7 @@ from diffusers import ModelMixin
 from vivface.errors import CheckpointError
 from vivface.files import complete_file
 from vivface.hub.card import read_components
-from vivface.pipelines import pipeline_class
+from vivface.hub.registry import pipeline_class
 
 INDEX = "model_index.json"
 PIPELINE_FILE = '''"""Loads a pipeline of vivface by the generic route; needs the package vivface."""
