@@ -4,9 +4,9 @@
     d[o]          = 1 / sqrt(sum over i, k of weight'^2 + 1e-8)   demodulation
     y             = conv(x, d * weight')
 
-"weights" builds the weight of every sample and convolves sample by sample: best when the picture is larger than the
+"weights" builds the weight of every sample and convolves sample by sample: best when the image is larger than the
 weight. "activations" multiplies x by s before, and y by d after, one convolution shared by the batch: best for small
-pictures, and for training, where the weight's gradient is then a single dense one.
+images, and for training, where the weight's gradient is then a single dense one.
 """
 
 import math
@@ -43,7 +43,10 @@ def modulated_conv2d(
         method (`str`, *optional*, defaults to `"auto"`): `"weights"`, `"activations"`, or the faster of the two.
 
     Returns:
-        `torch.Tensor` of shape `(batch, out_channels, height, width)`, sides doubled for `upsample`.
+        `torch.Tensor` of shape `(batch, out_channels, height, width)`, doubled for `upsample`.
+
+    Raises:
+        ValueError: If the method is another.
     """
     fan_in = weight[0].numel()
     style = style * (1.0 / math.sqrt(fan_in))  # (batch, in)
