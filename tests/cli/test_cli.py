@@ -73,7 +73,7 @@ class TestReenact:
             return [frame.image.astype(int) for frame in VideoReader(output)]
 
         plain = pictures()
-        for options in (["--no-refine"], ["--motion", "relative"], ["--strength", "0.2"]):
+        for options in (["--no-refine"], ["--motion-mode", "relative"], ["--strength", "0.2"]):
             assert max(abs(a - b).max() for a, b in zip(plain, pictures(*options), strict=True)) > 20
         assert all((a == b).all() for a, b in zip(plain, pictures("--batch-size", "8"), strict=True))
 
@@ -123,7 +123,7 @@ class TestRefused:
         assert_refused(*reenact(source=face_clip, driving=portrait)[:3], portrait.name, "a video is needed")
 
     def test_picture_as_driving_video(self, reenact, portrait):
-        assert_refused(*reenact(driving=portrait)[:3], "still picture")
+        assert_refused(*reenact(driving=portrait)[:3], "still image")
 
     def test_output_folder_is_missing(self, reenact, tmp_path):
         assert_refused(*reenact(output=tmp_path / "no" / "out.mp4")[:3], "does not exist")
@@ -139,7 +139,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         "options",
         [
-            ["--motion", "sideways"],
+            ["--motion-mode", "sideways"],
             ["--strength", "-1"],
             ["--strength", "nan"],
             ["--batch-size", "0"],
