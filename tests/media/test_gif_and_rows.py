@@ -1,4 +1,4 @@
-"""GIF export, pictures side by side, and reading of marks that other programs wrote."""
+"""GIFs, images side by side, and reading of marks that other programs wrote."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vivface.errors import MediaError, OptionError
-from vivface.media import VideoReader, VideoWriter, is_marked_synthetic, side_by_side
+from vivface.media import VideoReader, VideoWriter, is_marked_synthetic, open_writer, side_by_side
 from vivface.media.gif import export_gif
 from vivface.media.provenance import SYNTHETIC_TYPE
 
@@ -62,6 +62,52 @@ class TestGif:
             export_gif(finished, tmp_path / "out.gif", fps=0)
 
 
+class TestGifWriter:
+    def write(self, path: Path, frames: int = 24, fps: int = 24, **options):
+        with open_writer(path, (65, 63), fps, **options) as writer:
+            for index in range(frames):
+                image = np.full((63, 65, 3), 20, np.uint8)
+                image[20:40, index : index + 20] = (220, 40, 40)
+                writer.write(image, Fraction(index, fps), Fraction(1, fps))
+        return writer
+
+    @pytest.mark.parametrize("fps", [10, 24, 25, 30, 60])
+    def test_size_length_and_mark(self, tmp_path: Path, fps: int):
+        writer = self.write(tmp_path / "out.gif", frames=fps, fps=fps)
+        assert (writer.frames, writer.size, writer.warnings) == (fps, (65, 63), [])
+        assert [path.name for path in tmp_path.iterdir()] == ["out.gif"]
+        assert is_marked_synthetic(tmp_path / "out.gif")
+        with VideoReader(tmp_path / "out.gif") as video:
+            frames = list(video)
+        assert video.size == (65, 63)
+        assert float(frames[-1].time + frames[-1].duration) == pytest.approx(1, abs=0.05)
+        assert np.abs(frames[0].image[30, 10].astype(int) - (220, 40, 40)).max() < 25
+
+    def test_audio_is_missed(self, make_clip, tmp_path: Path):
+        writer = self.write(tmp_path / "out.gif", audio_from=make_clip("a.mp4", audio="aac", frames=5))
+        assert len(writer.warnings) == 1 and "no audio" in writer.warnings[0]
+        assert self.write(tmp_path / "b.gif", audio_from=make_clip("b.mp4", frames=5)).warnings == []
+
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_nothing_is_left_after(self, tmp_path: Path, error: type):
+        with pytest.raises(error), open_writer(tmp_path / "out.gif", (32, 32), 25) as writer:
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+            raise error
+        assert not list(tmp_path.iterdir())
+
+    def test_no_frame(self, tmp_path: Path):
+        with pytest.raises(MediaError, match="out.gif.*no frame"), open_writer(tmp_path / "out.gif", (32, 32), 25):
+            pass
+        assert not list(tmp_path.iterdir())
+
+    def test_the_suffix_decides(self, tmp_path: Path):
+        self.write(tmp_path / "out.mp4")
+        with VideoReader(tmp_path / "out.mp4") as video:
+            assert len(list(video)) == 24
+        with pytest.raises(MediaError, match=r"\.mkv or \.gif"):
+            open_writer(tmp_path / "out.avi", (32, 32), 25)
+
+
 class TestSideBySide:
     def test_heights_are_made_equal(self):
         red, green = np.zeros((50, 40, 3), np.uint8), np.zeros((100, 30, 3), np.uint8)
@@ -71,7 +117,7 @@ class TestSideBySide:
         assert (row[:, :80] == (255, 0, 0)).all() and (row[:, 80:] == (0, 255, 0)).all()
         assert side_by_side([red, green, red], height=10).shape == (10, 8 + 3 + 8, 3)
 
-    def test_no_picture(self):
+    def test_no_image(self):
         with pytest.raises(ValueError, match="empty"):
             side_by_side([])
 
@@ -114,5 +160,5 @@ class TestMarks:
     def test_only_metadata_counts(self, tmp_path: Path):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
         with open(tmp_path / "a.png", "ab") as file:
-            file.write(SYNTHETIC_TYPE.encode())  # behind the end of the picture
+            file.write(SYNTHETIC_TYPE.encode())  # behind the end of the image
         assert not is_marked_synthetic(tmp_path / "a.png")
