@@ -1,8 +1,8 @@
 """Options of a training run: the command line, and the models that a preset file fills.
 
-`stage` names what is trained; `data`, `loop`, `networks` and `optimizers` mean the same for every stage; `options` holds
-the stage's own settings (loss weights and the like), which the stage declares as a model of its own. Every field has a
-description; `train.py --explain` prints them all. `training.preset` reads the files.
+`stage` names what is trained; `data`, `loop`, `networks` and `optimizers` mean the same for every stage; `options`
+holds the stage's own settings (loss weights and the like), which the stage declares as a model of its own. Every field
+has a description; `train.py --explain` prints them all. `training.preset` reads the files.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class DataOptions(Options):
     source_candidates: int = option(1, "grid batches: frames drawn, of which the most frontal becomes the source")
     crop: Literal["source", "stable", "ffhq"] = option(
         "source",
-        "'source': all frames by the source frame's quad (pairs and grids); 'ffhq': each frame by its own quad (pairs); "
+        "'source': all frames by the source's quad (pairs and grids); 'ffhq': each frame by its own quad (pairs); "
         "'stable': around each face as the pipeline's stable crop, off by a drift per motion (grids)",
     )
     align: bool = option(False, "videos: find the face and align it (else frames are taken as aligned squares)")

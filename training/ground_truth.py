@@ -23,8 +23,8 @@ def motion_labels(controls: Tensor, pose: Tensor, landmarks: Tensor) -> Tensor:
     Args:
         controls (`torch.Tensor` of shape `(..., K)`): Of the renderer, about 0 to 1.
         pose (`torch.Tensor` of shape `(..., 3)`): Yaw, pitch and roll, degrees.
-        landmarks (`torch.Tensor` of shape `(..., 68, 2)`): In fractions of the crop, averaged over identities: where the
-            face is and how it moves, and hardly whose it is.
+        landmarks (`torch.Tensor` of shape `(..., 68, 2)`): In fractions of the crop, averaged over identities: where
+            the face is and how it moves, and hardly whose it is.
 
     Returns:
         `torch.Tensor` of shape `(..., K + 2 + 136)`: Controls, yaw, pitch, landmarks.
@@ -155,7 +155,8 @@ def motion_code_errors(encoder: MotionLabelEncoder, codes: Tensor, target: Tenso
         target (`torch.Tensor` of the same shape): Float32, without a gradient.
 
     Returns:
-        `dict[str, torch.Tensor]`: `motion_codes` (see `code_error`), `controls` and `angles` (mean square, in variances).
+        `dict[str, torch.Tensor]`: `motion_codes` (see `code_error`), `controls` and `angles` (mean square, in
+            variances).
     """
     controls, angles = encoder.decode(codes.float() - target)
     return {

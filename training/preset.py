@@ -1,7 +1,7 @@
 """Reading presets: YAML files that fill the models of `training.arguments`.
 
-A preset may name a `base`, another preset whose values it changes: mappings are merged key by key, except that an entry of
-`networks` replaces that of the base as a whole, and null removes a key.
+A preset may name a `base`, another preset whose values it changes: mappings are merged key by key, except that an
+entry of `networks` replaces that of the base as a whole, and null removes a key.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from vivface.media.tensors import to_tensor
 class FrameBatches:
     """Frames of synthetic people in fixed crops, with their ground truth: P identities and J frames of each.
 
-    A clip is cropped by the mean of its frames' FFHQ quads, so the labels say exactly where a face is. Crops are kept in
-    memory: `size`^2 x 3 bytes per frame.
+    A clip is cropped by the mean of its frames' FFHQ quads, so the labels say exactly where a face is. Crops are kept
+    in memory: `size`^2 x 3 bytes per frame.
 
     Item `n` is a dict: `image` (P, J, 3, S, S) in [-1, 1]; `regions` (P, J, 4, S, S) in [0, 1]; `controls` (P, J, K);
     `pose` (P, J, 3); `landmarks` (P, J, 68, 2) in fractions of the crop, averaged over the identities of a group;

@@ -98,7 +98,13 @@ class GridBatches:
         }
 
     def _pairs(
-        self, rng: np.random.Generator, records: list[ShardRecord], i: int, motions: list[int], quads: dict, drifts: dict
+        self,
+        rng: np.random.Generator,
+        records: list[ShardRecord],
+        i: int,
+        motions: list[int],
+        quads: dict,
+        drifts: dict,
     ) -> dict[str, Tensor]:
         """Sources (frame `i`) and targets (frames `motions`) of the identities, with their labels."""
         augment, size = self.options.augment, self.options.size

@@ -1,4 +1,4 @@
-"""Preparing batches ahead, in threads or processes."""
+"""Opening the clips that options name, and preparing batches ahead in threads or processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ import torch
 from torch import Tensor
 
 from training.arguments import DataOptions
+from training.data.clips import Clips, ImageFolder, ShardClips
+from training.data.shards import GroupShards
+from training.data.videos import VideoFolder
+
+
+def open_clips(options: DataOptions) -> Clips:
+    """The clips that `options.kind` and `options.folders` name.
+
+    Raises:
+        OptionError: If nothing is there.
+    """
+    if options.kind == "shards":
+        return ShardClips(GroupShards(options.folders, cache_gigabytes=options.cache_gigabytes))
+    if options.kind == "videos":
+        return VideoFolder(options.folders, options.frames_per_video, options.size, options.align)
+    return ImageFolder(options.folders)
 
 
 class Batches(Protocol):

@@ -107,7 +107,9 @@ class GroupShards:
                 except UNREADABLE:
                     continue
                 if records and record.control_names != next(iter(records.values())).control_names:
-                    raise OptionError(f"{path} has other controls than the shards before it: use renders of one version")
+                    raise OptionError(
+                        f"{path} has other controls than the shards before it: use renders of one version"
+                    )
                 records[path] = record
             groups: dict[Group, list[ShardRecord]] = {}
             for path in sorted(records):
