@@ -28,7 +28,7 @@ def kit(assets_dir: Path, cache_dir: Path):
 def heads(kit) -> list:
     """Geometry of three people."""
     from training.synthetic.geometry import build_head
-    from training.synthetic.identity import sample_person
+    from training.synthetic.person import sample_person
 
     return [build_head(kit, sample_person(kit, seed)) for seed in SEEDS]
 

@@ -5,15 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.synthetic.assets import (
-    NUM_VERTICES,
-    SKINS,
-    _read_obj,
-    _read_proxy,
-    _read_target,
-    assets_folder,
-    load_kit,
-)
+from training.synthetic.assets import assets_folder, load_kit
+from training.synthetic.formats import read_obj, read_proxy, read_target
+from training.synthetic.kit import NUM_VERTICES, SKINS
 from vivface.errors import OptionError
 
 OBJ = """
@@ -37,14 +31,14 @@ class TestTargets:
     def test_an_empty_file_has_no_effect(self, tmp_path: Path):
         path = tmp_path / "empty.target"
         path.write_text("# explicitly released as CC0\n\n")
-        target = _read_target(path)
+        target = read_target(path)
         assert target.shape == (1, 3 * NUM_VERTICES)
         assert target.nnz == 0
 
     def test_comments_and_numbers_without_a_leading_zero(self, tmp_path: Path):
         path = tmp_path / "nose.target"
         path.write_text("# a comment\n3 -.004 0 1.5\n\n19157 .25 -1 0\n")
-        delta = _read_target(path).toarray().reshape(NUM_VERTICES, 3)
+        delta = read_target(path).toarray().reshape(NUM_VERTICES, 3)
         np.testing.assert_allclose(delta[3], [-0.004, 0, 1.5], rtol=1e-6)
         np.testing.assert_allclose(delta[19157], [0.25, -1, 0])
         assert np.count_nonzero(delta) == 4
@@ -54,13 +48,13 @@ class TestMeshes:
     def test_only_the_asked_group_is_kept_but_all_vertices(self, tmp_path: Path):
         path = tmp_path / "base.obj"
         path.write_text(OBJ)
-        vertices, uv, faces = _read_obj(path, "body")
+        vertices, uv, faces = read_obj(path, "body")
         assert (vertices.shape, uv.shape, faces.shape) == ((5, 3), (4, 2), (1, 4, 2))
 
     def test_triangles_repeat_their_last_corner(self, tmp_path: Path):
         path = tmp_path / "mesh.obj"
         path.write_text(OBJ)
-        _, _, faces = _read_obj(path)
+        _, _, faces = read_obj(path)
         assert faces[1].tolist() == [[1, 1], [4, 2], [2, 3], [2, 3]]
 
 
@@ -71,7 +65,7 @@ class TestProxies:
         path = folder / "mesh.mhclo"
         head = "# a comment\nname mesh\nobj_file mesh.obj\nx_scale 0 1 2.0\ny_scale 0 3 2.0\nz_scale 0 1 2.0\n"
         path.write_text(head + lines)
-        return _read_proxy(path, base)
+        return read_proxy(path, base)
 
     def test_both_forms_of_a_vertex_line(self, tmp_path: Path):
         proxy = self.read(tmp_path, "verts 0\n0\n1 2 3 .5 .25 .25 0 -.1 0\n2\n3\n4\n")

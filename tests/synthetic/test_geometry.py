@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from training.synthetic.geometry import build_head
-from training.synthetic.identity import sample_person
 from training.synthetic.motion import controls_from
+from training.synthetic.person import sample_person
 
 INNER_LIPS = ((61, 67), (62, 66), (63, 65))
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the person's: right is left in the picture

@@ -7,27 +7,24 @@ public-domain astronaut of scikit-image. The same every time, up to the OpenGL d
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa's rasteriser
+import av
+import numpy as np
+from PIL import Image
+from scipy.interpolate import PchipInterpolator
 
-import av  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-from scipy.interpolate import PchipInterpolator  # noqa: E402
-
+from training.synthetic.assets import load_kit
+from training.synthetic.motion import CONTROLS, controls_from
+from training.synthetic.person import TEST_SEED, sample_person
+from training.synthetic.renderer import Renderer
+from training.synthetic.scene import Scene, sample_scene
+from training.synthetic.subject import Subject
 from training.tools.programs import run_program
-from vivface.media import VideoWriter, save_image  # noqa: E402
-
-from .assets import load_kit  # noqa: E402
-from .identity import TEST_SEED, sample_person  # noqa: E402
-from .motion import CONTROLS, controls_from  # noqa: E402
-from .renderer import Renderer, Subject  # noqa: E402
-from .scene import Scene, sample_scene  # noqa: E402
+from vivface.media import VideoWriter, save_image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 512  # pixels

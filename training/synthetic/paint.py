@@ -9,13 +9,11 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from .assets import ATLAS_HEIGHT, ATLAS_WIDTH, LANDMARK_VERTICES, Kit
-from .identity import Person
+from training.synthetic.kit import ATLAS_HEIGHT, ATLAS_WIDTH, LANDMARK_VERTICES, Kit
+from training.synthetic.person import SyntheticPerson
 
 LASH_LINE = (0.008, 0.022)  # dm from the lid's edge: as dark as lashes make it, and skin
 LASH_SHADE = (0.08, 0.07, 0.07)  # of the skin's albedo
-
-_MASKS: dict[int, dict[str, np.ndarray]] = {}
 
 
 def encode(albedo: np.ndarray) -> np.ndarray:
@@ -24,47 +22,63 @@ def encode(albedo: np.ndarray) -> np.ndarray:
 
 
 def skin_masks(kit: Kit) -> dict[str, np.ndarray]:
-    """Soft regions of the half-size atlas `(1024, 512)` float32 in [0, 1], measured on the base mesh (cached)."""
-    if id(kit) in _MASKS:
-        return _MASKS[id(kit)]
-    p = kit.positions
-    x, y, z = abs(p[..., 0]), p[..., 1], p[..., 2]
-    landmarks = kit.base[LANDMARK_VERTICES]
+    """Soft regions of the half-size skin atlas, measured on the base mesh the first time.
 
-    def step(low: float, high: float, value: np.ndarray) -> np.ndarray:
-        t = np.clip((value - low) / (high - low), 0, 1)
-        return (t * t * (3 - 2 * t)).astype(np.float32)
+    Args:
+        kit (`Kit`): The parsed assets, which keep the masks.
+
+    Returns:
+        `dict[str, np.ndarray]`: name -> `(1024, 512)` float32 in [0, 1].
+    """
+    if not kit.masks:
+        kit.masks.update(_measure_masks(kit))
+    return kit.masks
+
+
+def _step(low: float, high: float, value: np.ndarray) -> np.ndarray:
+    """A smooth step from 0 at `low` to 1 at `high`."""
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def _measure_masks(kit: Kit) -> dict[str, np.ndarray]:
+    x, y, z = abs(kit.positions[..., 0]), kit.positions[..., 1], kit.positions[..., 2]
 
     def spot(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
-        return (np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2) * step(0.5, 0.8, z)).astype(np.float32)
+        return (np.exp(-(((x - cx) / rx) ** 2) - ((y - cy) / ry) ** 2) * _step(0.5, 0.8, z)).astype(np.float32)
 
-    # Lips: signed distance to the outer contour, in the plane of the face.
-    scale, low = 500, np.array([-0.6, 6.2])
-    canvas = np.zeros((500, 600), np.uint8)
-    cv2.fillPoly(canvas, [np.round((landmarks[48:60, :2] - low) * scale).astype(np.int32)], 1)
-    inside = cv2.distanceTransform(canvas, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - canvas, cv2.DIST_L2, 5)
-    at = ((p[..., :2] - low.astype(np.float32)) * scale).astype(np.float32)
-    distance = cv2.remap(inside, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderValue=-100) / scale
-    lips = step(-0.02, 0.012, distance) * step(1.15, 1.25, z)
-
+    distance = _lip_distance(kit)
     hairline = np.interp(z, [-0.9, -0.2, 0.35, 0.8, 1.3], [6.5, 6.85, 7.5, 7.80, 8.03]).astype(np.float32)
-    scalp = step(-0.10, 0.14, y - hairline) * (1 - step(0.74, 0.80, x))
+    scalp = _step(-0.10, 0.14, y - hairline) * (1 - _step(0.74, 0.80, x))
     cheek_line = np.interp(x, [0, 0.12, 0.25, 0.42, 0.58, 0.68], [6.84, 6.84, 6.74, 6.66, 6.80, 7.2])
-    stubble = step(-0.07, 0.05, cheek_line.astype(np.float32) - y) * step(5.95, 6.3, y) * step(0.25, 0.5, z)
-    stubble *= 1 - step(-0.03, 0.0, distance) * step(1.1, 1.2, z)
-    nose = landmarks[30]
-    lash_line, _ = cKDTree(_lash_lines(kit)).query(p, distance_upper_bound=0.1)  # dm; inf further away
-    masks = {
-        "lips": lips, "scalp": scalp, "stubble": stubble.astype(np.float32),
-        "blush": spot(0.44, 6.95, 0.17, 0.14), "nose": spot(0, nose[1], 0.14, 0.12) * step(1.3, 1.5, z),
-        "under_eye": spot(0.30, 7.13, 0.13, 0.05), "eye_shadow": spot(0.32, 7.38, 0.13, 0.06),
+    stubble = _step(-0.07, 0.05, cheek_line.astype(np.float32) - y) * _step(5.95, 6.3, y) * _step(0.25, 0.5, z)
+    stubble *= 1 - _step(-0.03, 0.0, distance) * _step(1.1, 1.2, z)
+    nose = kit.base[LANDMARK_VERTICES[30]]
+    lash_line, _ = cKDTree(_lash_lines(kit)).query(kit.positions, distance_upper_bound=0.1)  # dm; inf further away
+    return {
+        "lips": _step(-0.02, 0.012, distance) * _step(1.15, 1.25, z),
+        "scalp": scalp,
+        "stubble": stubble.astype(np.float32),
+        "blush": spot(0.44, 6.95, 0.17, 0.14),
+        "nose": spot(0, nose[1], 0.14, 0.12) * _step(1.3, 1.5, z),
+        "under_eye": spot(0.30, 7.13, 0.13, 0.05),
+        "eye_shadow": spot(0.32, 7.38, 0.13, 0.06),
         "freckles": np.maximum(spot(0.35, 7.0, 0.28, 0.16), spot(0, 7.05, 0.2, 0.15)),
         "t_zone": np.maximum(spot(0, 7.75, 0.35, 0.2), spot(0, 7.0, 0.12, 0.3)),
-        "lash_line": 1 - step(*LASH_LINE, lash_line),
-        "face": step(0.4, 0.9, z) * (1 - scalp) * step(6.1, 6.3, y),
-    }  # fmt: skip
-    _MASKS[id(kit)] = masks
-    return masks
+        "lash_line": 1 - _step(*LASH_LINE, lash_line),
+        "face": _step(0.4, 0.9, z) * (1 - scalp) * _step(6.1, 6.3, y),
+    }
+
+
+def _lip_distance(kit: Kit) -> np.ndarray:
+    """Distance `(1024, 512)` of each texel to the outer contour of the lips in the plane of the face; > 0 inside."""
+    scale, low = 500, np.array([-0.6, 6.2])
+    canvas = np.zeros((500, 600), np.uint8)
+    outline = kit.base[LANDMARK_VERTICES][48:60, :2]
+    cv2.fillPoly(canvas, [np.round((outline - low) * scale).astype(np.int32)], 1)
+    inside = cv2.distanceTransform(canvas, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - canvas, cv2.DIST_L2, 5)
+    at = ((kit.positions[..., :2] - low.astype(np.float32)) * scale).astype(np.float32)
+    return cv2.remap(inside, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderValue=-100) / scale
 
 
 def _lash_lines(kit: Kit) -> np.ndarray:
@@ -84,7 +98,7 @@ def _lash_lines(kit: Kit) -> np.ndarray:
     return np.concatenate(points)
 
 
-def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
+def paint_skin(kit: Kit, person: SyntheticPerson, full: bool = False) -> np.ndarray:
     """Return the skin `(H, W, 4)` uint8: square root of albedo, and gloss; 1024 x 512, or 2048 x 1024 if `full`."""
     rng = np.random.default_rng([person.seed, 47])
     masks = skin_masks(kit)
@@ -142,7 +156,7 @@ def paint_skin(kit: Kit, person: Person, full: bool = False) -> np.ndarray:
     return np.dstack([encode(albedo), (np.clip(gloss, 0, 1) * 255).astype(np.uint8)])
 
 
-def paint_eye(kit: Kit, person: Person) -> np.ndarray:
+def paint_eye(kit: Kit, person: SyntheticPerson) -> np.ndarray:
     """Return the eyeball texture `(512, 512, 3)` uint8."""
     albedo = (kit.texture(f"eye/{person.eye_colour}")[..., :3] / np.float32(255)) ** 2.2
     grey = albedo.mean(-1, keepdims=True)
@@ -159,7 +173,7 @@ def _iris_mask() -> np.ndarray:
     return np.clip((0.121 - radius) / 0.012, 0, 1)
 
 
-def paint_cloth(kit: Kit, person: Person) -> np.ndarray:
+def paint_cloth(kit: Kit, person: SyntheticPerson) -> np.ndarray:
     """Return the cloth texture `(512, 512, 3)` uint8 in the person's colour."""
     albedo = (kit.texture(person.clothes)[..., :3] / np.float32(255)) ** 2.2
     light = albedo.max(-1, keepdims=True)

@@ -21,19 +21,18 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from pathlib import Path
 
-os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's rasteriser: one worker process a core instead
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
+from training.synthetic.assets import load_kit
+from training.synthetic.kit import Kit
+from training.synthetic.motion import CONTROLS, sample_clip, sample_motions
+from training.synthetic.person import sample_person
+from training.synthetic.renderer import Renderer
+from training.synthetic.scene import sample_scene
+from training.synthetic.subject import Subject
 from training.tools.programs import run_program
-from vivface.errors import BackendError, OptionError  # noqa: E402
-
-from .assets import Kit, load_kit  # noqa: E402
-from .identity import sample_person  # noqa: E402
-from .motion import CONTROLS, sample_clip, sample_motions  # noqa: E402
-from .renderer import Renderer, Subject  # noqa: E402
-from .scene import sample_scene  # noqa: E402
+from vivface.errors import BackendError, OptionError
 
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 

@@ -36,7 +36,7 @@ from vivface.errors import MediaError, OptionError, VivFaceError
 from vivface.media import VideoReader, VideoWriter, check_output, load_image, save_image
 from vivface.reenactment.driving import DrivingVideo
 
-FIRST_SEED = 901_000  # training.synthetic.identity.TEST_SEED and up: people held out
+FIRST_SEED = 901_000  # training.synthetic.person.TEST_SEED and up: people held out
 NEXT_DRIVER = 7  # person k is driven by person k + 7
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi")

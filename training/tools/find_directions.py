@@ -23,8 +23,7 @@ from torch import Tensor
 
 from training.data import GroupShards, Person
 from training.synthetic.assets import load_kit
-from training.synthetic.identity import Person as Appearance
-from training.synthetic.identity import sample_person
+from training.synthetic.person import SyntheticPerson, sample_person
 from training.synthetic.scene import Scene, sample_scene
 from vivface.editing import AttributeDirections, Direction
 from vivface.editing.directions import DIRECTIONS_FILE
@@ -59,7 +58,7 @@ class Attribute:
     """A number that people differ in; `of` reads it from how a person and the light were drawn."""
 
     label: str
-    of: Callable[[Appearance, Scene], float]
+    of: Callable[[SyntheticPerson, Scene], float]
     binary: bool = False  # a step leads from without to with, instead of by one standard deviation
 
 
