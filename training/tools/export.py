@@ -1,8 +1,9 @@
 """Make a pipeline of trained networks: `python -m training.tools.export --checkpoint RUN/checkpoint --output FOLDER`.
 
 Takes generator, encoder, transformer and, if present, refinement and recognizer from one or more checkpoints of
-`train.py` (networks of a later one replace those of an earlier one), rounds them to half precision, and writes the
-folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears whole or not at all.
+`train.py` (networks of a later one replace those of an earlier one), rounds them to half precision (batch norms stay in
+float32), and writes the folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vivface.errors import CheckpointError, OptionError
 from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING, make_card
 from vivface.hub.loading import INDEX, load_component
+from vivface.models.precision import cast
 from vivface.pipelines.vivface import VivFacePipeline
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -47,7 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     # 1. The networks as a pipeline of the chosen precision.
     pipeline = assemble(options.checkpoint, read_settings(options.set))
-    to_precision(pipeline, DTYPES[options.dtype])
+    for network in pipeline.components.values():
+        if network is not None:
+            cast(network, DTYPES[options.dtype])
 
     # 2. Write, check, and move to its place.
     with complete_folder(options.output, overwrite=True) as work:
@@ -142,21 +146,6 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
         if value != expected:
             raise CheckpointError(f"{what} is {value}, expected {expected} for the {whom}: use networks of one system")
     return VivFacePipeline(**networks, **settings)
-
-
-def to_precision(pipeline: VivFacePipeline, dtype: torch.dtype) -> None:
-    """Round every network's floating point weights and buffers.
-
-    Raises:
-        CheckpointError: If a weight is not finite in `dtype`.
-    """
-    for name in VivFacePipeline.COMPONENTS:
-        if (network := getattr(pipeline, name)) is None:
-            continue
-        network.to(dtype)
-        for key, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise CheckpointError(f"{name}.{key} has no finite value in {dtype}: choose another --dtype")
 
 
 def check_size(folder: Path, limit: float) -> float:
