@@ -48,10 +48,12 @@ class TestRoundTrip:
             assert settings(getattr(loaded, name)) == settings(getattr(saved, name))
         assert (loaded.config.crop, loaded.config.adapt_steps, loaded.config.neutral) == ("ffhq", 7, "transformed")
 
-    def test_index_names_the_modules_of_the_parts(self, tiny_checkpoint):
+    def test_index_names_small_files_that_only_import_the_package(self, tiny_checkpoint):
         index = json.loads((tiny_checkpoint / "model_index.json").read_text())
-        assert index["_class_name"] == "VivFacePipeline"
-        assert index["generator"] == ["vivface.models.stylegan2", "StyleGAN2Generator"]
+        assert index["_class_name"] == ["pipeline_vivface", "VivFacePipeline"]
+        assert index["generator"] == ["modeling_stylegan2", "StyleGAN2Generator"]
+        text = (tiny_checkpoint / "generator" / "modeling_stylegan2.py").read_text()
+        assert "from vivface.models.stylegan2 import StyleGAN2Generator" in text
         assert not list(tiny_checkpoint.rglob("*.bin"))
 
     def test_configs_do_not_tell_where_parts_came_from(self, tiny_checkpoint, tmp_path):

@@ -5,8 +5,8 @@ import torch
 
 from tests.parity.compare import CODE, assert_close, assert_matches, fill
 from vivface import models
-from vivface.convert.keys import stylegan2, vivface
-from vivface.convert.keys.keymap import latent_average
+from vivface.convert import stylegan2, vivface
+from vivface.convert.stylegan2 import single_latent
 
 
 class System:
@@ -14,7 +14,7 @@ class System:
 
     def __init__(self, weights: dict):
         parts = vivface.split(weights["state_dict"])
-        average = {"latent_avg": latent_average(weights["latent_avg"])}
+        average = {"latent_avg": single_latent(weights["latent_avg"])}
         with torch.device("meta"):
             self.encoder = models.HybridEncoder(num_latents=14).eval()
             self.generator = models.StyleGAN2Generator(size=256).eval()
@@ -189,7 +189,7 @@ class TestLayout1024:
             vivface.modulator_keys().translate(parts.pop("modulator"), refinement.modulator)
         assert len(parts.pop("unused")) == 18
         assert not parts
-        assert latent_average(weights["latent_avg"]).shape == encoder.latent_avg.shape
+        assert single_latent(weights["latent_avg"]).shape == encoder.latent_avg.shape
 
     def test_parameter_counts(self, published):
         encoder, _, transformer, refinement = published

@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | motion | convert | push`.
+"""The command line: `vivface reenact | motion | convert | push | bench`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vivface import __version__
+from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
 from vivface.cli.motion import motion
@@ -29,6 +30,8 @@ app.command("reenact")(reenact)
 app.command("motion")(motion)
 app.add_typer(convert, name="convert")
 app.command("push")(push)
+app.command("bench")(bench)
+app.command("bench")(bench)
 
 
 def main() -> None:

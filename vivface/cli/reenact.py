@@ -31,7 +31,7 @@ class MotionMode(StrEnum):
 def reenact(
     source: Annotated[Path, typer.Argument(help="The portrait: an image with a face.")],
     driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov or .mkv).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
@@ -57,7 +57,9 @@ def reenact(
     detector: Detector = "auto",
 ) -> None:
     """Animate a portrait with the motion of a video."""
-    check_output(output, (".mp4", ".mov", ".mkv"), overwrite, inputs=(source, driving))
+    from vivface.media.output import OUTPUT_SUFFIXES
+
+    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(source, driving))
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
     pipeline = load(checkpoint, device, detector)
@@ -96,7 +98,8 @@ def reenact(
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     print(
-        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), portrait {prepared:.1f} s"
+        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), "
+        f"after {prepared:.1f} s for the portrait"
     )
 
 

@@ -171,6 +171,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         max_pixels: int = MAX_PIXELS,
+        max_frames: int | None = None,
     ) -> VideoMotion:
         """Open a video as a lazy stream of motion codes.
 
@@ -180,6 +181,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
             start (`float` or `Fraction`, *optional*, defaults to 0): Where to begin, seconds.
             duration (`float` or `Fraction`, *optional*): How much to read, seconds; by default all.
             max_pixels (`int`, *optional*): Width times height beyond which a video is refused.
+            max_frames (`int`, *optional*): Most frames to read, whatever the file declares; by default all.
 
         Raises:
             MediaError: If the video cannot be opened. While it is read: if no frame can be decoded.
@@ -187,7 +189,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """
         _check_counts(driving_face=face)
         start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
-        reader = VideoReader(video, start, duration, max_pixels=max_pixels)
+        reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
         driving = DrivingVideo(reader, self.backend, self.config.image_size, self.config.crop, face)
         return VideoMotion(driving, self, duration)
 

@@ -1,16 +1,16 @@
-"""Fit the generator to one portrait before it is animated (pivotal tuning).
+"""Tune the generator to one portrait before it is animated (pivotal tuning).
 
 First the identity code moves until the frozen generator shows the portrait as well as it can (the pivot), and with it
-the deformation that the portrait itself is taken to have, so that what the encoder misses of its expression does not
-turn into identity. Then, if there are steps left, a copy of the generator and the code move together (Roich et al.,
-Pivotal Tuning for Latent-based Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2), and the picture that must show the
-portrait is the one that users see, behind the refinement network. Its locality regularisation (sec. 3.3) keeps the copy
-equal to the original away from the pivot: here at random identity codes under random motion, so that the portrait still
-moves as the original would.
+the portrait's own deformation, so that errors of the encoder in its expression do not turn into identity. Then, if
+there are steps left, a copy of the generator and the code move together (Roich et al., Pivotal Tuning for Latent-based
+Editing of Real Images, ACM TOG 2022, sec. 3.1-3.2) until the image that users see, behind the refinement network, shows
+the portrait. Locality regularisation (sec. 3.3) keeps the copy equal to the original away from the pivot: here at
+random identity codes under random motion, so that the portrait still moves as the original would.
 
-What makes a likeness are small differences of neighbouring pixels in the face (a nose's shading, the line of a cheek),
-so these weigh far more than the pixels themselves. Where the checkpoint holds an identity network, portrait and picture
-must look alike to it too. Neither counts eyes and mouth: a generator that has learnt one smile by heart keeps smiling.
+Likeness lies in small differences of neighbouring pixels in the face (the shading of a nose, the line of a cheek), so
+these weigh far more than the pixels themselves. Where the checkpoint has a recognizer, portrait and image must look
+alike to it, too. Eyes and mouth are left out of both terms; otherwise the tuned generator overfits the portrait's
+expression.
 """
 
 import copy
@@ -29,19 +29,19 @@ from vivface.models.transformer import DeformationTransformer
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 
-CODE_STEPS = 12  # so many steps go to the code alone; more of them fit the portrait better, but not its other frames
+CODE_STEPS = 12  # steps that optimise only the code; more of them overfit the portrait
 CODE_RATE = 2e-2  # learning rates (Adam)
 GENERATOR_RATE = 3e-3
-SCALES = (1, 2, 4)  # the picture is compared at these reductions
-GRADIENT_WEIGHT = 4.0  # of the differences of neighbouring pixels, beside the pixels themselves
+SCALES = (1, 2, 4)  # the image is compared at these reductions
+GRADIENT_WEIGHT = 4.0  # of the differences of neighbouring pixels; the pixels themselves have weight 1
 FACE_WEIGHT = 3.0  # how much more the face counts than the border of the crop
-IDENTITY_WEIGHT = 0.3  # of how differently the identity network sees portrait and picture, in embedding and features
-# Eyes and mouth as centre (x, y) and half width and height, in sides of the picture, where FFHQ alignment lays them.
-MOVING_PARTS = (((0.375, 0.472), (0.095, 0.055)), ((0.625, 0.472), (0.095, 0.055)), ((0.5, 0.70), (0.16, 0.10)))
+IDENTITY_WEIGHT = 0.3  # of the distance to the recognizer, in its embedding and its features
+# Eyes and mouth in an FFHQ crop: centre (x, y), half width and height, in fractions of its size.
+MOVING_REGIONS = (((0.375, 0.472), (0.095, 0.055)), ((0.625, 0.472), (0.095, 0.055)), ((0.5, 0.70), (0.16, 0.10)))
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
 LOCALITY_WEIGHT = 1.0
 LOCALITY_BATCH = 1
-LOCALITY_REACH = 0.5  # how far from the pivot towards random identities the generator is held
+LOCALITY_REACH = 0.5  # where the generator is held: this far from the pivot towards random identities
 MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's own
 
 
@@ -73,13 +73,14 @@ def adapt_to_source(
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
     Args:
-        generator, encoder, transformer: the pipeline's networks; none of them is changed.
+        generator (`StyleGAN2Generator`), encoder (`HybridEncoder`), transformer (`DeformationTransformer`): The
+            pipeline's networks; none of them is changed.
         identity (`torch.Tensor` of shape `(1, num_latents, style_dim)`): the encoder's identity code of the portrait.
         image (`torch.Tensor` of shape `(1, 3, size, size)`): the aligned portrait at the generator's size, in [-1, 1].
         steps (`int`): number of optimiser steps in all.
         seed (`int`, *optional*, defaults to 0): of the random codes.
-        refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its pictures.
-        recognizer (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
+        refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its images.
+        recognizer (`IdentityNetwork`, *optional*): what must see the same person in portrait and image.
         on_progress (callable, *optional*): Told before every step; may raise to stop.
 
     Returns:
@@ -92,22 +93,22 @@ def adapt_to_source(
     random = torch.Generator().manual_seed(seed)
 
     # 1. The source's own motion, as encoder and transformer see it.
-    side = encoder.config.image_size
+    size = encoder.config.image_size
     with torch.no_grad():
-        seen = F.interpolate(image, (side, side), mode="bilinear", antialias=True)
-        own = encoder(seen.to(encoder.dtype), identity=False)
+        reference = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+        own = encoder(reference.to(encoder.dtype), identity=False)
         motion = transformer(own.motion, own.memory).to(dtype)
     weight = _pixel_weight(image)
 
-    def error(picture: Tensor) -> Tensor:
-        loss = portrait_loss(picture, image, weight)
-        return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, picture, image)
+    def loss_of(output: Tensor) -> Tensor:
+        loss = portrait_loss(output, image, weight)
+        return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, output, image)
 
-    def shown(w_plus: Tensor) -> Tensor:
+    def render(w_plus: Tensor) -> Tensor:
         if refinement is None:
             return tuned(w_plus, motion)
         styles = tuned.add_motion(tuned.to_stylespace(w_plus), motion)
-        return refinement.synthesize(tuned, styles, seen)[1]
+        return refinement.synthesize(tuned, styles, reference)[1]
 
     with torch.enable_grad():
         # 2. The pivot: only the code and the portrait's own deformation move.
@@ -118,7 +119,7 @@ def adapt_to_source(
             on_progress(Progress("adapting", step, steps))
             with compute_slot(image.device):
                 _set_rate(optimizer, CODE_RATE, step, code_steps)
-                loss = error(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
+                loss = loss_of(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -135,7 +136,7 @@ def adapt_to_source(
             on_progress(Progress("adapting", code_steps + step, steps))
             with compute_slot(image.device):
                 _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
-                loss = error(shown(w_plus))
+                loss = loss_of(render(w_plus))
                 loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
                 optimizer.zero_grad()
                 loss.backward()
@@ -154,7 +155,7 @@ def _frozen_copy(network: nn.Module | None, dtype: torch.dtype) -> nn.Module | N
 
 
 def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """L1 of pixels and of their differences to the right and below, at several scales, weighted over the picture."""
+    """L1 of pixels and of their differences to the right and below, at several scales, weighted over the image."""
     loss = image.new_zeros(())
     for scale in SCALES:
         difference = F.avg_pool2d(image - target, scale)
@@ -168,16 +169,16 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 def likeness_loss(recognizer: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
     """1 - cosine of an identity network's embeddings, plus distance of its feature maps, whatever eyes and mouth do."""
-    made, wanted = recognizer.crop(image), recognizer.crop(target)
-    embedding, features = recognizer.compare(made.lerp(wanted, recognizer.crop(_moving_parts(target))), wanted)
+    output, expected = recognizer.crop(image), recognizer.crop(target)
+    embedding, features = recognizer.compare(output.lerp(expected, recognizer.crop(_moving_regions(target))), expected)
     return embedding + features
 
 
-def _moving_parts(image: Tensor) -> Tensor:
-    """1 in the eyes and the mouth of an aligned picture and 0 elsewhere, soft at borders: `(1, 1, size, size)`."""
+def _moving_regions(image: Tensor) -> Tensor:
+    """1 in the eyes and the mouth of an aligned image and 0 elsewhere, soft at borders: `(1, 1, size, size)`."""
     place = (torch.arange(image.shape[-1]).to(image) + 0.5) / image.shape[-1]
     distances = [
-        ((place - x) / rx).square() + ((place[:, None] - y) / ry).square() for (x, y), (rx, ry) in MOVING_PARTS
+        ((place - x) / rx).square() + ((place[:, None] - y) / ry).square() for (x, y), (rx, ry) in MOVING_REGIONS
     ]
     return (1.0 - 4.0 * (torch.stack(distances).amin(0).sqrt() - 1.0)).clamp(0.0, 1.0)[None, None]
 
@@ -204,7 +205,7 @@ def _locality(
 def _pixel_weight(image: Tensor) -> Tensor:
     """Weight of each pixel, mean 1: the face counts more than the border, eyes and mouth not. `(1, 1, size, size)`."""
     mask = torch.from_numpy(soft_mask(image.shape[-1])).to(image)[None, None]
-    weight = (1 + (FACE_WEIGHT - 1) * mask) * (1 - _moving_parts(image))
+    weight = (1 + (FACE_WEIGHT - 1) * mask) * (1 - _moving_regions(image))
     return weight / weight.mean()
 
 

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from vivface.errors import CheckpointError
 
+# Names by which wrappers of PyTorch come into a state dict: DistributedDataParallel, torch.compile
+WRAPPERS = {"module", "_orig_mod"}
+# First names of state dicts that hold one network inside another module
+OWNERS = {"model", "net", "network", "generator", "g_ema", "decoder", "backbone"}
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 NAMES_SHOWN = 5
 
@@ -45,12 +49,12 @@ class KeyMap:
         expected = {**dict.fromkeys(self.names), **dict.fromkeys(self.constants)}
         if missing := [name for name in expected if name not in official]:
             raise CheckpointError(
-                f"The checkpoint lacks {_listing(missing)}; expected {len(expected)} entries of a "
+                f"The checkpoint lacks {listing(missing)}; expected {len(expected)} entries of a "
                 f"{type(model).__name__} of this size, so check that file and size belong together."
             )
         if unexpected := [name for name in official if name not in expected]:
             raise CheckpointError(
-                f"The checkpoint has {_listing(unexpected)} that a {type(model).__name__} of this size does not know; "
+                f"The checkpoint has {listing(unexpected)} that a {type(model).__name__} of this size does not know; "
                 "check that file and size belong together."
             )
         for name, value in self.constants.items():
@@ -69,7 +73,7 @@ class KeyMap:
                 )
             translated[ours] = official[name].reshape(shapes[ours])
         if unfilled := [name for name in shapes if name not in translated and name not in self.elsewhere]:
-            raise CheckpointError(f"Nothing in the checkpoint goes to {_listing(unfilled)} of {type(model).__name__}.")
+            raise CheckpointError(f"Nothing in the checkpoint goes to {listing(unfilled)} of {type(model).__name__}.")
         return translated
 
 
@@ -83,31 +87,36 @@ def parameter_names(official: str, ours: str, entries: Iterable[str] = ("weight"
     return {f"{official}.{entry}": f"{ours}.{entry}" for entry in entries}
 
 
-def latent_average(stored: Tensor) -> Tensor:
-    """The mean latent as one vector; encoder files repeat it for every layer.
+def plain_names(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict without what training adds to its names: the wrappers' `module.`, and a shared first name.
 
     Args:
-        stored (`torch.Tensor` of shape `(style_dim,)` or `(num_latents, style_dim)`): As in the file.
+        entries (`dict[str, torch.Tensor]`): As stored, such as `{"module.conv1.weight": ...}`.
 
     Returns:
-        `torch.Tensor` of shape `(style_dim,)`.
+        `dict[str, torch.Tensor]`: The same tensors, such as `{"conv1.weight": ...}`.
 
     Raises:
-        CheckpointError: If the rows differ.
+        CheckpointError: If two entries get the same name.
     """
-    if stored.ndim == 1:
-        return stored
-    if stored.ndim != 2 or not (stored.is_meta or torch.equal(stored, stored[:1].expand_as(stored))):
-        raise CheckpointError(
-            f"`latent_avg` of shape {tuple(stored.shape)} is not one vector repeated for every layer."
-        )
-    return stored[0]
+    plain: dict[str, Tensor] = {}
+    for name, tensor in entries.items():
+        short = ".".join(word for word in name.split(".") if word not in WRAPPERS)
+        if short in plain:
+            raise CheckpointError(f"The checkpoint has two entries {short}, with and without a wrapper's `module.`.")
+        plain[short] = tensor
+    owners = {name.partition(".")[0] for name in plain}
+    if len(owners) == 1 and owners <= OWNERS:
+        plain = {name.partition(".")[2]: tensor for name, tensor in plain.items()}
+    return plain
 
 
 def _without_ones(shape: Iterable[int]) -> list[int]:
     return [length for length in shape if length != 1]
 
 
-def _listing(names: list[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN])
-    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more entries"
+def listing(names: Iterable[object]) -> str:
+    """The first few names, for messages."""
+    names = [str(name)[:60] for name in names]
+    rest = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
