@@ -159,7 +159,7 @@ class Renderer:
 
     def _prepare(self, subject: Subject) -> np.ndarray:
         """Give the shaders what stays the same of a subject; returns the view of its key light `(4, 4)`."""
-        scene, person = subject.scene, subject.person
+        scene = subject.scene
         shadow_view = view_from(scene.key_direction, subject.skull - np.array([0, 0.25, 0]), 2.0)
         if self._prepared is subject:
             return shadow_view
@@ -175,8 +175,8 @@ class Renderer:
                 )  # fmt: skip
         self.set_uniforms("mouth", ao_range=(0.22, 0.78), lips=float(subject.head.landmarks[60:68, 2].mean()))
         self.set_uniforms("eye", ao_range=(0.40, 0.5 * subject.brightness), sink=EYE_SINK)
-        roundness = (0.85, 0.5) if person.hair == "afro01" else (0.4, 0.42)
-        self.set_uniforms("hair", ao_range=(0.22, 0.78), tint=person.hair_colour, roundness=roundness)
+        roundness = (subject.roundness, subject.hair_edge)
+        self.set_uniforms("hair", ao_range=(0.22, 0.78), tint=subject.person.hair_colour, roundness=roundness)
         self._upload_backdrop(scene.background(self.size))
         return shadow_view
 
