@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from training.synthetic.correspondence import BACKGROUND, EYES, GLASSES, HAIR, MOUTH, SKIN, SurfaceMaps, SurfaceRenderer
+from training.synthetic.correspondence import BACKGROUND, EYES, GLASSES, HAIR, MOUTH, SKIN, SurfaceMaps
 from training.synthetic.motion import controls_from, sample_motions
 from training.synthetic.person import sample_person
 from training.synthetic.renderer import Renderer
 from training.synthetic.scene import sample_scene
 from training.synthetic.subject import Subject
+from training.synthetic.surfaces import SurfaceRenderer
 
 SIZE, FRAMES = 192, 8
 SEEDS = (900_117, 30, 46)  # short hair; bald, with glasses; long hair and glasses
@@ -96,6 +97,16 @@ class TestFlow:
         assert np.abs(truth.flow).mean() < 0.01
         assert np.abs(truth.flow).max() < 0.3  # thin triangles; the rasteriser snaps vertices to a grid
         assert truth.visible.all()
+
+    def test_it_is_known_between_pixels_and_beyond_the_image(self, clip: Clip):
+        whole = clip.maps.correspondence(REST, TURNED)
+        x, y = np.meshgrid(np.arange(60, 130, 0.7), np.arange(40, 150, 0.7))
+        part = clip.maps.correspondence(REST, TURNED, np.stack([x, y], -1))
+        smooth = cv2.remap(whole.flow, np.float32(x) - 0.5, np.float32(y) - 0.5, cv2.INTER_LINEAR)
+        error = np.linalg.norm(part.flow - smooth, axis=-1)[part.parts == SKIN]
+        assert np.median(error) < 0.15  # of the nearest pixel, whose flow is a little another
+        outside = clip.maps.correspondence(REST, TURNED, np.array([[[-20.0, 30.0]]]))
+        assert outside.parts.item() == BACKGROUND and not outside.flow.any()
 
     def test_the_background_stays(self, clip: Clip):
         truth = clip.maps.correspondence(REST, TURNED)

@@ -81,7 +81,7 @@ class Renderer:
         size = (OCCLUSION_SIZE, OCCLUSION_SIZE)
         self.occlusion_target = ctx.framebuffer(depth_attachment=ctx.depth_renderbuffer(size))
         self._shared: dict[str, moderngl.Texture] = {}
-        self._prepared: Subject | None = None  # whose light, camera and background the shaders hold
+        self._prepared: tuple = ()  # subject and scene whose light, camera and background the shaders hold
 
     # -------------------------------------------------------------------------------------------- resources
 
@@ -161,9 +161,9 @@ class Renderer:
         """Give the shaders what stays the same of a subject; returns the view of its key light `(4, 4)`."""
         scene = subject.scene
         shadow_view = view_from(scene.key_direction, subject.skull - np.array([0, 0.25, 0]), 2.0)
-        if self._prepared is subject:
+        if self._prepared and self._prepared[0] is subject and self._prepared[1] is scene:
             return shadow_view
-        self._prepared = subject
+        self._prepared = (subject, scene)
         for name in self.programs:
             if name in MATERIAL.values():
                 self.set_uniforms(

@@ -48,18 +48,12 @@ def encode_jpegs(frames: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarr
     return np.concatenate(coded), np.cumsum([0, *map(len, coded)]).astype(np.int64)
 
 
-def decode_jpeg(data: np.ndarray, offsets: np.ndarray, index: int) -> np.ndarray:
-    """Image `index` of `encode_jpegs` `(H, W, 3)`, uint8 RGB."""
-    image = cv2.imdecode(data[offsets[index] : offsets[index + 1]], cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], compressed: bool = False) -> None:
     """Write an `.npz` file, which appears under its name only when it is complete."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")  # not .npz: readers of the folder pass it over
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            (np.savez_compressed if compressed else np.savez)(file, **arrays)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
