@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
+    "load_pipeline": "vivface.pipelines",
     "IdentityCode": "vivface.reenactment.codes",
     "MotionCodes": "vivface.reenactment.codes",
     "ReenactmentResult": "vivface.reenactment.result",

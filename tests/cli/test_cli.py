@@ -73,7 +73,7 @@ class TestReenact:
             return [frame.image.astype(int) for frame in VideoReader(output)]
 
         plain = pictures()
-        for options in (["--no-refine"], ["--motion", "relative"], ["--strength", "0.2"]):
+        for options in (["--no-refine"], ["--motion-mode", "relative"], ["--strength", "0.2"]):
             assert max(abs(a - b).max() for a, b in zip(plain, pictures(*options), strict=True)) > 20
         assert all((a == b).all() for a, b in zip(plain, pictures("--batch-size", "8"), strict=True))
 
@@ -139,7 +139,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         "options",
         [
-            ["--motion", "sideways"],
+            ["--motion-mode", "sideways"],
             ["--strength", "-1"],
             ["--strength", "nan"],
             ["--batch-size", "0"],

@@ -1,16 +1,15 @@
 """Edits by directions: what they change, what they leave, and files of directions."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
 
+from tests.motion import ListedMotion
 from tests.tiny import make_tiny_pipeline
 from vivface.editing import AttributeDirections, Direction, smooth_motion
 from vivface.errors import CheckpointError, OptionError
-from vivface.reenactment.codes import MotionBatch, MotionCodes
-from vivface.space.live import to_picture
+from vivface.media.tensors import to_images
+from vivface.reenactment.codes import MotionCodes
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +34,11 @@ def identity(pipeline, portrait):
     return pipeline.encode_identity(portrait)
 
 
-def walk(frames: int = 20, step: float = 1.0) -> MotionCodes:
+def walk(frames: int = 20, step: float = 1.0, fingerprint: list[float] | None = None) -> MotionCodes:
     """Codes that jump from 0 to `step` after the first frame."""
     codes = torch.full((frames, 10, 32), step)
     codes[0] = 0
-
-    def batches(batch_size: int, images: bool):
-        for first in range(0, frames, batch_size):
-            rows = range(first, min(first + batch_size, frames))
-            times = [Fraction(row, 25) for row in rows]
-            yield MotionBatch(codes[rows.start : rows.stop], times, [Fraction(1, 25)] * len(rows), [True] * len(rows))
-
-    return MotionCodes(
-        batches,
-        name="walk",
-        fps=Fraction(25),
-        time_base=Fraction(1, 25),
-        frames=frames,
-        code_shape=(10, 32),
-        encoder=[0.0],
-    )
+    return ListedMotion(codes, fingerprint=fingerprint)
 
 
 def all_codes(motion: MotionCodes) -> torch.Tensor:
@@ -74,8 +58,8 @@ class TestIdentity:
 
     def test_picture_changes(self, pipeline, directions, identity):
         edited = directions.edit_identity(pipeline.generator, identity, {"age": 1})
-        before = to_picture(pipeline.generate(identity, identity.motion)).astype(int)
-        assert np.abs(to_picture(pipeline.generate(edited, edited.motion)).astype(int) - before).mean() > 1
+        before = to_images(pipeline.generate(identity, identity.motion)).astype(int)
+        assert np.abs(to_images(pipeline.generate(edited, edited.motion)).astype(int) - before).mean() > 1
 
 
 class TestMotion:
@@ -93,10 +77,9 @@ class TestMotion:
         """With strength 0 nothing but the source's own motion is left, and the edit stays."""
         edits = {"smile": 1.0}
         edited = directions.edit_identity(pipeline.generator, identity, edits)
-        motion = directions.edit_motion(walk(2), edits)
-        motion.encoder = pipeline._encoder_sample()
+        motion = directions.edit_motion(walk(2, fingerprint=pipeline.fingerprint), edits)
         frame = next(iter(pipeline.render(edited, motion, motion_mode=mode, strength=0)))
-        assert np.abs(frame.astype(int) - to_picture(pipeline.generate(edited, edited.motion)).astype(int)).max() <= 1
+        assert np.abs(frame.astype(int) - to_images(pipeline.generate(edited, edited.motion)).astype(int)).max() <= 1
 
 
 class TestSmoothing:
@@ -111,7 +94,7 @@ class TestSmoothing:
 
     def test_does_not_depend_on_the_batch(self):
         motion = smooth_motion(walk(), 0.1)
-        parts = torch.cat([batch.codes for batch in motion.batches(3, False)])
+        parts = torch.cat([batch.codes for batch in motion.batches(3)])
         torch.testing.assert_close(parts, all_codes(motion))
 
     def test_refuses_what_is_out_of_range(self):
@@ -128,6 +111,11 @@ class TestErrors:
     def test_amount(self, directions, amount):
         with pytest.raises(OptionError, match="'smile'"):
             directions.check({"smile": amount})
+
+    @pytest.mark.parametrize("edits", [["smile"], "smile", 3, None])
+    def test_no_amounts_by_name(self, directions, edits):
+        with pytest.raises(OptionError, match="amounts by name"):
+            directions.check(edits)
 
     def test_two_of_one_name(self, directions):
         with pytest.raises(ValueError, match="two of one name"):

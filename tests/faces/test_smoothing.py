@@ -79,19 +79,19 @@ class TestOneEuroFilter:
 
 
 class TestStillHead:
-    @pytest.mark.parametrize(("mode", "limit"), (("frame", 0.25), ("stable", 0.05)))
+    @pytest.mark.parametrize(("mode", "limit"), (("ffhq", 0.25), ("stable", 0.05)))
     def test_trembling_from_frame_to_frame(self, mode, limit):
         raw = noisy_quads(330)
         before = np.diff([parameters(quad) for quad in raw[30:]], axis=0).std(0)
         after = np.diff(follow(QuadStabilizer(mode), raw)[30:], axis=0).std(0)
         assert (after < limit * before).all(), after / before
 
-    @pytest.mark.parametrize("mode", ("frame", "stable"))
+    @pytest.mark.parametrize("mode", ("ffhq", "stable"))
     def test_corners_move_less_than_a_tenth_of_a_pixel(self, mode):
         stabilizer = QuadStabilizer(mode)
         corners = np.array([stabilizer.update(quad, k / FPS) for k, quad in enumerate(noisy_quads(330))])[30:]
         in_crop = np.diff(corners, axis=0) / SIDE * 256  # pixels of a crop of 256
-        assert np.sqrt((in_crop**2).mean()) < 0.1 * (2 if mode == "frame" else 1)
+        assert np.sqrt((in_crop**2).mean()) < 0.1 * (2 if mode == "ffhq" else 1)
 
     def test_single_wrong_frame_is_ignored(self):
         quads = [make_quad((300, 250), SIDE / 2, 0.1)] * 40
@@ -116,7 +116,7 @@ class TestMovingHead:
         """Nodding at 1.5 Hz by 3 % of the side, rolling by 6 degrees: at most one frame late."""
         for column, size, kind in ((0, 0.03, "shift"), (3, 0.1, "turn")):
             quads, wave = self.sway(**{kind: size})
-            output = follow(QuadStabilizer("frame"), quads)[:, column]
+            output = follow(QuadStabilizer("ffhq"), quads)[:, column]
             assert self.gain(output, size * wave) > 0.9
             late = max(range(6), key=lambda k: np.corrcoef(output[90:], np.roll(wave, k)[90:])[0, 1])
             assert late <= 1
@@ -151,25 +151,25 @@ class TestMovingHead:
 
     def test_angle_past_half_a_turn(self):
         quads = [make_quad((300, 250), SIDE / 2, math.radians(170 + k)) for k in range(25)]
-        smooth = QuadStabilizer("frame")
+        smooth = QuadStabilizer("ffhq")
         for number, quad in enumerate(quads):
             result = smooth.update(quad, number / FPS)
         assert abs(math.remainder(quad_angle(result) - math.radians(194), 2 * math.pi)) < math.radians(8)
 
 
 class TestStream:
-    @pytest.mark.parametrize("mode", ("frame", "stable"))
+    @pytest.mark.parametrize("mode", ("ffhq", "stable"))
     def test_starts_with_the_first_square(self, mode):
         quad = make_quad((120, 90), 70, -0.3)
         np.testing.assert_allclose(QuadStabilizer(mode).update(quad, 12.5), quad, atol=1e-9)
 
-    @pytest.mark.parametrize("mode", ("frame", "stable"))
+    @pytest.mark.parametrize("mode", ("ffhq", "stable"))
     def test_deterministic_and_causal(self, mode):
         quads = noisy_quads(60)
         whole = follow(QuadStabilizer(mode), quads)
         np.testing.assert_array_equal(whole[:40], follow(QuadStabilizer(mode), quads[:40]))
 
-    @pytest.mark.parametrize("mode", ("frame", "stable"))
+    @pytest.mark.parametrize("mode", ("ffhq", "stable"))
     def test_missing_face_holds_the_crop(self, mode):
         stabilizer = QuadStabilizer(mode)
         first = stabilizer.update(make_quad((120, 90), 70), 0.0)
@@ -179,7 +179,7 @@ class TestStream:
         with pytest.raises(ValueError, match="first frame"):
             QuadStabilizer().update(None, 0.0)
 
-    @pytest.mark.parametrize("mode", ("frame", "stable"))
+    @pytest.mark.parametrize("mode", ("ffhq", "stable"))
     def test_cut(self, mode):
         """A face found again elsewhere starts a new crop; one found again in place does not."""
         here, near, far = (make_quad((x, 100), 50, angle) for x, angle in ((100, 0.0), (104, 0.2), (300, 0.2)))

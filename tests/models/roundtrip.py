@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
+from vivface.models.layers.norm import BatchNorm1d, BatchNorm2d
+
 
 def check_round_trip(model: ModelMixin, folder: Path) -> ModelMixin:
     """Save and load: same config, same entries, evaluation mode. Returns the loaded model."""
@@ -21,14 +23,22 @@ def check_round_trip(model: ModelMixin, folder: Path) -> ModelMixin:
 
 
 def check_half_storage(model: ModelMixin, folder: Path) -> None:
-    """Saved in half precision, loaded in single precision: every entry is the rounded one."""
-    rounded = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    """Saved in half precision, loaded in single precision: every entry is the rounded one, and norms are exact."""
+    norms = {name for name, module in model.named_modules() if isinstance(module, BatchNorm1d | BatchNorm2d)}
+    expected = {
+        name: tensor.clone() if _exact(name, tensor, norms) else tensor.half().float()
+        for name, tensor in model.state_dict().items()
+    }
     model.half().save_pretrained(folder / "half")
     size = (folder / "half" / "diffusion_pytorch_model.safetensors").stat().st_size
-    assert size < 2.2 * sum(v.numel() for v in rounded.values()) + 50_000
+    assert size < sum(v.numel() * (4 if _exact(k, v, norms) else 2) for k, v in expected.items()) + 50_000
     loaded = type(model).from_pretrained(folder / "half", torch_dtype=torch.float32)
     assert loaded.dtype == torch.float32
-    assert all(torch.equal(tensor, rounded[name]) for name, tensor in loaded.state_dict().items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+
+
+def _exact(name: str, tensor: torch.Tensor, norms: set[str]) -> bool:
+    return name.rpartition(".")[0] in norms or not tensor.is_floating_point()
 
 
 def _as_json(config: dict) -> dict:

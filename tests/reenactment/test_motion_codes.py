@@ -1,40 +1,35 @@
 """Motion codes on disk: what is written is read, and what is no motion file is refused."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from tests.motion import ListedMotion
 from vivface import MediaError, MotionCodes
-from vivface.reenactment.codes import MOTION_FORMAT, MotionBatch
+from vivface.reenactment.motion_file import MOTION_FORMAT
 
 FPS, TIME_BASE = Fraction(30000, 1001), Fraction(1, 30000)
 FRAMES = 11
 
 
-def make_motion(fail_after: int | None = None) -> MotionCodes:
+def make_motion(fail_after: int | None = None) -> ListedMotion:
     """Eleven frames at a varying rate; the fourth shows no face."""
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randn(FRAMES, 10, 32, generator=generator)
+    codes = torch.randn(FRAMES, 10, 32, generator=torch.Generator().manual_seed(0))
     pts = [1001 * n + (200 if n % 3 else 0) for n in range(FRAMES)] + [12000]
-
-    def batches(batch_size, images):
-        for start in range(0, FRAMES, batch_size):
-            if fail_after is not None and start >= fail_after:
-                raise KeyboardInterrupt
-            rows = range(start, min(FRAMES, start + batch_size))
-            yield MotionBatch(
-                codes[rows.start : rows.stop],
-                times=[pts[row] * TIME_BASE for row in rows],
-                durations=[(pts[row + 1] - pts[row]) * TIME_BASE for row in rows],
-                found=[row != 3 for row in rows],
-            )
-
-    shape = {"code_shape": (10, 32), "encoder": [0.5, 0.25]}
-    return MotionCodes(batches, name="clip.mp4", fps=FPS, time_base=TIME_BASE, frames=FRAMES, **shape)
+    return ListedMotion(
+        codes,
+        times=[tick * TIME_BASE for tick in pts],
+        fps=FPS,
+        time_base=TIME_BASE,
+        missing={3},
+        fingerprint=[0.5, 0.25],
+        fail_after=fail_after,
+    )
 
 
 @pytest.fixture
@@ -45,14 +40,14 @@ def saved(tmp_path):
 class TestRoundTrip:
     @pytest.mark.parametrize("batch_size", [1, 4, 100])
     def test_codes_times_and_gaps_survive(self, saved, batch_size):
-        before, after = list(make_motion().batches(100, False)), MotionCodes.load(saved)
-        batches = list(after.batches(batch_size, False))
+        before, after = list(make_motion().batches(100)), MotionCodes.load(saved)
+        batches = list(after.batches(batch_size))
         assert [len(batch.codes) for batch in batches][:-1] == [batch_size] * (len(batches) - 1)
         assert torch.equal(torch.cat([batch.codes for batch in batches]), before[0].codes)
         for name in ("times", "durations", "found"):
             assert [x for batch in batches for x in getattr(batch, name)] == getattr(before[0], name)
         assert (after.fps, after.time_base, after.frames) == (FPS, TIME_BASE, FRAMES)
-        assert (after.code_shape, after.encoder) == ((10, 32), [0.5, 0.25])
+        assert (after.code_shape, after.fingerprint) == ((10, 32), [0.5, 0.25])
 
     def test_can_be_read_twice(self, saved):
         motion = MotionCodes.load(saved)
@@ -104,6 +99,15 @@ class TestRefused:
             ("encoder", "[true]"),
             ("format", "other"),
             ("encoder", ""),
+            ("timestamps", f"[0, 1, {2**70}]"),
+            ("timestamps", "[-1, 1, 2]"),
+            ("end", str(10**12)),
+            ("fps", "100000"),
+            ("fps", f"1/{2**40}"),
+            ("time_base", f"1/{2**40}"),
+            ("time_base", "-1/25"),
+            ("encoder", "[NaN]"),
+            ("missing", "[" * 5000),
         ],
     )
     def test_wrong_metadata(self, tmp_path, key, value):
@@ -115,6 +119,39 @@ class TestRefused:
             {"codes": torch.zeros(3, 10, 32)}, path, metadata={**good, "missing": "[]", "encoder": "[1.0]", key: value}
         )
         self.refused(path)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_codes_that_are_not_finite(self, saved, tmp_path, value):
+        codes = load_file(saved)["codes"]
+        codes[7, 3, 2] = value
+        with safe_open(saved, framework="pt") as file:
+            save_file({"codes": codes}, tmp_path / "bad.safetensors", metadata=file.metadata())
+        with pytest.raises(MediaError, match="not finite"):
+            list(MotionCodes.load(tmp_path / "bad.safetensors"))
+
+    def test_whole_numbers_are_no_codes(self, tmp_path, saved):
+        with safe_open(saved, framework="pt") as file:
+            save_file(
+                {"codes": torch.zeros(FRAMES, 10, 32, dtype=torch.int32)}, tmp_path / "i.safetensors", file.metadata()
+            )
+        self.refused(tmp_path / "i.safetensors")
+
+
+class TestAnyShape:
+    def test_codes_of_a_few_numbers(self, tmp_path):
+        motion = ListedMotion(torch.randn(5, 35))
+        loaded = MotionCodes.load(motion.save(tmp_path / "motion.safetensors"))
+        assert loaded.code_shape == (35,)
+        assert torch.equal(torch.cat([batch.codes for batch in loaded]), torch.cat([b.codes for b in motion]))
+
+
+class TestMap:
+    def test_passes_every_iteration_through_the_function(self):
+        motion = make_motion()
+        doubled = motion.map(lambda batches: (replace(batch, codes=2 * batch.codes) for batch in batches))
+        for _ in range(2):
+            assert torch.equal(next(doubled.batches(100)).codes, 2 * next(motion.batches(100)).codes)
+        assert (doubled.fps, doubled.code_shape, doubled.name) == (motion.fps, motion.code_shape, motion.name)
 
 
 class TestNothingIsLeftBehind:

@@ -14,7 +14,7 @@ def threads_named(name: str) -> int:
 
 class TestReadAhead:
     def test_order_is_kept(self):
-        with ReadAhead(iter(range(100)), depth=3) as ahead:
+        with ReadAhead(lambda stop: iter(range(100)), depth=3) as ahead:
             assert list(ahead) == list(range(100))
 
     def test_runs_at_most_depth_ahead(self):
@@ -25,7 +25,7 @@ class TestReadAhead:
                 produced.append(number)
                 yield number
 
-        with ReadAhead(items(), depth=4) as ahead:
+        with ReadAhead(lambda stop: items(), depth=4) as ahead:
             for read, _ in enumerate(ahead, start=1):
                 time.sleep(0.002)
                 assert len(produced) <= read + 4 + 1  # queued, and one in the thread's hand
@@ -36,7 +36,7 @@ class TestReadAhead:
             raise ValueError("broken")
 
         seen = []
-        with pytest.raises(ValueError, match="broken"), ReadAhead(items(), depth=2) as ahead:
+        with pytest.raises(ValueError, match="broken"), ReadAhead(lambda stop: items(), depth=2) as ahead:
             for item in ahead:
                 seen.append(item)
         assert seen == [1]
@@ -51,10 +51,49 @@ class TestReadAhead:
             finally:
                 closed.set()
 
-        with ReadAhead(items(), depth=2) as ahead:
+        with ReadAhead(lambda stop: items(), depth=2) as ahead:
             next(iter(ahead))
         assert closed.is_set()
         assert threads_named("vivface-read-ahead") == 0
+
+    def test_a_thread_that_watches_the_event_ends_between_items(self):
+        """As while a face is searched: nothing is produced for long."""
+        ended = threading.Event()
+
+        def search(stop):
+            yield 0
+            stop.wait(60)
+            ended.set()
+
+        began = time.monotonic()
+        with ReadAhead(search, depth=2) as ahead:
+            next(iter(ahead))
+        assert ended.wait(5) and time.monotonic() - began < 5
+
+    def test_leaving_does_not_wait_for_a_thread_that_is_busy(self):
+        release = threading.Event()
+
+        def busy(stop):
+            yield 0
+            release.wait(60)
+
+        began = time.monotonic()
+        with ReadAhead(busy, depth=2) as ahead:
+            next(iter(ahead))
+        assert time.monotonic() - began < 5
+        release.set()
+
+    def test_a_waiting_reader_is_heard_and_can_give_up(self):
+        class GiveUpError(Exception):
+            pass
+
+        def on_wait():
+            raise GiveUpError
+
+        release = threading.Event()
+        with pytest.raises(GiveUpError), ReadAhead(lambda stop: iter(lambda: stop.wait(60), True), 2, on_wait) as ahead:
+            list(ahead)
+        release.set()
 
 
 class TestWriteBehind:

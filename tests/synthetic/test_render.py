@@ -63,7 +63,7 @@ class TestShards:
 
     def test_training_reads_them(self, folder: Path):
         shards = GroupShards([folder], rescan_seconds=0)
-        people = shards.people()
+        people = shards.records()
         expected = [(SEED + k, (folder, 0), SIZE, FRAMES) for k in (0, 1)]
         assert [(p.seed, p.group, p.size, p.frames) for p in people] == expected
         raw = read(people[0].path)

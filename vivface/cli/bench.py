@@ -35,7 +35,6 @@ from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.vivface import VivFacePipeline
-from vivface.reenactment.driving import STABILIZER
 from vivface.runtime import keep_freed_memory
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -147,7 +146,7 @@ def _face_parts(pipeline: VivFacePipeline, images: list[np.ndarray], fps: Fracti
     first, detect = _timed(pipeline, lambda: tracker.update(images[0]))
     if not first.found:
         raise MediaError("The first frame of the driving video shows no face: give a video that begins with one.")
-    stabilizer = QuadStabilizer(STABILIZER[pipeline.config.crop])
+    stabilizer = QuadStabilizer(pipeline.config.crop)
     track = crop = 0.0
     for number, image in enumerate(images):
         tracked, seconds = _timed(pipeline, lambda image=image: tracker.update(image))

@@ -10,7 +10,6 @@ S_t + sum_k b_k m_k. A checkpoint carries its directions beside `model_index.jso
 tensor a direction, `w_plus/NAME` or `motion/NAME`, and their labels as JSON in the metadata.
 """
 
-import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -137,6 +136,8 @@ class AttributeDirections(Mapping[str, Direction]):
 
     def check(self, edits: Mapping[str, float]) -> None:
         """Raise an OptionError for a name that is not among the directions or an amount that is no finite number."""
+        if not isinstance(edits, Mapping):
+            raise OptionError(f"The edits are {str(edits)[:80]}; expected amounts by name, such as {{'smile': 0.5}}.")
         for name, amount in edits.items():
             if name not in self:
                 known = ", ".join(self) or "none"
@@ -184,13 +185,11 @@ class AttributeDirections(Mapping[str, Direction]):
         if self._sum("motion", edits, torch.zeros(())) is None:
             return motion
 
-        def batches(batch_size: int, images: bool) -> Iterator[MotionBatch]:
-            for batch in motion.batches(batch_size, images):
+        def moved(batches: Iterator[MotionBatch]) -> Iterator[MotionBatch]:
+            for batch in batches:
                 yield replace(batch, codes=batch.codes + self._sum("motion", edits, batch.codes))
 
-        edited = copy.copy(motion)
-        edited.batches = batches
-        return edited
+        return motion.map(moved)
 
     def _sum(self, space: Space, edits: Mapping[str, float], like: Tensor) -> Tensor | None:
         """The step of all edits in one space, on the device and in the precision of `like`; None if there is none."""

@@ -1,6 +1,5 @@
 """Calmer motion: a low-pass filter over motion codes."""
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,9 +27,9 @@ def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:
     if seconds == 0:
         return motion
 
-    def batches(batch_size: int, images: bool) -> Iterator[MotionBatch]:
+    def smooth(batches: Iterator[MotionBatch]) -> Iterator[MotionBatch]:
         last, last_time = None, 0.0
-        for batch in motion.batches(batch_size, images):
+        for batch in batches:
             smoothed = []
             for code, time in zip(batch.codes, map(float, batch.times), strict=True):  # (motion_codes, style_dim)
                 gain = 1.0 if last is None else -math.expm1(-(time - last_time) / seconds)
@@ -39,6 +38,4 @@ def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:
                 smoothed.append(last)
             yield replace(batch, codes=torch.stack(smoothed))
 
-    calmer = copy.copy(motion)
-    calmer.batches = batches
-    return calmer
+    return motion.map(smooth)

@@ -78,17 +78,17 @@ class QuadStabilizer:
     """Smooth the squares of consecutive frames.
 
     Args:
-        mode (`str`, *optional*, defaults to `"stable"`): `"frame"` follows the FFHQ square of every frame and only
+        crop (`str`, *optional*, defaults to `"stable"`): `"ffhq"` follows the FFHQ square of every frame and only
             takes its trembling away, as the published systems do: the head stays upright and of one size in the crop.
             `"stable"` starts with the first square; its centre follows within half a second, its angle and size
             follow slow drift only, so that nodding, rolling and leaning stay visible in the crop. What moves faster
             moves in the crop, without any lag.
     """
 
-    def __init__(self, mode: Literal["stable", "frame"] = "stable"):
-        if mode not in ("stable", "frame"):
-            raise OptionError(f'There is no crop mode {mode!r}: choose "stable" or "frame".')
-        self.mode = mode
+    def __init__(self, crop: Literal["stable", "ffhq"] = "stable"):
+        if crop not in ("stable", "ffhq"):
+            raise OptionError(f'`crop` is {crop!r}; expected "ffhq" or "stable".')
+        self.crop = crop
         self.reset()
 
     def reset(self) -> None:
@@ -98,7 +98,7 @@ class QuadStabilizer:
         self._angle = 0.0  # of the last raw square, unwrapped
         self._recent: deque[np.ndarray] = deque(maxlen=OUTLIER_FRAMES)
         self._state = np.zeros(4)  # "stable": centre x, y in pixels, log side, angle
-        self._origin = np.zeros(2)  # "frame": the centre is filtered relative to this point ...
+        self._origin = np.zeros(2)  # "ffhq": the centre is filtered relative to this point ...
         self._unit = 1.0  # ... in this unit, the first centre and side
         self._center = OneEuroFilter(0.4, 40.0, speed_cutoff=2.0)
         self._zoom = OneEuroFilter(0.4, 15.0)
@@ -132,7 +132,7 @@ class QuadStabilizer:
             self._state = np.array([*center, log_side, angle])
         self._angle += math.remainder(angle - self._angle, 2 * math.pi)
         raw = np.array([*center, log_side, self._angle])
-        smooth = self._stable(raw, time_s) if self.mode == "stable" else self._frame(raw, time_s)
+        smooth = self._stable(raw, time_s) if self.crop == "stable" else self._ffhq(raw, time_s)
         self._quad = make_quad(smooth[:2], math.exp(smooth[2]) / 2, smooth[3])
         return self._quad.copy()
 
@@ -141,7 +141,7 @@ class QuadStabilizer:
         shift = np.linalg.norm(center - quad_center(self._quad)) / side
         return shift > CUT_SHIFT or abs(log_side - math.log(side)) > CUT_ZOOM
 
-    def _frame(self, raw: np.ndarray, time_s: Seconds) -> np.ndarray:
+    def _ffhq(self, raw: np.ndarray, time_s: Seconds) -> np.ndarray:
         center = self._center.update((raw[:2] - self._origin) / self._unit, time_s) * self._unit + self._origin
         return np.array([*center, self._zoom.update(raw[2], time_s), self._turn.update(raw[3], time_s)])
 

@@ -1,18 +1,19 @@
-"""Find a checkpoint (bundled, folder, Hub) and load its parts, each by its own class.
+"""Find a checkpoint (bundled, folder, Hub) and load its components, each by its own class.
 
-A saved pipeline is a folder: `model_index.json`, and per part a subfolder with `config.json` and safetensors. Loading
-part by part needs no remote code and works alike for folders and for the Hub.
+A saved pipeline is a folder: `model_index.json`, and per component a subfolder with `config.json` and safetensors.
+Loading component by component needs no remote code and works alike for folders and for the Hub.
 """
 
 import json
 import os
 import re
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from diffusers import ModelMixin
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -27,9 +28,10 @@ from huggingface_hub.errors import (
 from vivface.errors import CheckpointError
 
 INDEX = "model_index.json"
+HUB_OPTIONS = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
-Part = TypeVar("Part", bound=ModelMixin)
+Component = TypeVar("Component", bound=ModelMixin)
 
 
 def bundled_checkpoint() -> Path:
@@ -47,13 +49,16 @@ def bundled_checkpoint() -> Path:
     return folder
 
 
-def read_index(checkpoint: str | os.PathLike, pipeline_name: str, **hub) -> dict:
+def read_index(checkpoint: str | os.PathLike, pipeline_name: str | None = None, **hub) -> dict:
     """Read `model_index.json` of a folder or a Hub repository and check whose it is.
 
     Args:
-        checkpoint: folder, or Hub id "owner/name".
-        pipeline_name (`str`): class that the index must name.
+        checkpoint (`str` or `os.PathLike`): Folder, or Hub id "owner/name".
+        pipeline_name (`str`, *optional*): Class that the index must name; any by default.
         hub: `revision`, `local_files_only`, `cache_dir`, `token`, `force_download`, as for `hf_hub_download`.
+
+    Returns:
+        `dict`: The index, with the plain name of the class as `_class_name`.
 
     Raises:
         CheckpointError: If there is no such checkpoint, or it is another pipeline's.
@@ -78,44 +83,100 @@ def read_index(checkpoint: str | os.PathLike, pipeline_name: str, **hub) -> dict
         index = json.loads(Path(path).read_text(encoding="utf-8"))
         class_name = index["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{INDEX} of the checkpoint '{name}' is damaged ({error}): copy it anew.") from error
+        raise CheckpointError(f"{INDEX} of the checkpoint '{name}' is damaged ({error}): copy it again.") from error
     if isinstance(class_name, list):  # [module file, class], the form that generic loaders read
         class_name = class_name[-1]
-    if class_name != pipeline_name:
+    if pipeline_name is not None and class_name != pipeline_name:
         raise CheckpointError(
             f"The checkpoint '{name}' is a {class_name}, not a {pipeline_name}: give one that {pipeline_name} saved."
         )
-    return index
+    return {**index, "_class_name": class_name}
 
 
-def load_part(part: type[Part], checkpoint: str | os.PathLike, subfolder: str, **hub) -> Part:
-    """Load one network from its subfolder; every key and shape must fit, and only safetensors are read.
+def load_components(
+    classes: Mapping[str, type[ModelMixin]],
+    index: Mapping[str, object],
+    checkpoint: str | os.PathLike,
+    optional: Collection[str] = (),
+    **options,
+) -> dict[str, ModelMixin | None]:
+    """Load the components of a pipeline that its index names.
+
+    Args:
+        classes (mapping of `str` to class): Names of the components and what they have to be.
+        index (mapping): What `read_index` gave.
+        checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+        optional (collection of `str`): Components that a checkpoint may lack.
+        options: As for `load_component`; `renamed` (mapping of `str` to `str`) names the subfolders of components
+            that are called differently in this checkpoint.
+
+    Returns:
+        `dict[str, ModelMixin | None]`: None for optional components that are not there.
 
     Raises:
-        CheckpointError: If files are missing, damaged, or belong to another network.
+        CheckpointError: If a component is missing, damaged or of another class.
+    """
+    renamed = options.pop("renamed", {})
+    components: dict[str, ModelMixin | None] = {}
+    for name, component in classes.items():
+        entry = index.get(name)
+        stored = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        if stored is None and name in optional:
+            components[name] = None
+        elif stored != component.__name__:
+            raise CheckpointError(
+                f"The component '{name}' of the checkpoint '{checkpoint}' is {stored or 'missing'}, expected a "
+                f"{component.__name__}."
+            )
+        else:
+            components[name] = load_component(component, checkpoint, renamed.get(name, name), **options)
+    return components
+
+
+def load_component(
+    component: type[Component],
+    checkpoint: str | os.PathLike,
+    subfolder: str,
+    *,
+    dtype: torch.dtype | None = None,
+    variant: str | None = None,
+    low_cpu_mem_usage: bool | None = None,
+    **hub,
+) -> Component:
+    """Load one network from its subfolder; every key and shape must fit, and only safetensors are read.
+
+    Args:
+        component (class): A `ModelMixin`.
+        checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+        subfolder (`str`): Of the component.
+        dtype (`torch.dtype`, *optional*): Of the weights in memory, float32 by default.
+        variant (`str`, *optional*): Of the weight files, such as `"fp16"`.
+        low_cpu_mem_usage (`bool`, *optional*): As for every diffusers model.
+        hub: As for `read_index`.
+
+    Raises:
+        CheckpointError: If files are missing, damaged, or belong to another network, or a weight is not finite.
     """
     name = os.fspath(checkpoint)
     if os.path.isdir(name) and not os.path.isfile(os.path.join(name, subfolder, "config.json")):
         raise CheckpointError(f"The checkpoint '{name}' is incomplete: '{subfolder}/config.json' is missing.")
-    verbosity = diffusers_logging.get_verbosity()
-    diffusers_logging.set_verbosity(diffusers_logging.CRITICAL)  # its complaints are given below, in one sentence
+    options = {"dtype": dtype, "variant": variant, "low_cpu_mem_usage": low_cpu_mem_usage}
+    options = {key: value for key, value in options.items() if value is not None}
     try:
-        config = part.load_config(name, subfolder=subfolder, **{k: v for k, v in hub.items() if k != "variant"})
-        if config.get("_class_name") != part.__name__:
+        config = component.load_config(name, subfolder=subfolder, **hub)
+        if config.get("_class_name") != component.__name__:
             raise CheckpointError(
-                f"The part '{subfolder}' of the checkpoint '{name}' is a {config.get('_class_name')}, expected a "
-                f"{part.__name__}."
+                f"The component '{subfolder}' of the checkpoint '{name}' is a {config.get('_class_name')}, expected a "
+                f"{component.__name__}."
             )
-        model, info = part.from_pretrained(
-            name, subfolder=subfolder, use_safetensors=True, output_loading_info=True, **hub
+        model, info = component.from_pretrained(
+            name, subfolder=subfolder, use_safetensors=True, output_loading_info=True, **options, **hub
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, HfHubHTTPError) as error:
         raise CheckpointError(
-            f"The part '{subfolder}' of the checkpoint '{name}' cannot be loaded ({_first_line(error)}): "
-            "copy or convert it anew."
+            f"The component '{subfolder}' of the checkpoint '{name}' cannot be loaded ({_first_line(error)}): "
+            "copy or convert it again."
         ) from error
-    finally:
-        diffusers_logging.set_verbosity(verbosity)
     wrong = [f"{kind.split('_')[0]} {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]
     if wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
@@ -124,7 +185,6 @@ def load_part(part: type[Part], checkpoint: str | os.PathLike, subfolder: str, *
 
 
 def _from_hub(name: str, **hub) -> str:
-    hub = {key: value for key, value in hub.items() if key != "variant"}
     try:
         return hf_hub_download(name, INDEX, **hub)
     except (RepositoryNotFoundError, GatedRepoError) as error:

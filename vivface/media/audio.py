@@ -1,42 +1,59 @@
-"""The sound of the driving clip: its packets are copied untouched where the container allows, else made into AAC."""
+"""The audio of the driving clip: its packets are copied untouched where players expect them, else re-encoded as AAC."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
-from av.container import OutputContainer
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
 
-from vivface.media.containers import clock_origin, open_input, seek_before
+from vivface.media.containers import open_input
+from vivface.media.seeking import seek_before, seek_targets
+from vivface.media.tracks import clock_origin
 
-# Codecs that players expect in a container; Matroska holds whatever FFmpeg can name.
-_COPIED = {
-    ".mp4": {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"},
-    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_f32le"},
-    ".mkv": None,
-}
+# What browsers and QuickTime both play in a container; Matroska is for players that play whatever FFmpeg can name.
+_COPIED = {".mp4": {"aac"}, ".mov": {"aac"}, ".mkv": None}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _AAC_BIT_RATE = 160_000
 
 
+def best_audio(container: InputContainer) -> AudioStream | None:
+    """The audio track to take: one with a known codec, by preference the default one, then FFmpeg's choice.
+
+    Returns:
+        `av.audio.stream.AudioStream`: `None` where no track has a known codec.
+    """
+    best = container.streams.best("audio")
+
+    def rank(stream: AudioStream) -> tuple[bool, bool, int]:
+        return not stream.disposition & Disposition.default, stream is not best, stream.index
+
+    return min(
+        (stream for stream in container.streams.audio if stream.codec_context is not None), key=rank, default=None
+    )
+
+
 class AudioTrack:
-    """Feed one sound track into `output`, in step with the video.
+    """Feed one audio track into `output`, in step with the video.
 
     Args:
-        path: The file whose best sound track is taken.
-        output: A container opened for writing to which nothing was written yet.
-        suffix: Its ending: ".mp4", ".mov" or ".mkv".
-        start: Seconds of the file that become time 0.
-        duration: Seconds to take from there; `None` takes all the rest.
+        path (`pathlib.Path`): The file whose best audio track is taken.
+        output (`av.container.OutputContainer`): Opened for writing; nothing was written yet.
+        suffix (`str`): Its suffix: ".mp4", ".mov" or ".mkv".
+        start (`Fraction`): Seconds from the start of the file's clock that become time 0.
+        duration (`Fraction`, *optional*): Seconds to take from there; `None` takes all the rest.
 
     Attributes:
-        warnings (`list[str]`): Why the sound is missing, incomplete or coded anew.
+        warnings (`list[str]`): Why the audio is missing, incomplete or re-encoded.
 
     Raises:
-        MediaError: If the file cannot be opened. Without a sound track there is no error and no sound.
+        MediaError: If the file cannot be opened. Without an audio track there is no error and no audio.
     """
 
     def __init__(
@@ -45,25 +62,18 @@ class AudioTrack:
         self.warnings: list[str] = []
         self._name = path.name
         self._output = output
-        self._input = open_input(path)
-        self._packets: Iterator[av.Packet] = iter(())
-        self._next: av.Packet | None = None
-        self._shift = clock_origin(self._input) + start
         self._end = math.inf if duration is None else duration
         self._may_start_early = suffix != ".mkv"  # an edit list hides what lies before time 0
-        stream = self._input.streams.best("audio")
+        self._packets: Iterator[av.Packet] = iter(())
+        self._next: av.Packet | None = None
+        stream = self._open(path, start)
         if stream is None:
             return
-        if stream.codec_context is None:
-            self._warn("the sound's codec is not supported, so the result has no sound")
-            return
-        seek_before(self._input, stream, start)
-        codecs = _COPIED[suffix]
-        codec = stream.codec_context.codec.canonical_name
+        codecs, codec = _COPIED[suffix], stream.codec_context.codec.canonical_name
         if codecs is None or codec in codecs:
             self._packets = self._copied(stream)
         else:
-            self._warn(f"the sound ({codec}) cannot be copied into {suffix[1:]}, so it was coded anew as AAC")
+            self._warn(f"many players do not play its audio ({codec}) in {suffix[1:]}, so it was re-encoded as AAC")
             self._packets = self._transcoded(stream)
         self._next = next(self._packets, None)
 
@@ -74,14 +84,37 @@ class AudioTrack:
             self._next = next(self._packets, None)
 
     def close(self) -> None:
+        """Close the file that is read."""
         self._input.close()
 
-    def _copied(self, stream: av.AudioStream) -> Iterator[av.Packet]:
+    def _open(self, path: Path, start: Fraction) -> AudioStream | None:
+        """Open the file so that the next packet is the one at `start` or lies before it."""
+        for target in seek_targets(start):
+            self._input = open_input(path)
+            stream = best_audio(self._input)
+            if stream is None:
+                if self._input.streams.audio:
+                    self._warn("its audio codec is not supported, so the result has no audio")
+                return None
+            self._shift = clock_origin(self._input) + start
+            if target is None:
+                self._demuxed = self._demux(stream)
+                return stream
+            if seek_before(self._input, stream, target):
+                packets = self._demux(stream)
+                first = next(packets, None)
+                if first is not None and first.pts is not None and first.pts * first.time_base <= self._shift:
+                    self._demuxed = chain([first], packets)
+                    return stream
+            self._input.close()
+        return None
+
+    def _copied(self, stream: AudioStream) -> Iterator[av.Packet]:
         base = Fraction(stream.time_base)
         shift = round(self._shift / base)
         target = last_dts = None
-        for packet in self._demuxed(stream):
-            if packet.pts is None or packet.dts is None:
+        for packet in self._demuxed:
+            if packet.pts is None or packet.dts is None or not packet.size:  # the last packet is empty
                 continue
             packet.pts -= shift
             packet.dts -= shift
@@ -94,56 +127,92 @@ class AudioTrack:
             if time >= self._end:
                 return
             if last_dts is not None and packet.dts <= last_dts:
-                self._warn("the sound's time stamps run backwards in places, and those packets were left out")
+                self._warn("its audio time stamps run backwards in places, and those packets were left out")
                 continue
             last_dts = packet.dts
             target = target or self._output.add_stream_from_template(stream)
             packet.stream = target
             yield packet
 
-    def _transcoded(self, stream: av.AudioStream) -> Iterator[av.Packet]:
-        source = stream.codec_context
-        target = None
-        shift = round(self._shift / stream.time_base)
-        for frame in self._decoded(stream):
-            if frame.pts is not None:
-                frame.pts -= shift
-                if frame.pts < 0:
-                    continue
-                if frame.pts * frame.time_base >= self._end:
-                    break
-                target = target or self._aac_stream(source.sample_rate, source.layout.nb_channels)
-                yield from target.encode(frame)
+    def _transcoded(self, stream: AudioStream) -> Iterator[av.Packet]:
+        target: AudioStream | None = None
+        for frame in self._resampled(stream):
+            if target is None:
+                target = self._output.add_stream("aac", rate=frame.sample_rate)
+                target.codec_context.layout = frame.layout.name
+                target.codec_context.bit_rate = _AAC_BIT_RATE
+            yield from target.encode(frame)
         if target is not None:
             yield from target.encode(None)
+        elif not self.warnings[1:]:
+            self._warn("there is no audio in the part that is used")
 
-    def _aac_stream(self, rate: int, channels: int) -> av.AudioStream:
-        target = self._output.add_stream("aac", rate=rate if rate in _AAC_RATES else 48000)
-        target.codec_context.layout = "mono" if channels == 1 else "stereo"
-        target.codec_context.bit_rate = _AAC_BIT_RATE
-        return target
+    def _resampled(self, stream: AudioStream) -> Iterator[av.AudioFrame]:
+        """Decoded audio from time 0 to the end, without gaps: what is missing is silence."""
+        graph, kind = None, None
+        for frame in self._decoded():
+            if frame.pts is not None:
+                frame.pts -= round(self._shift / frame.time_base)
+                if frame.pts * frame.time_base >= self._end:
+                    break
+            if kind != (frame.sample_rate, frame.format.name, frame.layout.name):
+                yield from _finished(graph)
+                graph = self._graph(frame, first=kind is None)
+                kind = (frame.sample_rate, frame.format.name, frame.layout.name)
+            graph.push(frame)
+            yield from _ready(graph)
+        yield from _finished(graph)
 
-    def _decoded(self, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-        for packet in self._demuxed(stream, flush=True):
+    def _graph(self, frame: av.AudioFrame, first: bool) -> av.filter.Graph:
+        rate = frame.sample_rate if frame.sample_rate in _AAC_RATES else 48000
+        layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+        graph = av.filter.Graph()
+        nodes = [
+            graph.add_abuffer(
+                sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout, time_base=frame.time_base
+            ),
+            graph.add("aresample", f"{rate}:async=1" + (":first_pts=0" if first else "")),
+            graph.add("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
+        ]
+        if self._end != math.inf:
+            nodes.append(graph.add("atrim", f"end={float(self._end)}"))
+        graph.link_nodes(*nodes, graph.add("abuffersink")).configure()
+        return graph
+
+    def _decoded(self) -> Iterator[av.AudioFrame]:
+        for packet in self._demuxed:
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
-                self._warn("the sound is damaged in places, and those were left out")
+                self._warn("its audio is damaged in places, and those were left out")
 
-    def _demuxed(self, stream: av.AudioStream, flush: bool = False) -> Iterator[av.Packet]:
+    def _demux(self, stream: AudioStream) -> Iterator[av.Packet]:
         packets = self._input.demux(stream)
         while True:
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError:
-                self._warn("the file is damaged or cut off, so the sound ends early")
+                self._warn("the file is damaged or cut off, so the audio ends early")
                 return
             if packet is None:
                 return
-            if packet.size or flush:  # the last packet is empty and flushes a decoder
-                yield packet
+            yield packet
 
     def _warn(self, message: str) -> None:
         message = f"{self._name}: {message}"
         if message not in self.warnings:
             self.warnings.append(message)
+
+
+def _ready(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
+    while True:
+        try:
+            yield graph.pull()
+        except (BlockingIOError, EOFError):  # wants more, or has given all
+            return
+
+
+def _finished(graph: av.filter.Graph | None) -> Iterator[av.AudioFrame]:
+    if graph is not None:
+        graph.push(None)
+        yield from _ready(graph)

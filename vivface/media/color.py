@@ -1,4 +1,4 @@
-"""Conversion between coded video frames and RGB arrays, without a shift of colours."""
+"""Conversion between coded video frames and RGB arrays, without a colour shift."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
+
+from vivface.media.gamut import to_bt709, wide_gamut
 
 # AVFrame.colorspace (ITU-T H.273) -> the matrix that FFmpeg's scaler knows
 _MATRICES = {
@@ -32,16 +34,27 @@ class FrameDecoder:
         self._steps = (False, False, False)
 
     def __call__(self, frame: av.VideoFrame, pixel_aspect: Fraction) -> np.ndarray:
-        """Convert one frame.
+        """Convert one frame; matrix, range, transfer and primaries are those of its tags.
 
         Args:
-            frame: As decoded, with its display matrix.
-            pixel_aspect: Width of a stored pixel over its height; the result has square pixels.
+            frame (`av.VideoFrame`): As decoded, with its display matrix.
+            pixel_aspect (`Fraction`): Width of a stored pixel over its height; the result has square pixels.
 
         Returns:
-            `np.ndarray` of shape (H, W, 3), `uint8`.
+            `np.ndarray` of shape `(height, width, 3)`, `uint8`: RGB of BT.709 primaries; HDR is tone-mapped.
         """
         transparent = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
+        wide = wide_gamut(frame.color_primaries, frame.color_trc, frame.colorspace)
+        if wide is not None:
+            image = to_bt709(self._rgb(frame, pixel_aspect, "rgb48le"), *wide)
+        elif transparent:
+            image = _over_white(self._rgb(frame, pixel_aspect, "rgba"))
+        else:
+            image = self._rgb(frame, pixel_aspect, "rgb24")
+        return np.ascontiguousarray(self._upright(image, frame))
+
+    def _rgb(self, frame: av.VideoFrame, pixel_aspect: Fraction, layout: str) -> np.ndarray:
+        """The frame as RGB in the pixel format `layout`, with square pixels."""
         full_range = frame.color_range == ColorRange.JPEG or (
             frame.color_range == ColorRange.UNSPECIFIED and frame.format.name.startswith(("yuvj", "gray"))
         )
@@ -50,16 +63,15 @@ class FrameDecoder:
             untagged = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
             coded["src_colorspace"] = _MATRICES.get(frame.colorspace, untagged)
             coded["src_color_range"] = ColorRange.JPEG if full_range else ColorRange.MPEG
-        converted = self._reformatter.reformat(
+        return self._reformatter.reformat(
             frame,
             width=max(round(frame.width * pixel_aspect), 1),
-            format="rgba" if transparent else "rgb24",
+            format=layout,
             dst_color_range=ColorRange.JPEG,
             interpolation=_DECODING,
             threads=1,
             **coded,
         ).to_ndarray()
-        return np.ascontiguousarray(self._upright(_over_white(converted) if transparent else converted, frame))
 
     def _upright(self, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
         if frame.rotation != self._rotation:

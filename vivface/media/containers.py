@@ -1,6 +1,6 @@
 """How files that users give are opened: a fixed list of containers, and nothing but the file itself.
 
-FFmpeg's playlist formats (HLS, DASH, concat ...) read other files and the network. They, its picture formats and
+FFmpeg's playlist formats (HLS, DASH, concat ...) read other files and the network. They, its still-image formats and
 its scripts are not on the list, so a playlist that was renamed to .mp4 is refused before anything in it is read.
 """
 
@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
 from PIL import Image
 
 from vivface.errors import MediaError
@@ -22,11 +20,13 @@ from vivface.errors import MediaError
 FORMATS = ("mov", "mp4", "matroska", "webm", "avi", "gif", "apng", "mpegts", "mpeg", "flv", "asf", "ogg")
 FORMATS_IN_WORDS = "mp4, mov, mkv, webm, avi, gif, ts, mpg, flv, wmv or ogg"
 _OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
-_INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")  # elsewhere a seek may land behind the target
-_PICTURE_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")  # pictures that live in an MP4-like box file
+_STILL_BRANDS = ("heic", "heix", "heim", "heis", "mif1", "avif")  # still images in an MP4-like box file
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+HEAD = 256  # bytes that name a file's kind
+_STILL_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")
 
-# What Pillow raises on damaged pictures, depending on the format and the place of the damage.
-PICTURE_DAMAGE = (
+# What Pillow raises on damaged images, depending on the format and the place of the damage.
+IMAGE_DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -41,7 +41,13 @@ PICTURE_DAMAGE = (
 
 
 def input_path(path: str | os.PathLike) -> Path:
-    """Check that `path` names a file with something in it.
+    """Check that `path` names a file that is not empty.
+
+    Args:
+        path (`str` or `os.PathLike`): A file that a user gave.
+
+    Returns:
+        `pathlib.Path`: `path`.
 
     Raises:
         MediaError: If it is missing, a folder, not a regular file, not readable, or empty.
@@ -67,6 +73,12 @@ def input_path(path: str | os.PathLike) -> Path:
 def open_input(path: Path) -> InputContainer:
     """Open a video file for reading.
 
+    Args:
+        path (`pathlib.Path`): The file.
+
+    Returns:
+        `av.container.InputContainer`: Opened; the caller closes it.
+
     Raises:
         MediaError: If the file is none of `FORMATS`, or is damaged so that it cannot be opened.
     """
@@ -75,8 +87,10 @@ def open_input(path: Path) -> InputContainer:
         # The "file:" prefix keeps names such as "concat:a" or "http://b" from being anything but names.
         container = av.open(f"file:{os.path.abspath(path)}", options=_OPTIONS, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        if _is_picture(path):
-            raise MediaError(f"Cannot read {name} as a video: it is a still picture, and a video is needed.") from error
+        if is_heic(path):
+            raise _still_image(name, "a HEIC image") from error
+        if _is_still(path):
+            raise _still_image(name, "a still image") from error
         if isinstance(error, av.error.ArgumentError):  # a known format that is not on the list
             raise MediaError(
                 f"Cannot read {name}: it is a playlist or another format that is not accepted, "
@@ -85,35 +99,39 @@ def open_input(path: Path) -> InputContainer:
         raise MediaError(
             f"Cannot read {name}: it is not a video ({FORMATS_IN_WORDS}), or it was cut off and lacks its index."
         ) from error
-    if container.metadata.get("major_brand", "").strip() in _PICTURE_BRANDS:
+    if container.metadata.get("major_brand", "").strip() in _STILL_BRANDS:
         container.close()
-        raise MediaError(f"Cannot read {name} as a video: it is a still picture, and a video is needed.")
+        raise _still_image(name, "a HEIC image" if is_heic(path) else "a still image")
     return container
 
 
-def clock_origin(container: InputContainer) -> Fraction:
-    """The time, in seconds, at which the clock of a file starts.
-
-    Transport and program streams start anywhere; all other containers start at 0, and a track that starts later
-    does so on purpose (to be in sync with another).
-    """
-    if container.format.name not in ("mpegts", "mpeg"):
-        return Fraction(0)
-    starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
-    return min(starts, default=Fraction(0))
-
-
-def seek_before(container: InputContainer, stream: Stream, time: Fraction) -> None:
-    """Go to a key frame (or packet) of `stream` that lies before `time` seconds, or stay at the start of the file."""
-    if time > 0 and container.format.name in _INDEXED:
-        container.seek(int((time + clock_origin(container)) / stream.time_base), stream=stream)
-
-
-def _is_picture(path: Path) -> bool:
+def is_heic(path: Path) -> bool:
+    """Whether a file declares itself, in its first bytes, as HEIC: HEVC images in a HEIF container, as phones write."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")):
+        with open(path, "rb") as file:
+            return is_heic_head(file.read(HEAD))
+    except OSError:
+        return False
+
+
+def is_heic_head(head: bytes) -> bool:
+    """As `is_heic`, of the first `HEAD` bytes of a file."""
+    if len(head) < 12 or head[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]
+    return brands[0] in (*_HEIC_BRANDS, b"mif1", b"msf1") and any(brand in _HEIC_BRANDS for brand in brands)
+
+
+def _still_image(name: str, kind: str) -> MediaError:
+    return MediaError(f"Cannot read {name} as a video: it is {kind}, and a video is needed.")
+
+
+def _is_still(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=_STILL_FORMATS):
             return True
     except Image.DecompressionBombError:
         return True
-    except PICTURE_DAMAGE:
+    except IMAGE_DAMAGE:
         return False

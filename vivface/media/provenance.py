@@ -1,4 +1,4 @@
-"""The marks that say "synthetic" in every picture and video that leaves.
+"""Synthetic-media metadata, written to every output.
 
 The mark is IPTC's digital source type `trainedAlgorithmicMedia`, which photo tools, search engines and C2PA share.
 It is stored as XMP (PNG, JPEG, WebP; a `uuid` box of MP4 and MOV) and, for tools that show only plain tags, as a
@@ -8,13 +8,15 @@ readable comment.
 from __future__ import annotations
 
 import os
+import shutil
 import struct
 from pathlib import Path
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from vivface.errors import MediaError
-from vivface.media.containers import PICTURE_DAMAGE, input_path, open_input
+from vivface.files import complete_file
+from vivface.media.containers import IMAGE_DAMAGE, input_path, open_input
 
 SYNTHETIC_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 SYNTHETIC_TYPES = (
@@ -25,7 +27,7 @@ COMMENT = f"Synthetic media made with AI (vivface). Digital source type: {SYNTHE
 
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # the uuid that Adobe registered for XMP in MP4
 _LONGEST_XMP = 1 << 20  # bytes
-_PICTURES = ("PNG", "JPEG", "WEBP", "GIF")
+_IMAGES = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 def xmp_packet() -> bytes:
@@ -53,7 +55,7 @@ def append_xmp_box(path: Path) -> None:
 
 
 def picture_options(suffix: str) -> dict:
-    """What `PIL.Image.save` needs to mark a picture with the ending `suffix` (".png", ".jpg", ".jpeg", ".webp")."""
+    """What `PIL.Image.save` needs to mark an image with the suffix ".png", ".jpg", ".jpeg" or ".webp"."""
     if suffix == ".png":
         text = PngImagePlugin.PngInfo()
         text.add_text("Comment", COMMENT)
@@ -66,38 +68,49 @@ def picture_options(suffix: str) -> dict:
 
 
 def mark_gif(path: Path) -> None:
-    """Insert the comment into a GIF file, in front of its first frame."""
-    data = path.read_bytes()
-    table = 3 << ((data[10] & 7) + 1) if data[10] & 0x80 else 0  # bytes of the global colour table
-    head = 13 + table
+    """Insert the comment into a GIF file, in front of its first frame.
+
+    Args:
+        path (`pathlib.Path`): A finished GIF. It is copied beside itself, a piece at a time.
+    """
     text = COMMENT.encode("ascii")
     blocks = b"".join(bytes([len(part)]) + part for part in (text[i : i + 255] for i in range(0, len(text), 255)))
-    path.write_bytes(data[:head] + b"\x21\xfe" + blocks + b"\x00" + data[head:])
+    with complete_file(path) as marked, open(path, "rb") as source, open(marked, "wb") as target:
+        head = source.read(13)
+        table = 3 << ((head[10] & 7) + 1) if head[10] & 0x80 else 0  # bytes of the global colour table
+        target.write(head + source.read(table) + b"\x21\xfe" + blocks + b"\x00")
+        shutil.copyfileobj(source, target)
 
 
 def is_marked_synthetic(path: str | os.PathLike) -> bool:
-    """Whether a picture or video says, in its metadata, that it was made (or composed) by a trained model.
+    """Whether an image or video says, in its metadata, that it was made (or composed) by a trained model.
 
     Metadata is easily lost: `False` does not mean that a file is real.
 
+    Args:
+        path (`str` or `os.PathLike`): An image or a video.
+
+    Returns:
+        `bool`: True if it carries the mark.
+
     Raises:
-        MediaError: If `path` is missing, empty, or neither a picture nor a video that vivface can read.
+        MediaError: If `path` is missing, empty, or neither an image nor a video that vivface can read.
     """
     path = input_path(path)
-    text = _picture_metadata(path)
+    text = _image_metadata(path)
     if text is None:
         text = _video_metadata(path)
     return any(kind in text for kind in SYNTHETIC_TYPES)
 
 
-def _picture_metadata(path: Path) -> str | None:
+def _image_metadata(path: Path) -> str | None:
     try:
-        with Image.open(path, formats=_PICTURES) as image:
+        with Image.open(path, formats=_IMAGES) as image:
             values = [*image.info.values(), *image.getexif().values()]
     except UnidentifiedImageError:
         return None
-    except (*PICTURE_DAMAGE, Image.DecompressionBombError) as error:
-        raise MediaError(f"Cannot read {str(path)!r}: the picture is damaged or too large.") from error
+    except (*IMAGE_DAMAGE, Image.DecompressionBombError) as error:
+        raise MediaError(f"Cannot read {str(path)!r}: the image is damaged or too large.") from error
     return "\n".join(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values)
 
 

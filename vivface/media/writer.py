@@ -1,4 +1,4 @@
-"""Streaming encoding: H.264 with the driving clip's time stamps and sound, complete or not there at all."""
+"""Streaming encoding: H.264 with the driving clip's time stamps and audio; a complete file or none."""
 
 from __future__ import annotations
 
@@ -33,22 +33,25 @@ class VideoWriter:
     nothing is left behind.
 
     Args:
-        path: Ends in .mp4, .mov or .mkv. (Matroska rounds time stamps to milliseconds.)
-        size: Width and height of the images, in pixels. Odd sides grow by one pixel in the file.
-        fps: Frames per second: the rate that is declared, the step of frames written without `time`, and the
-            duration of the last frame when none is given.
-        time_base: Seconds per unit of the time stamps, such as `VideoReader.time_base`; by default a fraction of
-            1 / fps. Times that are multiples of it are kept exactly.
-        audio_from: A file whose sound is taken: its packets are copied untouched where the container allows.
-        audio_start: Seconds of that file that become time 0, such as `VideoReader.start`.
-        audio_duration: Seconds of sound to take; `None` takes all the rest.
-        crf: Constant rate factor of x264, 0 (lossless) to 51; lower is better and larger.
-        preset: Speed of x264, "ultrafast" to "veryslow".
-        metadata: More tags of the container, such as `{"title": "..."}`.
+        path (`str` or `os.PathLike`): Ends in .mp4, .mov or .mkv. (Matroska rounds time stamps to milliseconds.)
+        size (`tuple[int, int]`): Width and height of the images, in pixels. Odd ones grow by one pixel in the file.
+        fps (`Fraction`): Frames per second: the rate that is declared, the step of frames written without `time`, and
+            the duration of the last frame when none is given.
+        time_base (`Fraction`, *optional*): Seconds per unit of the time stamps, such as `VideoReader.time_base`; by
+            default a fraction of 1 / fps. Times that are multiples of it are kept exactly.
+        audio_from (`str` or `os.PathLike`, *optional*): A file whose audio is taken: AAC is copied untouched, and
+            Matroska takes any codec; all else is re-encoded as AAC, which is what players expect in .mp4 and .mov.
+        audio_start (`float`, *optional*, defaults to 0): Seconds of that file that become time 0, such as
+            `VideoReader.start`.
+        audio_duration (`float`, *optional*): Seconds of audio to take; by default all the rest.
+        crf (`float`, *optional*, defaults to 17): Constant rate factor of x264, 0 (lossless) to 51; lower is better
+            and larger.
+        preset (`str`, *optional*, defaults to "fast"): Speed of x264, "ultrafast" to "veryslow".
+        metadata (`dict[str, str]`, *optional*): More tags of the container, such as `{"title": "..."}`.
 
     Attributes:
         frames (`int`): Frames written so far.
-        warnings (`list[str]`): What happened to the sound; complete at the end.
+        warnings (`list[str]`): What happened to the audio; complete at the end.
 
     Raises:
         MediaError: If `path` cannot be written (before any work), `audio_from` cannot be read or is `path` itself,
@@ -85,7 +88,7 @@ class VideoWriter:
         self._audio_from = None if audio_from is None else input_path(audio_from)
         if self._audio_from is not None and self.path.exists() and self.path.samefile(self._audio_from):
             raise MediaError(
-                f"Cannot write {str(path)!r}: the sound is read from this very file, so give another name."
+                f"Cannot write {str(path)!r}: the audio is read from this very file, so give another name."
             )
         self._audio_part = (Fraction(audio_start), None if audio_duration is None else Fraction(audio_duration))
         # Without B frames packets leave in the order of their times, and each is as long as its frame is shown.
@@ -122,9 +125,11 @@ class VideoWriter:
         """Append a frame.
 
         Args:
-            image: `uint8`, RGB, (height, width, 3) as `size` says.
-            time: Seconds at which it is shown, later than the frame before; by default one step of `fps` later.
-            duration: Seconds for which it is shown; only the last frame's matters, the others end with the next.
+            image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB, as large as `size` says.
+            time (`Fraction`, *optional*): Seconds at which it is shown, later than the frame before; by default one
+                step of `fps` later. The first frame is shown from 0 on in any case, so that no player begins black.
+            duration (`Fraction`, *optional*): Seconds for which it is shown; only the last frame's matters, the others
+                end with the next.
 
         Raises:
             ValueError: If `image` has another shape or type, or `time` does not increase.
@@ -140,7 +145,7 @@ class VideoWriter:
             raise ValueError(f"`time` has to increase from frame to frame, got {time} after {self._last_time}.")
         frame = self._encoder(image)
         frame.time_base = self.time_base
-        frame.pts = round(Fraction(time) / self.time_base)
+        frame.pts = 0 if self._held is None else round(Fraction(time) / self.time_base)
         if self._held is not None:
             frame.pts = max(frame.pts, self._held.pts + 1)
             self._encode_held(frame.pts - self._held.pts)
@@ -159,7 +164,7 @@ class VideoWriter:
     def _muxer_options(self, suffix: str) -> dict[str, str]:
         if suffix == ".mkv":
             return {}
-        # The clock of the edit list, which holds the first frame's time, is in milliseconds unless told otherwise.
+        # The clock of the edit lists, which hold where the audio starts, is in milliseconds unless told otherwise.
         return {"movflags": "+faststart", "movie_timescale": str(self.time_base.denominator)}
 
     def _video_stream(self) -> av.VideoStream:
@@ -173,7 +178,7 @@ class VideoWriter:
         return stream
 
     def _encode_held(self, ticks: int) -> None:
-        """Encode the last frame, which is shown for `ticks` of the time base, and the sound up to it."""
+        """Encode the last frame, which is shown for `ticks` of the time base, and the audio up to it."""
         self._held.duration = ticks
         with self._system_errors():
             if self._audio is not None:

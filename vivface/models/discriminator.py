@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vivface.models.layers.equalized import SQRT_2, EqualizedConv2d, EqualizedLinear
 from vivface.models.layers.fir import blur, blur_downsample
+from vivface.models.precision import PrecisionMixin
 from vivface.models.stylegan2 import published_channels
 
 STATISTICS_GROUP = 4  # samples that share one standard deviation
@@ -34,7 +35,7 @@ class DownBlock(nn.Module):
         return (y + self.skip(blur_downsample(x))) / SQRT_2
 
 
-class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
+class StyleGAN2Discriminator(PrecisionMixin, ModelMixin, ConfigMixin):
     """Judge images.
 
     Args:
@@ -72,7 +73,7 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
         return self.linear2(x)
 
 
-class LatentDiscriminator(ModelMixin, ConfigMixin):
+class LatentDiscriminator(PrecisionMixin, ModelMixin, ConfigMixin):
     """Judge whether a code w comes from the mapping network.
 
     Args:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vivface.models.layers.equalized import EqualizedLinear
 from vivface.models.layers.residual import ResidualTrunk
+from vivface.models.precision import PrecisionMixin
 
 FIRST_STYLE_OF_LEVEL = (0, 3, 7)  # levels c3, p2, p1
 HEAD_INIT_GAIN = 0.1  # codes start close to the mean latent (identity) and to zero (motion)
@@ -94,7 +95,7 @@ class StyleHeads(nn.Module):
         return torch.cat([head(pyramid[level]) for head, level in zip(self.heads, self.levels, strict=True)], dim=1)
 
 
-class HybridEncoder(ModelMixin, ConfigMixin):
+class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
     """Encode a face into identity code, motion codes and memory.
 
     At the defaults it is the published encoder. A slim one takes its widths from the config and shares heads.

@@ -11,12 +11,14 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from vivface.models.layers.norm import BatchNorm1d, BatchNorm2d
 from vivface.models.layers.residual import ResidualTrunk
+from vivface.models.precision import PrecisionMixin
 
 CROP_256 = (35, 223, 32, 220)  # top, bottom, left, right of the face in an FFHQ-aligned 256x256 image
 
 
-class IdentityNetwork(ModelMixin, ConfigMixin):
+class IdentityNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
     """Embed a face on the unit sphere. At the defaults it is the published IR-SE-50, parameter for parameter.
 
     Args:
@@ -44,10 +46,10 @@ class IdentityNetwork(ModelMixin, ConfigMixin):
             raise ValueError(f"`image_size` is {image_size}; expected a multiple of {2 ** len(units)}.")
         side = image_size // 2 ** len(units)
         self.trunk = ResidualTrunk(widths, units)
-        self.norm = nn.BatchNorm2d(widths[-1])
+        self.norm = BatchNorm2d(widths[-1])
         self.drop = nn.Dropout(dropout)
         self.linear = nn.Linear(widths[-1] * side * side, embedding_dim)
-        self.output_norm = nn.BatchNorm1d(embedding_dim)
+        self.output_norm = BatchNorm1d(embedding_dim)
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Outputs of the trunk's stages, at 1/2, 1/4, 1/8 and 1/16 of an image in [-1, 1] of any side."""

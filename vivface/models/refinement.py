@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vivface.models.layers.equalized import EqualizedConv2d
 from vivface.models.layers.residual import residual_stage, stem
+from vivface.models.precision import PrecisionMixin
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 
 
@@ -85,7 +86,7 @@ class Modulator(nn.Module):
         return _resize(scale, self.feature_size), _resize(shift, self.feature_size)
 
 
-class RefinementNetwork(ModelMixin, ConfigMixin):
+class RefinementNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
     """Return identity detail of a reference image to a stage I frame.
 
     Args:

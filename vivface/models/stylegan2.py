@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vivface.models.layers.equalized import SQRT_2, EqualizedLinear
 from vivface.models.layers.fir import upsample_fir
 from vivface.models.layers.modulated import modulated_conv2d
+from vivface.models.precision import PrecisionMixin
 
 NOISE_MODES = ("fixed", "random", "none")
 
@@ -111,7 +112,7 @@ class ToRGB(nn.Module):
         return x if rgb is None else x + upsample_fir(rgb)
 
 
-class StyleGAN2Generator(ModelMixin, ConfigMixin):
+class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
     """StyleGAN2 generator. At the defaults it is the published 1024 x 1024 one (config f), parameter for parameter.
 
     W+ has `num_latents` = 2 log2(size) - 2 vectors. A to-RGB layer shares its vector with the next block's first

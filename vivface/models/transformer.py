@@ -9,6 +9,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from vivface.models.precision import PrecisionMixin
+
 OUTPUT_INIT_GAIN = 0.25  # the last norm's weight at the start: small motions of the styles, which are about 1
 
 
@@ -62,7 +64,7 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.dropout(self.linear2(hidden)))
 
 
-class DeformationTransformer(ModelMixin, ConfigMixin):
+class DeformationTransformer(PrecisionMixin, ModelMixin, ConfigMixin):
     """Adapt generic motion codes to the person whose memory is given.
 
     Args:

@@ -1,7 +1,8 @@
 """From a driving video to a stream of face crops: decode, track, stabilise, crop."""
 
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import cv2
@@ -14,8 +15,7 @@ from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
 
-SHOWN_HEIGHT = 512  # driving frames that wait to be shown beside the result are at most so high, pixels
-STABILIZER = {"stable": "stable", "ffhq": "frame"}  # crop of a checkpoint -> how its driving quads move
+SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 
 
 @dataclass
@@ -23,11 +23,11 @@ class DrivingFrame:
     """One frame of the driving video.
 
     Attributes:
-        time, duration (`Fraction`): when it is shown and for how long, seconds.
+        time, duration (`Fraction`): When it is shown and for how long, seconds.
         crop (`numpy.ndarray` of shape `(size, size, 3)`, *optional*): uint8 RGB; None where the last crop is held.
-        found (`bool`): whether a face was seen in this very frame.
-        image (`numpy.ndarray`, *optional*): the whole frame, uint8 RGB, of `DrivingVideo.shown_size`, when it was
-            asked for.
+        found (`bool`): Whether a face was seen in this very frame.
+        image (`numpy.ndarray`, *optional*): The whole frame, uint8 RGB, of `DrivingVideo.shown_size`, if it was asked
+            for.
     """
 
     time: Fraction
@@ -39,17 +39,20 @@ class DrivingFrame:
 
 @dataclass
 class DrivingVideo:
-    """A driving video as a restartable stream of face crops.
+    """A driving video as a stream of face crops that can be read several times.
 
     Frames without a face are bridged: they repeat the last crop, or, before the first face, the first one. Only a
     video without any face is an error.
 
     Args:
-        reader (`VideoReader`): the video, or the part of it to use; every pass iterates it anew.
-        backend (`LandmarkBackend`): finds faces and their landmarks.
-        size (`int`): side of a crop in pixels.
-        crop (`str`): "stable" or "ffhq", as the checkpoint was trained.
-        face (`int`, *optional*): which face to follow, 0 the largest of the first frame; None follows the largest.
+        reader (`VideoReader`): The video, or the part of it to use; every pass iterates it from its start.
+        backend (`LandmarkBackend`): Finds faces and their landmarks.
+        size (`int`): Width and height of a crop in pixels.
+        crop (`str`): `"ffhq"` cuts every frame by its own landmarks, `"stable"` follows slow movement only.
+        face (`int`, *optional*): Which face to follow, 0 the largest of the first frame; None follows the largest.
+
+    Attributes:
+        searched (`int`): Frames without a face that the present pass has read before the first face.
     """
 
     reader: VideoReader
@@ -57,52 +60,84 @@ class DrivingVideo:
     size: int
     crop: str
     face: int | None = None
+    searched: int = field(default=0, init=False)
 
     @property
     def shown_size(self) -> tuple[int, int]:
-        """Width and height of the frames that are given on: those of the video, at most `SHOWN_HEIGHT` high."""
+        """Width and height of the frames in `DrivingFrame.image`: those of the video, at most 512 pixels high."""
         width, height = self.reader.size
         scale = min(1.0, SHOWN_HEIGHT / height)
         return max(round(width * scale), 1), round(height * scale)
 
-    def frames(self, warnings: list[str], images: bool = False) -> Iterator[DrivingFrame]:
-        """Read the video from its start; `warnings` is emptied, then filled with what a user should know."""
+    def frames(
+        self, warnings: list[str], images: bool = False, stop: threading.Event | None = None
+    ) -> Iterator[DrivingFrame]:
+        """Read the video from its start.
+
+        Args:
+            warnings (list of `str`): Emptied, then filled with what a user should know.
+            images (`bool`, *optional*, defaults to False): Whether to return the frames themselves, too.
+            stop (`threading.Event`, *optional*): Ends the stream when it is set.
+
+        Raises:
+            MediaError: If the video cannot be read.
+            NoFaceError: If no frame shows a face.
+        """
         warnings.clear()
-        first, first_crop = self._find_first_face()
-        tracker, stabilizer = self._followers()
-        for index, frame in enumerate(self.reader):
-            image = cv2.resize(frame.image, self.shown_size, interpolation=cv2.INTER_AREA) if images else None
-            if index < first:
-                yield DrivingFrame(frame.time, frame.duration, first_crop if index == 0 else None, False, image)
-                continue
+        self.searched = 0
+        tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
+        stabilizer = QuadStabilizer(self.crop)
+        early = _EarlyFrames()  # those before the first face
+        waiting = True
+        for frame in self.reader:
+            if stop is not None and stop.is_set():
+                return
             tracked = tracker.update(frame.image)
+            image = cv2.resize(frame.image, self.shown_size, interpolation=cv2.INTER_AREA) if images else None
+            if waiting and not tracked.found:
+                early.add(frame, image)
+                self.searched += 1
+                continue
             crop = self._crop(frame, tracked, stabilizer) if tracked.found else None
+            if waiting:
+                waiting = False
+                yield from early.release(crop)
             yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, image)
         warnings += self.reader.warnings
+        if waiting:
+            raise NoFaceError(
+                f"No face was found in '{self.reader.path.name}' (searched {self.searched} frames): give a video that "
+                "shows a face, upright and not too small."
+            )
         if self.face is None and tracker.faces_first > 1:
             warnings.append(
-                f"{tracker.faces_first} faces in '{self.reader.path.name}': the largest one was followed, another is "
-                "chosen by its number."
+                f"{tracker.faces_first} faces in '{self.reader.path.name}': the largest was followed; choose another "
+                f"with driving_face (0 to {tracker.faces_first - 1}, largest first), or somebody who enters later with "
+                "start."
             )
-
-    def _find_first_face(self) -> tuple[int, np.ndarray]:
-        """Number of the first frame with a face, and its crop."""
-        tracker, stabilizer = self._followers()
-        count = 0
-        for index, frame in enumerate(self.reader):
-            tracked = tracker.update(frame.image)
-            if tracked.found:
-                return index, self._crop(frame, tracked, stabilizer)
-            count += 1
-        raise NoFaceError(
-            f"No face found in '{self.reader.path.name}' ({count} frames looked at): give a video in which a face is "
-            "seen, upright and not too small."
-        )
-
-    def _followers(self) -> tuple[FaceTracker, QuadStabilizer]:
-        tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        return tracker, QuadStabilizer(STABILIZER[self.crop])
 
     def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
         quad = stabilizer.update(ffhq_quad(tracked.landmarks), frame.time, cut=tracked.redetected)
         return crop_quad(frame.image, quad, self.size)
+
+
+class _EarlyFrames:
+    """Frames that wait for the first face; images wait as JPEG, so that a long search needs little memory."""
+
+    QUALITY = 95
+
+    def __init__(self) -> None:
+        self._frames: list[tuple[Fraction, Fraction, np.ndarray | None]] = []
+
+    def add(self, frame: VideoFrame, image: np.ndarray | None) -> None:
+        packed = None
+        if image is not None:
+            packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
+        self._frames.append((frame.time, frame.duration, packed))
+
+    def release(self, crop: np.ndarray) -> Iterator[DrivingFrame]:
+        """The frames, the first of them with the crop of the first face."""
+        for number, (time, duration, packed) in enumerate(self._frames):
+            image = None if packed is None else np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
+            yield DrivingFrame(time, duration, crop if number == 0 else None, False, image)
+        self._frames.clear()

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
 from vivface.faces.landmarks import LandmarkBackend, choose_face
 
-PHOTO_SIDE = 1280  # results are pasted into a photo of at most this side, in pixels
 FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
 
 
@@ -48,7 +46,7 @@ class Portrait:
         warnings = []
         if face is None and len(found) > 1:
             warnings.append(
-                f"{len(found)} faces in {name}: the largest one was taken, another is chosen by its number (0 to "
+                f"{len(found)} faces in {name}: the largest was taken; choose another with face (0 to "
                 f"{len(found) - 1}, largest first)."
             )
         extent = float(np.ptp(landmarks, axis=0).max())
@@ -67,18 +65,7 @@ class Portrait:
             return align_ffhq(self.image, self.landmarks, size)
         return crop_quad(self.image, self.quad, size)
 
-    def limited(self, side: int = PHOTO_SIDE) -> tuple[np.ndarray, np.ndarray]:
-        """The picture reduced to at most `side` pixels, and the quad in it."""
-        height, width = self.image.shape[:2]
-        scale = min(1.0, side / max(height, width))
-        if scale == 1:
-            return self.image, self.quad
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        factors = np.array([size[0] / width, size[1] / height])
-        reduced = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-        return reduced, (self.quad + 0.5) * factors - 0.5
-
 
 def source_name(source: object) -> str:
     """What to call a source in messages."""
-    return f"'{Path(source).name}'" if isinstance(source, str | Path) else "the source picture"
+    return f"'{Path(source).name}'" if isinstance(source, str | Path) else "the source image"

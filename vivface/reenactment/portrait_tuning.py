@@ -26,6 +26,8 @@ from vivface.models.identity import IdentityNetwork
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
+from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
+from vivface.runtime import compute_slot
 
 CODE_STEPS = 12  # so many steps go to the code alone; more of them fit the portrait better, but not its other frames
 CODE_RATE = 2e-2  # learning rates (Adam)
@@ -66,6 +68,7 @@ def adapt_to_source(
     seed: int = 0,
     refinement: RefinementNetwork | None = None,
     recognizer: IdentityNetwork | None = None,
+    on_progress: OnProgress | None = None,
 ) -> AdaptedSource:
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
@@ -77,10 +80,12 @@ def adapt_to_source(
         seed (`int`, *optional*, defaults to 0): of the random codes.
         refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its pictures.
         recognizer (`IdentityNetwork`, *optional*): what must see the same person in portrait and picture.
+        on_progress (callable, *optional*): Told before every step; may raise to stop.
 
     Returns:
         [`AdaptedSource`]
     """
+    on_progress = on_progress or ignore_progress
     dtype = torch.float32  # half precision does not train
     tuned, refinement, recognizer = (_frozen_copy(network, dtype) for network in (generator, refinement, recognizer))
     image, start = image.to(dtype), identity.detach().to(dtype)
@@ -110,11 +115,13 @@ def adapt_to_source(
         code_steps = min(steps, CODE_STEPS)
         optimizer = torch.optim.Adam([w_plus, motion], lr=CODE_RATE)
         for step in range(code_steps):
-            _set_rate(optimizer, CODE_RATE, step, code_steps)
-            loss = error(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            on_progress(Progress("adapting", step, steps))
+            with compute_slot(image.device):
+                _set_rate(optimizer, CODE_RATE, step, code_steps)
+                loss = error(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
 
         if steps == code_steps:
             return AdaptedSource(None, w_plus.detach().to(identity.dtype))
@@ -125,12 +132,14 @@ def adapt_to_source(
         parameters = [{"params": list(tuned.parameters())}, {"params": [w_plus]}]
         optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
         for step in range(steps - code_steps):
-            _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
-            loss = error(shown(w_plus))
-            loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            on_progress(Progress("adapting", code_steps + step, steps))
+            with compute_slot(image.device):
+                _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
+                loss = error(shown(w_plus))
+                loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
 
     nn.Module.to(tuned.requires_grad_(False), generator.dtype)
     return AdaptedSource(tuned, w_plus.detach().to(identity.dtype))

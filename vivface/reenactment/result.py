@@ -1,37 +1,41 @@
 """A re-enactment that is made while it is read: frames, a video file, and what was met on the way."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
+import cv2
 import numpy as np
 
 from vivface.errors import OptionError
 from vivface.media.side_by_side import side_by_side as in_a_row
 from vivface.media.writer import VideoWriter
-from vivface.reenactment.codes import IdentityCode, MotionCodes, MotionRecorder
+from vivface.reenactment.codes import IdentityCode, MotionCodes
+from vivface.reenactment.driving import SHOWN_HEIGHT
+from vivface.reenactment.motion_file import MotionRecorder
+from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.rendering import FrameMaker, RenderedFrame, RenderOptions, render_frames
 from vivface.reenactment.streams import WriteBehind
 
 WRITE_DEPTH = 16  # frames that may wait for the video encoder
 
 
 @dataclass
-class RenderedFrame:
-    """A frame of the result: uint8 RGB `(height, width, 3)`, its time in seconds, and what drove it."""
-
-    image: np.ndarray
-    time: Fraction
-    duration: Fraction
-    found: bool
-    driving: np.ndarray | None = None
-
-
-@dataclass
 class Report:
-    """What happened: frames made, seconds it took, driving frames whose missing face was bridged, warnings."""
+    """What happened.
+
+    Attributes:
+        frames (`int`): Frames made.
+        seconds (`float`): Time it took, with waiting for the driving video, without encoding the portrait.
+        missing (`int`): Driving frames without a face, which were bridged.
+        warnings (list of `str`): What a user should know.
+    """
 
     frames: int = 0
     seconds: float = 0.0
@@ -44,117 +48,84 @@ class Report:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
+class System(FrameMaker, Protocol):
+    """A system, as far as a result uses it."""
+
+    def progress_bar(self, *, total: int):
+        """A bar with `update()` and `close()`."""
+
+
 class ReenactmentResult:
-    """A re-enactment, made lazily: each iteration, and each `save`, reads the driving video and renders anew.
+    """A re-enactment, made lazily: each iteration, and each `save`, reads the driving video and renders again.
 
     Args:
-        render (callable `(images, recorder) -> iterator of RenderedFrame`): opens the stream.
-        identity (`IdentityCode`): whose face.
-        motion (`MotionCodes`): whose motion.
-        size (`tuple`): width and height of a frame in pixels.
-        progress (callable `total -> progress bar`): opens a bar with `update()` and `close()`.
+        system (`System`): The pipeline.
+        identity (`IdentityCode`): Whose face.
+        motion (`MotionCodes`): Whose motion.
+        options (`RenderOptions`): How frames are made.
 
     Attributes:
-        report (`Report`): of the last iteration or `save`.
+        report (`Report`): Of the last iteration or `save`, kept up to date while it goes on.
     """
 
-    def __init__(
-        self,
-        render: Callable[[bool, MotionRecorder | None], Iterator[RenderedFrame]],
-        identity: IdentityCode,
-        motion: MotionCodes,
-        size: tuple[int, int],
-        progress: Callable[[int], object],
-    ):
-        self._render = render
+    def __init__(self, system: System, identity: IdentityCode, motion: MotionCodes, options: RenderOptions):
         self.identity = identity
         self.motion = motion
-        self.size = size
+        self.options = options
         self.report = Report(warnings=list(identity.warnings))
-        self._progress = progress
+        self._system = system
 
     @property
     def fps(self) -> Fraction:
         """Frames per second of the video."""
         return self.motion.fps
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a frame in pixels."""
+        if self.options.paste_back:
+            return self.identity.photo.shape[1::-1]
+        return (self._system.output_size, self._system.output_size)
+
     def __iter__(self) -> Iterator[np.ndarray]:
         """uint8 RGB frames `(height, width, 3)`."""
         for frame in self.frames():
             yield frame.image
 
-    def save(
+    def frames(
         self,
-        path: str | Path,
-        *,
-        side_by_side: bool = False,
-        save_motion: str | Path | None = None,
-        on_frame: Callable[[Report], None] | None = None,
-    ) -> Path:
-        """Write the video, with the timestamps and the sound of the driving video.
+        images: bool = False,
+        recorder: MotionRecorder | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[RenderedFrame]:
+        """Frames with their times, for those who write them in their own way.
 
         Args:
-            path: where to, an .mp4 file. It appears when it is complete.
-            side_by_side (`bool`, *optional*, defaults to `False`): show source, driving video and result in a row.
-            save_motion (*optional*): also write the motion codes there, as `MotionCodes.save` does.
-            on_frame (callable, *optional*): called with the report so far after each frame.
-
-        Raises:
-            MediaError: If the driving video cannot be read or the result cannot be written.
-            NoFaceError: If the driving video shows no face at all.
-            OptionError: If `side_by_side` is asked of a motion file, which has no pictures.
-        """
-        if side_by_side and self.motion.video is None:
-            raise OptionError(
-                f"side_by_side shows the driving video, but '{self.motion.name}' is a motion file: give the video."
-            )
-        photo, motion, size = self.identity.photo, self.motion, self.size
-        if side_by_side:
-            height = max(size[1], motion.video_size[1])
-            size = in_a_row([photo, _blank(motion.video_size), _blank(size)], height).shape[1::-1]
-        with ExitStack() as stack:
-            recorder = stack.enter_context(MotionRecorder(motion, save_motion)) if save_motion else None
-            writer = stack.enter_context(
-                VideoWriter(
-                    path,
-                    size,
-                    motion.fps,
-                    motion.time_base,
-                    audio_from=motion.video,
-                    audio_start=motion.start,
-                    audio_duration=motion.duration,
-                )
-            )
-            behind = stack.enter_context(
-                WriteBehind(lambda frame: writer.write(frame.image, frame.time, frame.duration), WRITE_DEPTH)
-            )
-            for frame in self.frames(side_by_side, recorder):
-                if side_by_side:
-                    frame.image = in_a_row([photo, frame.driving, frame.image], size[1])
-                behind.put(frame)
-                if on_frame is not None:
-                    on_frame(self.report)
-        self.report.warnings += writer.warnings
-        return Path(path)
-
-    def frames(self, images: bool = False, recorder: MotionRecorder | None = None) -> Iterator[RenderedFrame]:
-        """Frames with their times, for those who write them in their own way; `report` is kept up to date.
-
-        Args:
-            images (`bool`, *optional*, defaults to `False`): give the driving frames, too.
-            recorder (`MotionRecorder`, *optional*): receives the motion codes.
+            images (`bool`, *optional*, defaults to False): Whether to return the driving frames, too.
+            recorder (`MotionRecorder`, *optional*): Receives the motion codes.
+            on_progress (callable, *optional*): See `vivface.reenactment.progress`.
         """
         self.report = report = Report(warnings=list(self.identity.warnings))
         began = time.perf_counter()
-        bar = self._progress(self.motion.frames or 0)
+        bar = self._system.progress_bar(total=self.motion.frames or 0)
+        frames = render_frames(
+            self._system,
+            self.identity,
+            self.motion,
+            self.options,
+            images=images,
+            recorder=recorder,
+            on_progress=on_progress,
+        )
         try:
-            for frame in self._render(images, recorder):
+            for frame in frames:
                 report.frames += 1
                 report.missing += not frame.found
                 report.seconds = time.perf_counter() - began
                 bar.update()
                 yield frame
         finally:
+            frames.close()
             bar.close()
         report.warnings += self.motion.warnings
         if report.missing:
@@ -163,6 +134,101 @@ class ReenactmentResult:
                 "motion was held there."
             )
 
+    def save(
+        self,
+        path: str | Path,
+        *,
+        side_by_side: bool = False,
+        comparison: str | Path | None = None,
+        height: int | None = None,
+        save_motion: str | Path | None = None,
+        on_frame: Callable[[RenderedFrame], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Path:
+        """Write the video, with the timestamps and the audio of the driving video; frames are made once.
 
-def _blank(size: tuple[int, int]) -> np.ndarray:
-    return np.zeros((size[1], size[0], 3), np.uint8)
+        Every file appears when it is complete, and none of them if the work is stopped or fails.
+
+        Args:
+            path (`str` or `pathlib.Path`): The video to write (.mp4, .mov or .mkv).
+            side_by_side (`bool`, *optional*, defaults to False): Show source, driving video and result in a row.
+            comparison (`str` or `pathlib.Path`, *optional*): Also write such a row to this second video.
+            height (`int`, *optional*): Of the result in pixels; as it is made by default.
+            save_motion (`str` or `pathlib.Path`, *optional*): Also write the motion codes to this .safetensors file.
+            on_frame (callable, *optional*): Called with every frame; may raise to stop.
+            on_progress (callable, *optional*): See `vivface.reenactment.progress`; may raise to stop.
+
+        Returns:
+            `pathlib.Path`: `path`.
+
+        Raises:
+            MediaError: If the driving video cannot be read or a file cannot be written.
+            NoFaceError: If the driving video shows no face at all.
+            OptionError: If a row is asked of a motion file, which has no images, or `height` is out of range.
+        """
+        if height is not None and (not isinstance(height, int) or height < 2):
+            raise OptionError(f"`height` is {height!r}; expected a number of pixels, 2 or more.")
+        rows = side_by_side or comparison is not None
+        if rows and self.motion.video is None:
+            raise OptionError(
+                f"A row shows the driving video, but '{self.motion.name}' is a motion file: give the video."
+            )
+        size = _scaled(self.size, height)
+        row = _Row(self.identity.photo, self.motion.video_size, size) if rows else None
+        with ExitStack() as stack:
+            recorder = stack.enter_context(MotionRecorder(self.motion, save_motion)) if save_motion else None
+            writer = stack.enter_context(self._writer(path, row.size if side_by_side else size))
+            second = stack.enter_context(self._writer(comparison, row.size)) if comparison is not None else None
+
+            def write(frame: RenderedFrame) -> None:
+                image = _resized(frame.image, size)
+                shown = row(frame.driving, image) if row is not None else image
+                writer.write(shown if side_by_side else image, frame.time, frame.duration)
+                if second is not None:
+                    second.write(shown, frame.time, frame.duration)
+
+            behind = stack.enter_context(WriteBehind(write, WRITE_DEPTH))
+            for frame in self.frames(rows, recorder, on_progress):
+                behind.put(frame)
+                if on_frame is not None:
+                    on_frame(frame)
+        self.report.warnings += writer.warnings
+        return Path(path)
+
+    def _writer(self, path: str | Path, size: tuple[int, int]) -> VideoWriter:
+        motion = self.motion
+        return VideoWriter(
+            path,
+            size,
+            motion.fps,
+            motion.time_base,
+            audio_from=motion.video,
+            audio_start=motion.start,
+            audio_duration=motion.duration,
+        )
+
+
+class _Row:
+    """Source, driving frame and result in a row as high as the higher of the last two."""
+
+    def __init__(self, photo: np.ndarray, driving_size: tuple[int, int], result_size: tuple[int, int]):
+        self._photo = photo
+        self._height = max(result_size[1], min(driving_size[1], SHOWN_HEIGHT))
+        blanks = [np.zeros((height, width, 3), np.uint8) for width, height in (driving_size, result_size)]
+        self.size: tuple[int, int] = in_a_row([photo, *blanks], self._height).shape[1::-1]
+
+    def __call__(self, driving: np.ndarray, result: np.ndarray) -> np.ndarray:
+        return in_a_row([self._photo, driving, result], self._height)
+
+
+def _scaled(size: tuple[int, int], height: int | None) -> tuple[int, int]:
+    """Width and height with the asked height, the width even."""
+    if height is None:
+        return size
+    return max(round(size[0] * height / size[1] / 2) * 2, 2), height
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[1::-1] == size:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[1] < image.shape[0] else cv2.INTER_CUBIC)

@@ -12,7 +12,6 @@ from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
-from vivface.reenactment.driving import STABILIZER
 
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
 
@@ -48,7 +47,7 @@ class LiveDriver:
         self.refine = refine
         self.relative = relative
         self._tracker = FaceTracker(pipeline.backend)
-        self._stabilizer = QuadStabilizer(STABILIZER[pipeline.config.crop])
+        self._stabilizer = QuadStabilizer(pipeline.config.crop)
         self._first: torch.Tensor | None = None
         self._picture: np.ndarray | None = None
         self._began = time.monotonic()

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vivface.models.layers.norm import BatchNorm2d
+
 
 class SqueezeExcite(nn.Module):
     """Rescale channels by a gate computed from their means."""
@@ -36,11 +38,11 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1, squeeze_excite: bool = False):
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.norm1 = BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.activation = nn.PReLU(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = BatchNorm2d(out_channels)
         self.gate = SqueezeExcite(out_channels) if squeeze_excite else nn.Identity()
         self.stride = stride
         if in_channels == out_channels:
@@ -48,7 +50,7 @@ class ResidualUnit(nn.Module):
         else:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
-                nn.BatchNorm2d(out_channels),
+                BatchNorm2d(out_channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +75,7 @@ def stem(in_channels: int, out_channels: int) -> nn.Sequential:
     """3x3 convolution, batch norm, PReLU, at full resolution."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        BatchNorm2d(out_channels),
         nn.PReLU(out_channels),
     )
 

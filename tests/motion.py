@@ -1,0 +1,56 @@
+"""Motion codes without a video."""
+
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+
+from torch import Tensor
+
+from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
+
+
+class ListedMotion(MotionCodes):
+    """The codes of a tensor, one a frame.
+
+    Args:
+        codes (`torch.Tensor` of shape `(frames, *code_shape)`)
+        times (list of `Fraction`, *optional*): Of every frame, and where the last one ends; 25 a second by default.
+        missing (collection of `int`): Frames without a face.
+        fail_after (`int`, *optional*): The batch that starts here or later interrupts the program.
+    """
+
+    def __init__(
+        self,
+        codes: Tensor,
+        times: list[Fraction] | None = None,
+        fps: Fraction = Fraction(25),
+        time_base: Fraction = Fraction(1, 25),
+        missing: Collection[int] = (),
+        fingerprint: list[float] | None = None,
+        fail_after: int | None = None,
+    ):
+        shape = tuple(codes.shape[1:])
+        super().__init__(
+            name="clip.mp4",
+            fps=fps,
+            time_base=time_base,
+            frames=len(codes),
+            code_shape=shape,
+            fingerprint=fingerprint or [0.0],
+        )
+        self._codes = codes
+        self._times = times or [Fraction(n, 25) for n in range(len(codes) + 1)]
+        self._missing = missing
+        self._fail_after = fail_after
+
+    def batches(self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress=None) -> Iterator[MotionBatch]:
+        times = self._times
+        for start in range(0, len(self._codes), batch_size):
+            if self._fail_after is not None and start >= self._fail_after:
+                raise KeyboardInterrupt
+            rows = range(start, min(len(self._codes), start + batch_size))
+            yield MotionBatch(
+                self._codes[rows.start : rows.stop],
+                times=[times[row] for row in rows],
+                durations=[times[row + 1] - times[row] for row in rows],
+                found=[row not in self._missing for row in rows],
+            )

@@ -1,0 +1,51 @@
+"""Options that several commands share, and what they lead to: a loaded pipeline, a file that can be written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vivface.cli.console import console
+from vivface.errors import OptionError
+
+if TYPE_CHECKING:
+    from vivface.pipelines.base import ReenactmentPipeline
+
+Checkpoint = Annotated[
+    str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+Detector = Annotated[str, typer.Option(help="What finds faces: auto, dlib, face-alignment or face-alignment:DETECTOR.")]
+DrivingFace = Annotated[
+    int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
+]
+Start = Annotated[float, typer.Option(min=0, help="Where in the driving video to begin, seconds.")]
+Duration = Annotated[float | None, typer.Option(help="How much of the driving video to use, seconds; default all.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
+
+
+def load(checkpoint: str | None, device: str, detector: str) -> "ReenactmentPipeline":
+    """The pipeline on its device, with third-party logging silenced."""
+    with console.status("Loading ..."):
+        from diffusers.utils import logging
+
+        from vivface.pipelines import load_pipeline
+        from vivface.runtime import choose_device
+
+        logging.set_verbosity_error()
+        pipeline = load_pipeline(checkpoint).to(choose_device(device)).use_detector(detector)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:
+    """Refuse, before any work, what could not be written at the end."""
+    from vivface import files
+
+    files.check_output(path, suffixes)
+    if not path.exists():
+        return
+    if any(given.exists() and path.samefile(given) for given in inputs):
+        raise OptionError(f"'{path}' is an input: give the result another name.")
+    if not overwrite:
+        raise OptionError(f"'{path}' is there already: give another name or leave out --no-overwrite.")

@@ -1,0 +1,103 @@
+"""`vivface reenact`: animate a portrait with the motion of a video."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vivface.cli.console import progress_bar, show_notes
+from vivface.cli.options import (
+    Checkpoint,
+    Detector,
+    Device,
+    DrivingFace,
+    Duration,
+    Overwrite,
+    Start,
+    check_output,
+    load,
+)
+
+
+class MotionMode(StrEnum):
+    """How the driving video's motion is taken over."""
+
+    ABSOLUTE = "absolute"
+    RELATIVE = "relative"
+
+
+def reenact(
+    source: Annotated[Path, typer.Argument(help="The portrait: an image with a face.")],
+    driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov or .mkv).")],
+    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
+    motion_mode: Annotated[
+        MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
+    ] = MotionMode.ABSOLUTE,
+    strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
+    face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
+    driving_face: DrivingFace = None,
+    adapt: Annotated[
+        int | None, typer.Option(min=0, help="Steps of tuning to the portrait; default as the checkpoint says.")
+    ] = None,
+    start: Start = 0.0,
+    duration: Duration = None,
+    side_by_side: Annotated[bool, typer.Option(help="Show portrait, driving video and result in a row.")] = False,
+    save_motion: Annotated[
+        Path | None, typer.Option(help="Also write the motion codes to this file (.safetensors).")
+    ] = None,
+    overwrite: Overwrite = True,
+    checkpoint: Checkpoint = None,
+    device: Device = "auto",
+    detector: Detector = "auto",
+) -> None:
+    """Animate a portrait with the motion of a video."""
+    check_output(output, (".mp4", ".mov", ".mkv"), overwrite, inputs=(source, driving))
+    if save_motion is not None:
+        check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
+    pipeline = load(checkpoint, device, detector)
+    with progress_bar() as bar:
+        task = bar.add_task("Encoding the portrait", total=None, rate="")
+        began = time.perf_counter()
+
+        def show(progress) -> None:
+            rate = ""
+            if progress.stage == "rendering" and result is not None:
+                rate = f"{result.report.fps:.1f} frames/s"
+            bar.update(
+                task, description=TITLES[progress.stage], completed=progress.done, total=progress.total, rate=rate
+            )
+
+        result = None
+        result = pipeline(
+            source,
+            driving,
+            refine=refine,
+            paste_back=paste_back,
+            motion_mode=motion_mode.value,
+            strength=strength,
+            batch_size=batch_size,
+            seed=seed,
+            face=face,
+            driving_face=driving_face,
+            adapt=adapt,
+            start=start,
+            duration=duration,
+            on_progress=show,
+        )
+        prepared = time.perf_counter() - began
+        result.save(output, side_by_side=side_by_side, save_motion=save_motion, on_progress=show)
+    report = result.report
+    show_notes(report.warnings)
+    frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
+    print(
+        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), portrait {prepared:.1f} s"
+    )
+
+
+TITLES = {"adapting": "Tuning to the portrait", "searching": "Searching for a face", "rendering": "Rendering frames"}

@@ -1,0 +1,119 @@
+"""How a pipeline becomes a checkpoint and comes back: component by component, without remote code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from diffusers import ModelMixin
+from diffusers.configuration_utils import FrozenDict
+
+from vivface.errors import OptionError
+from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, load_components, read_index
+from vivface.runtime import choose_device
+
+
+class Checkpoint:
+    """Loading, saving and pushing of a `DiffusionPipeline` whose components are known classes.
+
+    Mixed in before `DiffusionPipeline`.
+    """
+
+    COMPONENTS: ClassVar[dict[str, type[ModelMixin]]]
+    #: Settings of `model_index.json` besides the components.
+    SETTINGS: ClassVar[tuple[str, ...]] = ("image_size", "crop", "adapt_steps")
+    #: Names of components in earlier checkpoints -> names now.
+    RENAMED: ClassVar[dict[str, str]] = {"identity": "recognizer"}
+    _optional_components: ClassVar[list[str]] = []
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        variant: str | None = None,
+        device_map: str | None = None,
+        low_cpu_mem_usage: bool | None = None,
+        use_safetensors: bool | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a pipeline; without an argument, the checkpoint that comes with the package.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`, *optional*): Folder or Hub id.
+            dtype (`torch.dtype`, *optional*): Of the weights in memory; float32 by default, whatever is stored. Norms
+                stay in float32. `torch_dtype` is an older name of it.
+            variant (`str`, *optional*): Of the weight files, for example `"fp16"`.
+            device_map (`str`, *optional*): Where all components go: `"cuda"`, `"cpu"`, `"mps"`, or `"auto"` and
+                `"balanced"` for the fastest device.
+            low_cpu_mem_usage (`bool`, *optional*): As for every diffusers model.
+            use_safetensors (`bool`, *optional*): True or None; nothing else is ever read.
+            kwargs: `revision`, `local_files_only`, `cache_dir`, `token`, `force_download` and `proxies` as for every
+                Hub model; a component's name with a network, or None for an optional one, in place of the stored
+                component; and the pipeline's own settings in place of the stored ones.
+
+        Raises:
+            CheckpointError: If the checkpoint is missing, incomplete, damaged, or another pipeline's.
+            OptionError: If there is no such option.
+        """
+        given = {name: kwargs.pop(name) for name in (*cls.COMPONENTS, *cls.SETTINGS) if name in kwargs}
+        dtype = kwargs.pop("torch_dtype", dtype)
+        hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if kwargs.get(name) is not None}
+        kwargs = {name: value for name, value in kwargs.items() if name not in (*HUB_OPTIONS, "trust_remote_code")}
+        if use_safetensors is False:
+            raise OptionError("`use_safetensors` is False, but only safetensors are read: leave it out.")
+        if device_map is not None and not isinstance(device_map, str):
+            raise OptionError(f"`device_map` is {device_map!r}; expected one device, such as 'cuda', or 'auto'.")
+        if kwargs:
+            raise OptionError(f"from_pretrained takes no option {', '.join(map(repr, kwargs))}.")
+
+        checkpoint = bundled_checkpoint() if pretrained_model_name_or_path is None else pretrained_model_name_or_path
+        index, renamed = read_index(checkpoint, cls.__name__, **hub), {}
+        for old, new in cls.RENAMED.items():
+            if old in index and new not in index:
+                index[new], renamed[new] = index.pop(old), old
+        components = load_components(
+            {name: component for name, component in cls.COMPONENTS.items() if name not in given},
+            index,
+            checkpoint,
+            cls._optional_components,
+            renamed=renamed,
+            dtype=dtype,
+            variant=variant,
+            low_cpu_mem_usage=low_cpu_mem_usage,
+            **hub,
+        )
+        components |= {name: given.pop(name) for name in cls.COMPONENTS if name in given}
+        settings = {name: index[name] for name in cls.SETTINGS if name in index}
+        pipeline = cls(**components, **{**settings, **given})
+        if device_map is not None:
+            pipeline.to(choose_device("auto" if device_map in ("auto", "balanced") else device_map))
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save as every pipeline does; the configs do not tell from which folder a component was once loaded."""
+        for component in self.components.values():
+            if component is not None:
+                config = {name: value for name, value in component.config.items() if name != "_name_or_path"}
+                component._internal_dict = FrozenDict(config)
+        super().save_pretrained(save_directory, **kwargs)
+
+    def _upload_folder(
+        self,
+        working_dir: str | os.PathLike,
+        repo_id: str,
+        token: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        subfolder: str | None = None,
+    ) -> str:
+        """Where `push_to_hub` ends: adds the card and the generic layout."""
+        from vivface.hub.push import push_folder
+
+        if subfolder:
+            raise OptionError(f"`subfolder` is {subfolder!r}; a pipeline is pushed to the top of its repository.")
+        message = commit_message or f"Upload {type(self).__name__}"
+        return push_folder(Path(working_dir), repo_id, create_pr=create_pr, message=message, token=token).url

@@ -1,0 +1,353 @@
+"""What the systems share: a checkpoint's components, a portrait and a driving video in, frames out.
+
+    photo -> align -> read_portrait -> identity code --+
+    video -> align -> read_motion  -> motion codes ----+-> generate -> paste back -> video (+ audio)
+
+A system is a subclass that declares its components and defines two readers and `generate`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Self
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+from torch import Tensor
+
+from vivface.errors import MediaError, OptionError
+from vivface.faces.backends import get_backend
+from vivface.faces.landmarks import LandmarkBackend
+from vivface.hub.checkpoint import Checkpoint
+from vivface.media.images import load_image
+from vivface.media.tensors import to_tensor
+from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
+from vivface.reenactment.driving import DrivingVideo
+from vivface.reenactment.portrait import Portrait, source_name
+from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.rendering import MotionMode, RenderOptions, render_frames
+from vivface.reenactment.result import ReenactmentResult
+from vivface.reenactment.video_motion import VideoMotion
+from vivface.runtime import compute_slot
+
+Image = str | os.PathLike | PIL.Image.Image | np.ndarray | BinaryIO
+CROPS = ("ffhq", "stable")
+BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
+MAX_BATCH = {"cpu": 8, "cuda": 32}
+
+
+class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
+    """Base of the systems that re-enact a portrait with the motion of a video.
+
+    A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
+    its readers see, `crop` and `adapt_steps` among them), and defines `code_shape`, `read_portrait`, `read_motion`,
+    `generate` and, if it can be tuned to a portrait, `tune`.
+    """
+
+    #: The component that reads motion codes; its first weights recognise a motion file's origin.
+    MOTION_READER: ClassVar[str] = "encoder"
+
+    code_shape: tuple[int, ...]
+    _backend: LandmarkBackend | None = None
+
+    def register(self, components: dict[str, ModelMixin | None], **settings: Any) -> None:
+        """Take the components and settings of a constructor.
+
+        Raises:
+            OptionError: If `crop` or `adapt_steps` is out of its range.
+        """
+        if settings["crop"] not in CROPS:
+            raise OptionError(f"`crop` is {settings['crop']!r}; expected {' or '.join(map(repr, CROPS))}.")
+        if settings["adapt_steps"] < 0:
+            raise OptionError(f"`adapt_steps` is {settings['adapt_steps']}; expected 0 or more.")
+        self.register_modules(**components)
+        self.register_to_config(**settings)
+
+    # Faces -----------------------------------------------------------------------------------------------------------
+
+    def use_detector(self, detector: str | LandmarkBackend) -> Self:
+        """Choose what finds faces: "auto", "dlib", "face-alignment[:detector]", or a backend of your own."""
+        self._backend = get_backend(detector, str(self._execution_device)) if isinstance(detector, str) else detector
+        return self
+
+    @property
+    def backend(self) -> LandmarkBackend:
+        """What finds faces and their landmarks, made at first use."""
+        if self._backend is None:
+            self.use_detector("auto")
+        return self._backend
+
+    # The system ------------------------------------------------------------------------------------------------------
+
+    def read_portrait(self, portrait: Portrait) -> IdentityCode:
+        """Read everything of a portrait that its re-enactment keeps."""
+        raise NotImplementedError
+
+    def read_motion(self, images: Tensor) -> Tensor:
+        """Read the motion of aligned driving frames.
+
+        Args:
+            images (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor` of shape `(batch, *code_shape)`.
+        """
+        raise NotImplementedError
+
+    def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
+        """Make the frames of a batch of motion codes.
+
+        Args:
+            identity (`IdentityCode`): Whose face.
+            motion (`torch.Tensor` of shape `(batch, *code_shape)`): Motion codes.
+            refine (`bool`, *optional*, defaults to `True`): Second stage, if the system has one.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
+        """
+        raise NotImplementedError
+
+    def tune(
+        self, identity: IdentityCode, portrait: Portrait, steps: int, seed: int, on_progress: OnProgress | None
+    ) -> IdentityCode:
+        """Fit the identity, and perhaps a copy of the generator, to the portrait.
+
+        Raises:
+            OptionError: If this system has no such tuning.
+        """
+        raise OptionError(
+            f"`adapt` is {steps}, but {type(self).__name__} is not tuned to portraits: leave it out or give 0."
+        )
+
+    @property
+    def output_size(self) -> int:
+        """Width and height of the images that `generate` makes, in pixels."""
+        return self.generator.config.size
+
+    # The stages ------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_identity(
+        self,
+        image: Image,
+        face: int | None = None,
+        adapt: int | None = None,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> IdentityCode:
+        """Read everything of a portrait that its re-enactment keeps.
+
+        Args:
+            image (`str`, `os.PathLike`, `PIL.Image.Image`, `numpy.ndarray` or open file): A file, a PIL image, or a
+                uint8 RGB array `(height, width, 3)`.
+            face (`int`, *optional*): Which face, 0 the largest; by default the largest.
+            adapt (`int`, *optional*): Steps of tuning to this portrait; by default `adapt_steps` of the checkpoint.
+            seed (`int`, *optional*, defaults to 0): Of the tuning.
+            on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
+
+        Raises:
+            MediaError: If the image cannot be read.
+            NoFaceError: If it shows no face, or not the asked one.
+        """
+        _check_counts(face=face, adapt=adapt)
+        self._evaluate()
+        portrait = Portrait.find(load_image(image), self.backend, face, source_name(image), self.config.image_size)
+        with compute_slot(self._execution_device):
+            identity = self.read_portrait(portrait)
+        identity.fingerprint = self.fingerprint
+        steps = self.config.adapt_steps if adapt is None else adapt
+        return self.tune(identity, portrait, steps, seed, on_progress) if steps > 0 else identity
+
+    def encode_motion(
+        self,
+        video: str | os.PathLike,
+        face: int | None = None,
+        start: float | Fraction = 0,
+        duration: float | Fraction | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> VideoMotion:
+        """Open a video as a lazy stream of motion codes.
+
+        Args:
+            video (`str` or `os.PathLike`): The driving video.
+            face (`int`, *optional*): Which face to follow, 0 the largest of the first frame.
+            start (`float` or `Fraction`, *optional*, defaults to 0): Where to begin, seconds.
+            duration (`float` or `Fraction`, *optional*): How much to read, seconds; by default all.
+            max_pixels (`int`, *optional*): Width times height beyond which a video is refused.
+
+        Raises:
+            MediaError: If the video cannot be opened. While it is read: if no frame can be decoded.
+            NoFaceError: While it is read, if no frame shows a face.
+        """
+        _check_counts(driving_face=face)
+        start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
+        reader = VideoReader(video, start, duration, max_pixels=max_pixels)
+        driving = DrivingVideo(reader, self.backend, self.config.image_size, self.config.crop, face)
+        return VideoMotion(driving, self, duration)
+
+    @torch.no_grad()
+    def encode_crops(self, crops: Sequence[np.ndarray]) -> Tensor:
+        """Motion codes `(batch, *code_shape)` of aligned uint8 RGB crops `(image_size, image_size, 3)`."""
+        self._evaluate()
+        with compute_slot(self._execution_device):
+            return self.read_motion(self.images(crops))
+
+    def render(
+        self,
+        identity: IdentityCode,
+        motion: MotionCodes,
+        refine: bool = True,
+        paste_back: bool = False,
+        motion_mode: MotionMode = "absolute",
+        strength: float = 1.0,
+        batch_size: int | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Show an identity under a motion, frame by frame.
+
+        Args:
+            identity (`IdentityCode`), motion (`MotionCodes`): What `encode_identity` and `encode_motion` (or their
+                `load`) gave.
+            refine (`bool`, *optional*, defaults to `True`): Second stage, if the checkpoint has one.
+            paste_back (`bool`, *optional*, defaults to `False`): Put the face back into the photo.
+            motion_mode (`str`, *optional*, defaults to `"absolute"`): `"absolute"` takes over pose and expression of
+                the driving video; `"relative"` adds its changes since its first frame to the source's own.
+            strength (`float`, *optional*, defaults to 1.0): How far to go from the source's own motion to that, 0 to 3.
+            batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
+
+        Returns:
+            Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
+
+        Raises:
+            OptionError: If an option is out of its range.
+            MediaError: If identity or motion belong to another checkpoint.
+        """
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+        self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
+        return (frame.image for frame in render_frames(self, self._own(identity), motion, options))
+
+    def __call__(
+        self,
+        source: Image | IdentityCode,
+        driving: str | os.PathLike | MotionCodes,
+        *,
+        refine: bool = True,
+        paste_back: bool = False,
+        motion_mode: MotionMode = "absolute",
+        strength: float = 1.0,
+        batch_size: int | None = None,
+        seed: int = 0,
+        face: int | None = None,
+        driving_face: int | None = None,
+        adapt: int | None = None,
+        start: float | Fraction = 0,
+        duration: float | Fraction | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> ReenactmentResult:
+        """Re-enact a portrait with the motion of a video, lazily: frames are made as they are read.
+
+        Args:
+            source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
+            driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), or codes.
+            refine, paste_back, motion_mode, strength, batch_size: As for `render`.
+            seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
+            face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
+            adapt (`int`, *optional*): Steps of tuning to the portrait; by default as the checkpoint says.
+            start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
+            on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
+
+        Returns:
+            `ReenactmentResult`: Iterate it for uint8 frames, or `save` it as a video.
+
+        Raises:
+            VivFaceError: What a user can cause, in one sentence; see the subclasses in `vivface.errors`.
+        """
+        # 1. Check what was asked.
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+
+        # 2. Open the driving video, or its saved codes; they are read lazily.
+        if isinstance(driving, MotionCodes):
+            motion = driving
+        elif Path(driving).suffix == MOTION_SUFFIX:
+            motion = MotionCodes.load(driving)
+        else:
+            motion = self.encode_motion(driving, driving_face, start, duration)
+        self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
+
+        # 3. Read the portrait, once.
+        if isinstance(source, IdentityCode):
+            identity = self._own(source)
+        else:
+            identity = self.encode_identity(source, face, adapt, seed, on_progress)
+
+        # 4. Frames are made when the result is read.
+        return ReenactmentResult(self, identity, motion, options)
+
+    # Details ---------------------------------------------------------------------------------------------------------
+
+    def images(self, images: Sequence[np.ndarray]) -> Tensor:
+        """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
+        return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
+
+    @property
+    def fingerprint(self) -> list[float]:
+        """The first weights of the network that reads motion, which recognise it in any precision."""
+        return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
+
+    @property
+    def default_batch_size(self) -> int:
+        """Frames computed at once: as many as fill the device, fewer where images are large."""
+        kind = self._execution_device.type if self._execution_device.type in BATCH_PIXELS else "cpu"
+        return max(1, min(MAX_BATCH[kind], BATCH_PIXELS[kind] // self.output_size**2))
+
+    def _evaluate(self) -> None:
+        """Inference: no dropout, normalisation by the stored statistics."""
+        for component in self.components.values():
+            if component is not None:
+                component.eval()
+
+    def _own(self, identity: IdentityCode) -> IdentityCode:
+        """The identity on the pipeline's device and in its precision.
+
+        Raises:
+            MediaError: If another checkpoint made it.
+        """
+        self._check_origin("the identity code", tuple(identity.motion.shape[1:]), identity.fingerprint)
+        return identity.to(self._execution_device, getattr(self, self.MOTION_READER).dtype)
+
+    def _check_origin(self, name: str, shape: tuple[int, ...], fingerprint: list[float]) -> None:
+        """Refuse codes that the encoder of another checkpoint made."""
+        quoted = name if name.startswith("the ") else f"'{name}'"
+        if shape != self.code_shape:
+            raise MediaError(
+                f"{quoted} holds {_codes(shape)}, this checkpoint takes {_codes(self.code_shape)}: extract them with "
+                "this checkpoint."
+            )
+        ours, theirs = np.array(self.fingerprint), np.array(fingerprint)
+        if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
+            raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")
+
+
+def _codes(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f"motion codes of {shape[0]} numbers"
+    return f"{' x '.join(map(str, shape[:-1]))} motion codes of {shape[-1]} numbers"
+
+
+def _seconds(name: str, value: float | Fraction) -> Fraction:
+    """Seconds as they were meant: 0.2 is a fifth, not the float next to it."""
+    try:
+        return Fraction(value).limit_denominator(1_000_000)
+    except (ValueError, TypeError, OverflowError) as error:  # no number, NaN, infinity
+        raise OptionError(f"`{name}` is {value!r}; expected a number of seconds.") from error
+
+
+def _check_counts(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")

@@ -1,0 +1,183 @@
+"""Motion codes on disk: one safetensors file, written and read as a stream.
+
+The tensor `codes` has shape `(frames, *code_shape)`, float32. The metadata holds `fps` and `time_base` as fractions;
+in units of the time base the `timestamps` of all frames and the `end` of the last one; the numbers of the frames in
+which no face was seen (`missing`); and a few weights of the network that read the codes (`encoder`).
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from vivface.errors import MediaError
+from vivface.files import check_output, complete_file
+from vivface.reenactment.codes import BATCH_SIZE, MOTION_SUFFIX, MotionBatch, MotionCodes
+from vivface.reenactment.progress import OnProgress
+
+MOTION_FORMAT = "vivface-motion-1"
+MAX_INTEGER = 2**31 - 1  # of a fraction's two numbers, as video containers hold them
+MAX_SECONDS = 10**6
+MAX_FPS = 1000
+
+
+class SavedMotion(MotionCodes):
+    """The motion in a file that `MotionCodes.save` wrote; codes are read as they are iterated.
+
+    Args:
+        path (`str` or `os.PathLike`): A safetensors file.
+
+    Raises:
+        MediaError: If the file is missing, damaged, or no motion file.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        path = Path(path)
+        if not path.is_file():
+            raise MediaError(f"There is no motion file '{path}': give one that `vivface motion` or `save` wrote.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                info = file.metadata() or {}
+                codes = file.get_slice("codes") if "codes" in file.keys() else None
+                shape, kind = ([], "") if codes is None else (codes.get_shape(), codes.get_dtype())
+        except (SafetensorError, OSError) as error:
+            raise MediaError(
+                f"'{path}' is no readable motion file ({error}): give a safetensors file that `vivface motion` or "
+                "`MotionCodes.save` wrote."
+            ) from error
+        try:
+            fps, time_base = _fraction(info["fps"]), _fraction(info["time_base"])
+            timestamps, fingerprint = _numbers(info["timestamps"], int), _numbers(info["encoder"], float)
+            borders, missing = [*timestamps, int(info["end"])], set(_numbers(info["missing"], int))
+            rising = all(before < after for before, after in zip(borders, borders[1:], strict=False))
+            usable = info["format"] == MOTION_FORMAT and kind in ("F32", "F16", "BF16") and rising
+            usable = usable and 0 < fps <= MAX_FPS and time_base > 0
+            usable = usable and borders[0] >= 0 and borders[-1] * time_base <= MAX_SECONDS
+        except (KeyError, ValueError, ZeroDivisionError, IndexError, RecursionError):
+            usable = False
+        if not (usable and len(shape) >= 2 and shape[0] == len(timestamps) > 0):
+            raise MediaError(
+                f"'{path}' is a safetensors file but holds no motion codes with their timestamps: give one that "
+                "`vivface motion` or `MotionCodes.save` wrote."
+            )
+        super().__init__(
+            name=path.name,
+            fps=fps,
+            time_base=time_base,
+            frames=shape[0],
+            seconds=borders[-1] * time_base,
+            code_shape=tuple(shape[1:]),
+            fingerprint=fingerprint,
+        )
+        self._path = path
+        self._borders = borders
+        self._missing = missing
+
+    def batches(
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+    ) -> Iterator[MotionBatch]:
+        """Read the codes in order; a file has no images, and nothing has to be searched."""
+        borders, unit = self._borders, self.time_base
+        with safe_open(self._path, framework="pt") as file:
+            codes = file.get_slice("codes")
+            for start in range(0, self.frames, batch_size):
+                rows = range(start, min(start + batch_size, self.frames))
+                chunk = codes[rows.start : rows.stop].float()
+                if not torch.isfinite(chunk).all():
+                    raise MediaError(
+                        f"The motion file '{self.name}' holds numbers that are not finite: extract the motion again."
+                    )
+                yield MotionBatch(
+                    chunk,
+                    times=[borders[row] * unit for row in rows],
+                    durations=[(borders[row + 1] - borders[row]) * unit for row in rows],
+                    found=[row not in self._missing for row in rows],
+                )
+
+
+class MotionRecorder:
+    """Write motion codes to a file while they are used; the file appears when the `with` block ends well.
+
+    Args:
+        motion (`MotionCodes`): Whose codes these are.
+        path (`str` or `os.PathLike`): The `.safetensors` file to write.
+
+    Raises:
+        MediaError: If the file cannot be written.
+    """
+
+    def __init__(self, motion: MotionCodes, path: str | os.PathLike):
+        self._motion = motion
+        self._path = Path(path)
+        self._timestamps: list[int] = []
+        self._missing: list[int] = []
+        self._end = 0
+
+    def __enter__(self) -> "MotionRecorder":
+        check_output(self._path, (MOTION_SUFFIX,))
+        self._data = tempfile.TemporaryFile(dir=self._path.parent)
+        return self
+
+    def add(self, batch: MotionBatch) -> None:
+        """Write the codes of the next frames."""
+        unit = self._motion.time_base
+        self._missing += [len(self._timestamps) + i for i, found in enumerate(batch.found) if not found]
+        self._timestamps += [round(time / unit) for time in batch.times]
+        self._end = self._timestamps[-1] + max(round(batch.durations[-1] / unit), 1)
+        codes = batch.codes.detach().to("cpu", torch.float32).contiguous()
+        self._data.write(codes.numpy().astype("<f4").tobytes())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._data:
+            if kind is None:
+                self._assemble()
+
+    def _assemble(self) -> None:
+        """Write header length (8 bytes, little endian), JSON header and the tensor's bytes.
+
+        By hand, since safetensors' own writer wants the whole tensor in memory.
+        """
+        motion, shape = self._motion, [len(self._timestamps), *self._motion.code_shape]
+        metadata = {
+            "format": MOTION_FORMAT,
+            "fps": str(motion.fps),
+            "time_base": str(motion.time_base),
+            "timestamps": json.dumps(self._timestamps),
+            "end": str(self._end),
+            "missing": json.dumps(self._missing),
+            "encoder": json.dumps(motion.fingerprint),
+            "source": motion.name,
+        }
+        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * math.prod(shape)]}
+        header = json.dumps({"__metadata__": metadata, "codes": tensor}).encode()
+        header += b" " * (-len(header) % 8)
+        self._data.seek(0)
+        try:
+            with complete_file(self._path) as temporary, open(temporary, "wb") as file:
+                file.write(len(header).to_bytes(8, "little") + header)
+                shutil.copyfileobj(self._data, file, 1 << 20)
+        except OSError as error:
+            raise MediaError(f"Cannot write '{self._path}': {error.strerror}.") from error
+
+
+def _fraction(text: str) -> Fraction:
+    """A fraction whose numbers a video container can hold."""
+    value = Fraction(text)
+    if max(abs(value.numerator), value.denominator) > MAX_INTEGER:
+        raise ValueError(f"the numbers of {text} are too large")
+    return value
+
+
+def _numbers(text: str, kind: type) -> list:
+    """A JSON list of finite numbers of one kind."""
+    numbers = json.loads(text)
+    if not isinstance(numbers, list) or not all(type(number) is kind and math.isfinite(number) for number in numbers):
+        raise ValueError(f"not a list of {kind.__name__}: {text[:40]}")
+    return numbers

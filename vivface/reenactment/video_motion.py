@@ -1,0 +1,85 @@
+"""Motion codes read off a driving video while it is decoded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
+from vivface.reenactment.driving import DrivingFrame, DrivingVideo
+from vivface.reenactment.progress import OnProgress, Progress
+from vivface.reenactment.streams import ReadAhead
+
+
+class MotionReader(Protocol):
+    """A system, as far as it reads motion."""
+
+    code_shape: tuple[int, ...]
+    fingerprint: list[float]
+
+    def encode_crops(self, crops: list[np.ndarray]) -> Tensor:
+        """uint8 RGB crops `(size, size, 3)` to motion codes `(batch, *code_shape)`."""
+
+
+class VideoMotion(MotionCodes):
+    """The motion of a video: crops are cut in a thread that reads ahead, and encoded in batches.
+
+    Args:
+        driving (`DrivingVideo`): Gives the crops.
+        system (`MotionReader`): Turns them into codes.
+        duration (`Fraction`, *optional*): How much of the video is read at most, seconds, as the reader was told.
+    """
+
+    def __init__(self, driving: DrivingVideo, system: MotionReader, duration=None):
+        reader = driving.reader
+        super().__init__(
+            name=reader.path.name,
+            fps=reader.fps,
+            time_base=reader.time_base,
+            frames=reader.frames_estimate,
+            seconds=reader.duration,
+            code_shape=system.code_shape,
+            fingerprint=system.fingerprint,
+            video=reader.path,
+            video_size=driving.shown_size,
+            start=reader.start,
+            duration=duration,
+        )
+        self._driving = driving
+        self._system = system
+
+    def batches(
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+    ) -> Iterator[MotionBatch]:
+        """Decode, track and encode; a frame without a face repeats the last code."""
+
+        def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
+            return self._driving.frames(self.warnings, images, stop)
+
+        def tell() -> None:
+            if on_progress is not None:
+                on_progress(Progress("searching", self._driving.searched, self.frames))
+
+        last = None
+        with ReadAhead(open_frames, depth=2 * batch_size, on_wait=tell) as ahead:
+            frames = iter(ahead)
+            while chunk := list(islice(frames, batch_size)):
+                crops = [frame.crop for frame in chunk if frame.crop is not None]
+                encoded = iter(self._system.encode_crops(crops)) if crops else iter(())
+                codes = []
+                for frame in chunk:
+                    last = next(encoded) if frame.crop is not None else last
+                    codes.append(last)
+                yield MotionBatch(
+                    torch.stack(codes),
+                    times=[frame.time for frame in chunk],
+                    durations=[frame.duration for frame in chunk],
+                    found=[frame.found for frame in chunk],
+                    images=[frame.image for frame in chunk] if images else None,
+                )
