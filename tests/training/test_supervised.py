@@ -83,7 +83,7 @@ class TestSmall:
     def test_rgb_layer_holds_a_picture_of_that_size(self, size):
         generator = StyleGAN2Generator(32, style_dim=8, mapping_layers=1, channels=[4] * 4, motion_codes=2)
         styles = generator.to_stylespace(generator.sample_latents(1))
-        state = generator.synthesize(styles, stop_after=generator.rgb_layer(size))
+        state = generator(styles=styles, stop_after=generator.rgb_layer(size))
         assert state.rgb.shape == (1, 3, size, size)
 
     def test_faces_of_little_contrast_count_more_wherever_they_are(self):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vivface.faces.paste import soft_mask
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.identity import IdentityNetwork
-from vivface.models.refinement import RefinementNetwork
+from vivface.models.refinement import RefinementNetwork, generate_refined
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
@@ -95,7 +95,9 @@ def adapt_to_source(
     # 1. The source's own motion, as encoder and transformer see it.
     size = encoder.config.image_size
     with torch.no_grad():
-        reference = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+        reference = image
+        if image.shape[-1] != size:
+            reference = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
         own = encoder(reference.to(encoder.dtype), identity=False)
         motion = transformer(own.motion, own.memory).to(dtype)
     weight = _pixel_weight(image)
@@ -108,7 +110,7 @@ def adapt_to_source(
         if refinement is None:
             return tuned(w_plus, motion)
         styles = tuned.add_motion(tuned.to_stylespace(w_plus), motion)
-        return refinement.synthesize(tuned, styles, reference)[1]
+        return generate_refined(tuned, refinement, styles, reference)[1]
 
     with torch.enable_grad():
         # 2. The pivot: only the code and the portrait's own deformation move.
