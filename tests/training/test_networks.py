@@ -191,12 +191,14 @@ class TestReenact:
     """One way from codes to images, against the networks called by hand."""
 
     @pytest.fixture(scope="class")
-    def networks(self) -> dict:
+    @classmethod
+    def networks(cls) -> dict:
         pipeline = make_tiny_pipeline(size=128)
         return {name: getattr(pipeline, name).eval() for name in ("generator", "encoder", "transformer", "refinement")}
 
     @pytest.fixture(scope="class")
-    def codes(self, networks):
+    @classmethod
+    def codes(cls, networks):
         torch.manual_seed(0)
         with torch.no_grad():
             sources = networks["encoder"](torch.rand(2, 3, 64, 64) * 2 - 1)
