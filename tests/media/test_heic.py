@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -28,12 +29,13 @@ def heic(tmp_path: Path) -> Path:
     """A plain orange image of 64 x 64 pixels: one HEVC key frame in the boxes of ISO/IEC 23008-12."""
     video = tmp_path / "frame.mp4"
     with av.open(str(video), "w") as output:
-        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=error:range=full"})
+        stream = output.add_stream("libx265", rate=25, options={"x265-params": "log-level=error:range=full:bframes=0"})
         stream.width = stream.height = 64
         stream.pix_fmt = "yuvj420p"
         frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), COLOUR, np.uint8), "rgb24").reformat(
             format="yuvj420p", dst_colorspace=5, dst_color_range=2
         )
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     data = video.read_bytes()
