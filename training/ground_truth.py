@@ -1,155 +1,184 @@
-"""Codes of what a render is known to show: motion codes of its controls and pose, identity codes of its person.
+"""Codes of what a render is known to show: motion codes of its controls and pose, identity codes of its identity.
 
-The autodecoder stage learns both together with the generator; the known-truth stage teaches them to the encoder.
+The autodecoder stage learns both together with the generator; the supervised stage teaches them to the encoder.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-ANGLES = [0, 1]  # of a pose: yaw and pitch; roll is measured against the picture, not against the crop
-ANGLE_IMPORTANCE, POINT_IMPORTANCE = 6.0, 0.3  # of a truth in a code at the start, controls being 1
-CODE_SIZE = 0.5  # root mean square of the motion codes at the start
-CODE_SPREAD = 0.5  # of the identity codes at the start
+ANGLES = [0, 1]  # of a pose: yaw and pitch; roll is measured against the image, not against the crop
+POINTS = 2 * 68  # labels that are landmarks
+ANGLE_IMPORTANCE, POINT_IMPORTANCE = 6.0, 0.3  # of a label in a code at initialisation, controls being 1
+CODE_RMS = 0.5  # root mean square of the motion codes at initialisation
+EMBEDDING_STD = 0.5  # of the identity embeddings at initialisation
 
 
-def truth_vector(controls: Tensor, pose: Tensor, landmarks: Tensor) -> Tensor:
-    """Everything that is known about motions, side by side.
+def motion_labels(controls: Tensor, pose: Tensor, landmarks: Tensor) -> Tensor:
+    """Everything that is known about motions, concatenated.
 
     Args:
         controls (`torch.Tensor` of shape `(..., K)`): Of the renderer, about 0 to 1.
-        pose (`torch.Tensor` of shape `(..., 3)`): Degrees.
-        landmarks (`torch.Tensor` of shape `(..., 68, 2)`): In fractions of the crop, averaged over people: where the
-            face is and how it moves, and hardly whose it is.
+        pose (`torch.Tensor` of shape `(..., 3)`): Yaw, pitch and roll, degrees.
+        landmarks (`torch.Tensor` of shape `(..., 68, 2)`): In fractions of the crop, averaged over identities: where
+            the face is and how it moves, and hardly whose it is.
 
     Returns:
-        `torch.Tensor` of shape `(..., K + 2 + 136)`
+        `torch.Tensor` of shape `(..., K + 2 + 136)`: Controls, yaw, pitch, landmarks.
     """
     return torch.cat([controls, pose[..., ANGLES], landmarks.flatten(-2)], -1)
 
 
-class TruthCodes(ModelMixin, ConfigMixin):
-    """Motion codes as a linear map of the truth, which is brought to mean 0 and spread 1 first.
+class MotionLabelEncoder(ModelMixin, ConfigMixin):
+    """Motion codes as a linear map of the ground-truth labels, which are standardised first.
 
     Args:
-        truths (`int`): Entries of a truth, see `truth_vector`.
+        labels (`int`): Number of labels, see `motion_labels`.
         motion_codes (`int`): Motion codes.
-        style_dim (`int`): Entries of one.
+        style_dim (`int`): Width of a code.
     """
 
     @register_to_config
-    def __init__(self, truths: int, motion_codes: int, style_dim: int):
+    def __init__(self, labels: int, motion_codes: int, style_dim: int):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(truths))
-        self.register_buffer("spread", torch.ones(truths))
-        importance = torch.ones(truths)
-        importance[-2 * 68 :] = POINT_IMPORTANCE
-        importance[-2 * 68 - len(ANGLES) : -2 * 68] = ANGLE_IMPORTANCE
-        self.register_buffer("importance", importance * CODE_SIZE / importance.square().sum().sqrt())
-        self.linear = nn.Linear(truths, motion_codes * style_dim)
+        self.register_buffer("mean", torch.zeros(labels))
+        self.register_buffer("std", torch.ones(labels))
+        importance = torch.ones(labels)
+        importance[-POINTS:] = POINT_IMPORTANCE
+        importance[-POINTS - len(ANGLES) : -POINTS] = ANGLE_IMPORTANCE
+        self.register_buffer("importance", importance * CODE_RMS / importance.square().sum().sqrt())
+        self.linear = nn.Linear(labels, motion_codes * style_dim)
         nn.init.normal_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def measure(self, truths: Tensor) -> None:
-        """Take mean and spread from examples `(examples, truths)`."""
-        self.mean.copy_(truths.mean(0))
-        self.spread.copy_(truths.std(0).clamp_min(1e-2))
+    def measure(self, labels: Tensor) -> None:
+        """Take mean and standard deviation from examples.
 
-    def forward(self, truth: Tensor) -> Tensor:
-        """`(..., truths)` -> `(..., motion_codes, style_dim)`"""
-        codes = self.linear(self.standard(truth).clamp(-4, 4) * self.importance)
+        Args:
+            labels (`torch.Tensor` of shape `(examples, labels)`): At least two.
+        """
+        self.mean.copy_(labels.mean(0))
+        self.std.copy_(labels.std(0).clamp_min(1e-2))
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Motion codes of labels.
+
+        Args:
+            labels (`torch.Tensor` of shape `(..., labels)`): See `motion_labels`.
+
+        Returns:
+            `torch.Tensor` of shape `(..., motion_codes, style_dim)`.
+        """
+        codes = self.linear(self.standardize(labels).clamp(-4, 4) * self.importance)
         return codes.unflatten(-1, (self.config.motion_codes, self.config.style_dim))
 
-    def standard(self, truth: Tensor) -> Tensor:
-        """Truths `(..., K)`, or their first K entries, brought to mean 0 and spread 1."""
-        known = truth.shape[-1]
-        return (truth - self.mean[:known]) / self.spread[:known]
+    def standardize(self, labels: Tensor) -> Tensor:
+        """Labels `(..., K)`, or their first K entries, with mean 0 and standard deviation 1."""
+        count = labels.shape[-1]
+        return (labels - self.mean[:count]) / self.std[:count]
 
-    def read(self, change: Tensor) -> tuple[Tensor, Tensor]:
-        """What a change of codes says of controls and angles, by least squares, in units of their spread.
+    def decode(self, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Change of controls and angles that a change of codes stands for, by least squares.
 
-        Landmarks are left out: they take so little room in a code that to read them out would magnify every error.
+        Landmarks are left out: their share of a code is so small that decoding them would magnify every error.
 
         Args:
             change (`torch.Tensor` of shape `(..., motion_codes, style_dim)`): Differences of codes.
 
         Returns:
-            `tuple[torch.Tensor, torch.Tensor]`: `(..., controls)` and `(..., 2)`
+            `tuple[torch.Tensor, torch.Tensor]`: `(..., controls)` and `(..., 2)`, in standard deviations.
         """
         with torch.autocast(change.device.type, enabled=False):
             weight = self.linear.weight.float().detach()
             inverse = torch.linalg.solve(weight.T @ weight, weight.T) / self.importance[:, None]
-            truths = change.float().flatten(-2) @ inverse[: -2 * 68].T
-        return truths[..., : -len(ANGLES)], truths[..., -len(ANGLES) :]
+            labels = change.float().flatten(-2) @ inverse[:-POINTS].T
+        return labels[..., : -len(ANGLES)], labels[..., -len(ANGLES) :]
 
 
-class PersonCodes(ModelMixin, ConfigMixin):
-    """One free identity code a person, the same for all layers.
+class IdentityEmbeddings(ModelMixin, ConfigMixin):
+    """One free identity code per synthetic identity, the same for all layers.
 
     Args:
-        seeds (`list[int]`): The people, in the order of the codes.
-        style_dim (`int`): Entries of a code.
+        seeds (`list[int]`): The identities, in the order of the codes; no seed twice.
+        style_dim (`int`): Width of a code.
     """
 
     @register_to_config
     def __init__(self, seeds: list[int], style_dim: int):
         super().__init__()
-        self.codes = nn.Parameter(torch.randn(len(seeds), style_dim) * CODE_SPREAD)
-        self._rows = {seed: row for row, seed in enumerate(seeds)}
+        self.codes = nn.Parameter(torch.randn(len(seeds), style_dim) * EMBEDDING_STD)
+        sorted_seeds, order = torch.tensor(seeds, dtype=torch.long).sort()
+        self.register_buffer("sorted_seeds", sorted_seeds, persistent=False)
+        self.register_buffer("order", order, persistent=False)
 
-    def rows(self, seeds: Tensor) -> Tensor:
-        """Rows of people `(...)`, given by their seeds; -1 for people without a code."""
-        return torch.tensor([self._rows.get(int(seed), -1) for seed in seeds.flatten()]).view(seeds.shape)
+    def rows(self, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the codes of identities are; stays on the device.
+
+        Args:
+            seeds (`torch.Tensor` of shape `(...)`): Identities, int64.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: Rows of `codes` and whether the identity has a code, both `(...)`; the
+            row of an identity without a code is arbitrary.
+        """
+        place = torch.searchsorted(self.sorted_seeds, seeds.contiguous()).clamp_max(len(self.sorted_seeds) - 1)
+        return self.order[place], self.sorted_seeds[place] == seeds
 
     def forward(self, seeds: Tensor) -> Tensor:
-        """`(...)` seeds of people that have codes -> `(..., style_dim)`"""
-        return self.codes[self.rows(seeds).to(self.codes.device)]
+        """Codes `(..., style_dim)` of identities `(...)`, which must all have one."""
+        return self.codes[self.rows(seeds)[0]]
 
 
-def code_error(found: Tensor, true: Tensor) -> Tensor:
-    """Mean squared error of codes `(frames, codes, width)`, as a part of the true codes' variance."""
-    variance = (true - true.mean(0)).square().mean().clamp_min(1e-4)
-    return (found.float() - true).square().mean() / variance
-
-
-def code_errors(codes: TruthCodes, found: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """How wrong motion codes are, as codes ("truth") and in what they say of "controls" and "angles".
+def code_error(codes: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of codes, as a fraction of the target codes' variance.
 
     Args:
-        codes (`TruthCodes`): The map that reads the codes.
-        found, true (`torch.Tensor` of shape `(frames, codes, width)`): Motion codes; no gradient goes into the true.
+        codes (`torch.Tensor` of shape `(frames, codes, width)`): Estimates.
+        target (`torch.Tensor` of the same shape): Float32, without a gradient.
+
+    Returns:
+        `torch.Tensor`: 0-d; 1 for codes that are always the mean.
     """
-    controls, angles = codes.read(found.float() - true)
+    variance = (target - target.mean(0)).square().mean().clamp_min(1e-4)
+    return (codes.float() - target).square().mean() / variance
+
+
+def motion_code_errors(encoder: MotionLabelEncoder, codes: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Errors of motion codes, and of the controls and angles decoded from them.
+
+    Args:
+        encoder (`MotionLabelEncoder`): Decodes the codes.
+        codes (`torch.Tensor` of shape `(frames, codes, width)`): Estimates.
+        target (`torch.Tensor` of the same shape): Float32, without a gradient.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `motion_codes` (see `code_error`), `controls` and `angles` (mean square, in
+            variances).
+    """
+    controls, angles = encoder.decode(codes.float() - target)
     return {
-        "truth": code_error(found, true),
+        "motion_codes": code_error(codes, target),
         "controls": controls.square().mean(),
         "angles": angles.square().mean(),
     }
 
 
-def code_terms(codes: TruthCodes, found: Tensor, true: Tensor, options: Any) -> dict[str, Tensor]:
-    """The same as terms of a loss: weighted by `truth`, `controls` and `angles` of a stage's options."""
-    return {name: getattr(options, name) * error for name, error in code_errors(codes, found, true).items()}
-
-
-def person_error(found: Tensor, seeds: Tensor, people: PersonCodes) -> Tensor:
-    """Mean squared error of identity codes, as a part of the variance of those that an autodecoder run found.
+def identity_code_error(codes: Tensor, seeds: Tensor, embeddings: IdentityEmbeddings) -> Tensor:
+    """Mean squared error of identity codes, as a fraction of the variance of the learned embeddings.
 
     Args:
-        found (`torch.Tensor` of shape `(frames, latents, width)`): Codes.
-        seeds (`torch.Tensor` of shape `(frames,)`): Whose; people without a known code do not count.
-        people (`PersonCodes`): The known codes.
+        codes (`torch.Tensor` of shape `(frames, num_latents, style_dim)`): Estimates, W+.
+        seeds (`torch.Tensor` of shape `(frames,)`): Identities; those without an embedding do not count.
+        embeddings (`IdentityEmbeddings`): The targets.
+
+    Returns:
+        `torch.Tensor`: 0-d; 0 if no identity has an embedding.
     """
-    everyone = people.codes.detach()
-    rows = people.rows(seeds)
-    known = rows >= 0
-    if not known.any():
-        return found.new_zeros(())
-    wanted = everyone[rows[known].to(everyone.device)]
-    error = (found[known.to(found.device)].float() - wanted[:, None]).square().mean()
-    return error / everyone.var(0).mean().clamp_min(1e-4)
+    table = embeddings.codes.detach()
+    rows, known = embeddings.rows(seeds)
+    error = (codes.float() - table[rows][:, None]).square().mean((1, 2))
+    error = (error * known).sum() / known.sum().clamp_min(1)
+    return error / table.var(0).mean().clamp_min(1e-4)

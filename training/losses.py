@@ -1,6 +1,6 @@
-"""Losses as pure functions of tensors; stages weigh and add them.
+"""Losses as pure functions of tensors; stages weight and add them.
 
-Images are RGB in [-1, 1], `(batch, 3, side, side)`. Every function returns one number (a 0-d tensor) unless it says
+Images are RGB in [-1, 1], `(batch, 3, size, size)`. Every function returns one number (a 0-d tensor) unless it says
 otherwise.
 """
 
@@ -16,7 +16,14 @@ GREY = (0.2989, 0.5870, 0.1140)
 
 
 def edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences of `(batch, channels, height, width)`."""
+    """Horizontal and vertical differences of an image.
+
+    Args:
+        image (`torch.Tensor` of shape `(batch, channels, height, width)`): Any image.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: `(..., height, width - 1)` and `(..., height - 1, width)`.
+    """
     return image.diff(dim=-1), image.diff(dim=-2)
 
 
@@ -25,39 +32,42 @@ def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor, levels: int = 3, e
 
     Args:
         image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
-        weight (`torch.Tensor` of shape `(batch, 1, size, size)`): importance of each pixel, about 1 on average.
+        weight (`torch.Tensor` of shape `(batch, 1, size, size)`): Importance of each pixel, about 1 on average.
+        levels (`int`, *optional*, defaults to 3): Scales.
+        edge_weight (`float`, *optional*, defaults to 1.0): Weight of the edges.
     """
     total = image.new_zeros(())
     for level in range(levels):
         if level:
             image, target, weight = (F.avg_pool2d(x, 2) for x in (image, target, weight))
         total = total + (weight * (image - target).abs()).mean()
-        for made, wanted, axis in zip(edges(image), edges(target), (-1, -2), strict=True):
+        for output, expected, axis in zip(edges(image), edges(target), (-1, -2), strict=True):
             near = weight[..., 1:] if axis == -1 else weight[..., 1:, :]
-            total = total + edge_weight * (near * (made - wanted).abs()).mean()
+            total = total + edge_weight * (near * (output - expected).abs()).mean()
     return total / levels
 
 
 def motion_error(image: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """How well pictures of one person differ from motion to motion, whatever they have in common.
+    """Error of the differences between one identity's images, whatever these have in common.
 
     Args:
-        image, target (`torch.Tensor` of shape `(grids, people, motions, 3, size, size)`): RGB in [-1, 1].
-        weight (`torch.Tensor` of shape `(grids, people, motions, 1, size, size)`): importance of each pixel.
+        image, target (`torch.Tensor` of shape `(grids, identities, motions, 3, size, size)`): RGB in [-1, 1].
+        weight (`torch.Tensor` of shape `(grids, identities, motions, 1, size, size)`): Importance of each pixel.
 
     Returns:
-        Squared error of the deviations from the person's mean picture, as a part of the true deviations' energy, and
-        the regression slope of the deviations on the true ones (0: the picture does not move, 1: it moves in full).
+        `tuple[torch.Tensor, torch.Tensor]`: Squared error of the deviations from the identity's mean image, as a
+        fraction of the target deviations' energy, and the regression slope of the deviations on those of the target (0:
+        the image does not move, 1: it moves in full), without a gradient.
     """
     weight = weight.mean(2, keepdim=True)
-    moved, wanted = (x - x.mean(2, keepdim=True) for x in (image, target))
-    energy = (weight * wanted.square()).sum().clamp_min(1e-6)
-    error = (weight * (moved - wanted).square()).sum() / energy
-    return error, ((weight * moved * wanted).sum() / energy).detach()
+    moved, expected = (x - x.mean(2, keepdim=True) for x in (image, target))
+    energy = (weight * expected.square()).sum().clamp_min(1e-6)
+    error = (weight * (moved - expected).square()).sum() / energy
+    return error, ((weight * moved * expected).sum() / energy).detach()
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]."""
+    """Peak signal-to-noise ratio in dB of images of one shape in [-1, 1], for logs (no gradient)."""
     return 10 * torch.log10(4 / (image.detach().clamp(-1, 1) - target).square().mean())
 
 
@@ -68,9 +78,9 @@ def gradient_variance(image: Tensor, target: Tensor, patch: int = 8) -> Tensor:
     unbiased variances, x plus y.
 
     Args:
-        image (`torch.Tensor` of shape `(batch, 3, side, side)`): Judged.
-        target (`torch.Tensor` of the same shape): Wanted.
-        patch (`int`, *optional*, defaults to 8): Side of a patch in pixels; rows and columns beyond the last whole
+        image (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+        target (`torch.Tensor` of the same shape): RGB in [-1, 1].
+        patch (`int`, *optional*, defaults to 8): Size of a patch in pixels; rows and columns beyond the last whole
             patch are left out.
     """
     difference = _patch_variances(image, patch) - _patch_variances(target, patch)  # (batch, 2, rows, columns)
@@ -81,7 +91,7 @@ def _patch_variances(image: Tensor, patch: int) -> Tensor:
     sobel = image.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
     kernels = torch.stack([sobel, sobel.T])[:, None]  # (2, 1, 3, 3): along x, along y
     grey = (image * image.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
-    gradients = F.conv2d(grey, kernels, padding=1)  # (batch, 2, side, side)
+    gradients = F.conv2d(grey, kernels, padding=1)  # (batch, 2, size, size)
     patches = gradients.unfold(2, patch, patch).unfold(3, patch, patch)  # (batch, 2, rows, columns, patch, patch)
     return patches.flatten(4).var(dim=4)
 
@@ -94,11 +104,6 @@ def identity_loss(embedding: Tensor, target: Tensor) -> Tensor:
     return (1.0 - (embedding * target).sum(dim=1)).mean()
 
 
-def identity_improvement(embedding: Tensor, target: Tensor, start: Tensor) -> Tensor:
-    """How much closer to the target the output is than the input was: a figure for logs, not a loss."""
-    return ((embedding * target).sum(dim=1) - (target * start).sum(dim=1)).mean()
-
-
 def angular_margin_loss(
     embedding: Tensor, centres: Tensor, labels: Tensor, scale: float = 32.0, margin: float = 0.4
 ) -> Tensor:
@@ -106,16 +111,16 @@ def angular_margin_loss(
 
     Args:
         embedding (`torch.Tensor` of shape `(batch, dim)`): Of length 1.
-        centres (`torch.Tensor` of shape `(people, dim)`): One learned vector a person, of any length.
-        labels (`torch.Tensor` of shape `(batch,)`): Person of every sample.
+        centres (`torch.Tensor` of shape `(identities, dim)`): One learned vector per identity, of any length.
+        labels (`torch.Tensor` of shape `(batch,)`): Identity of every sample.
         scale (`float`, *optional*, defaults to 32.0): Factor on the cosines.
         margin (`float`, *optional*, defaults to 0.4): Radians added to the angle of the true class.
     """
-    cosines = F.linear(embedding, F.normalize(centres, dim=1)).clamp(-1 + 1e-6, 1 - 1e-6)  # (batch, people)
-    own = cosines.gather(1, labels[:, None])
-    angle = torch.acos(own)
+    cosines = F.linear(embedding, F.normalize(centres, dim=1)).clamp(-1 + 1e-6, 1 - 1e-6)  # (batch, identities)
+    true_class = cosines.gather(1, labels[:, None])
+    angle = torch.acos(true_class)
     # Beyond pi - margin the cosine would rise again: there, a straight line goes on
-    enlarged = torch.where(angle < torch.pi - margin, torch.cos(angle + margin), own - margin * math.sin(margin))
+    enlarged = torch.where(angle < torch.pi - margin, torch.cos(angle + margin), true_class - margin * math.sin(margin))
     return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], enlarged), labels)
 
 
@@ -128,7 +133,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Non-saturating loss of what the discriminator judged: generator, or encoder."""
+    """Non-saturating loss of a generator or encoder, from the discriminator's logits of its output."""
     return F.softplus(-fake).mean()
 
 
@@ -147,7 +152,7 @@ def path_lengths(image: Tensor, w_plus: Tensor, generator: torch.Generator | Non
     """How far the image moves when w moves (StyleGAN2, sec. 3.2).
 
     Args:
-        image (`torch.Tensor` of shape `(batch, 3, side, side)`): Made from `w_plus`.
+        image (`torch.Tensor` of shape `(batch, 3, size, size)`): Made from `w_plus`.
         w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Requires a gradient.
         generator (`torch.Generator`, *optional*): Source of the random image directions.
 

@@ -1,15 +1,16 @@
-"""Optimisers by name, and learning rates as plain functions of progress."""
+"""Optimisers by name, learning rates as plain functions of progress, averaged weights."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training.arguments import OptimizerOptions
-from vivface.errors import OptionError
 
 
 class Ranger(torch.optim.RAdam):
@@ -54,12 +55,11 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser that `options` describe.
 
-    Raises:
-        OptionError: If `options.kind` is unknown.
+    Args:
+        parameters (iterable): Parameters, or groups of them.
+        options (`OptimizerOptions`): Kind and settings.
     """
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam, "ranger": Ranger}
-    if options.kind not in kinds:
-        raise OptionError(f"optimizer kind {options.kind!r} is unknown, expected one of: {', '.join(kinds)}")
     common = {"lr": options.lr, "betas": tuple(options.betas), "eps": options.eps}
     return kinds[options.kind](list(parameters), weight_decay=options.weight_decay, **common)
 
@@ -70,15 +70,40 @@ def learning_rate(options: OptimizerOptions, step: int, fraction: float) -> floa
     Args:
         options (`OptimizerOptions`): Height and shape of the schedule.
         step (`int`): Steps done so far.
-        fraction (`float`): Part of the run that is done, in [0, 1].
+        fraction (`float`): Fraction of the run that is done, in [0, 1].
 
-    Raises:
-        OptionError: If `options.decay` is unknown.
+    Returns:
+        `float`: At most `options.lr`.
     """
-    grown = min(1.0, (step + 1) / options.warmup) if options.warmup > 0 else 1.0
+    warm = min(1.0, (step + 1) / options.warmup) if options.warmup > 0 else 1.0
     done = min(max((fraction - options.decay_from) / max(1.0 - options.decay_from, 1e-9), 0.0), 1.0)
     shapes = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1.0 + math.cos(math.pi * done))}
-    if options.decay not in shapes:
-        raise OptionError(f"optimizer decay {options.decay!r} is unknown, expected one of: {', '.join(shapes)}")
-    height = shapes[options.decay]
-    return options.lr * grown * (options.final + (1.0 - options.final) * height)
+    return options.lr * warm * (options.final + (1.0 - options.final) * shapes[options.decay])
+
+
+class Average:
+    """Exponential moving average of a network's weights (buffers are copied).
+
+    Args:
+        network (`nn.Module`): Copied, as `Average.network`.
+        half_life (`float`): In training images.
+        rampup (`float`): The half-life is at most this fraction of the images seen so far; 0 for no such limit.
+    """
+
+    def __init__(self, network: nn.Module, half_life: float, rampup: float):
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.half_life, self.rampup = half_life, rampup
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, batch: int, images: int) -> None:
+        """Move towards `network` after a step of `batch` images, `images` seen in all."""
+        half_life = min(self.half_life, images * self.rampup) if self.rampup > 0 else self.half_life
+        average_weights(self.network, network, 0.5 ** (batch / max(half_life, 1e-8)))
+        for average, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            average.copy_(current)
+
+
+def average_weights(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """One step of an exponential moving average over parameters: `decay` * average + (1 - `decay`) * network."""
+    current = [p.detach() for p in network.parameters()]
+    get_ema_multi_avg_fn(decay)(list(average.parameters()), current, None)

@@ -1,41 +1,45 @@
-"""Perceptual distances: LPIPS where its weights are at hand, else features of our identity network."""
+"""Perceptual distances: LPIPS where its weights are available, else features of our recognizer."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from vivface.errors import BackendError, OptionError
+from vivface.errors import BackendError
 from vivface.models import IdentityNetwork
 from vivface.models.identity import feature_distance
 
 
-class PerceptualDistance(Protocol):
-    """Mean distance of two batches of pictures (batch, 3, size, size) in [-1, 1]."""
-
-    def __call__(self, image: Tensor, target: Tensor) -> Tensor: ...
-
-
 class FeatureDistance(nn.Module):
-    """`feature_distance` in the stages of a frozen identity network."""
+    """Distance of two batches of images in the feature maps of a frozen recognizer.
+
+    Args:
+        network (`IdentityNetwork`): Without gradients of its own.
+    """
 
     def __init__(self, network: IdentityNetwork):
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """The distance; its gradient reaches `image` only.
+
+        Args:
+            image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor`: 0-d, 0 for equal images.
+        """
         with torch.no_grad():
-            wanted = self.network.features(target)
-        return feature_distance(self.network.features(image), wanted)
+            expected = self.network.features(target)
+        return feature_distance(self.network.features(image), expected)
 
 
 class Lpips(nn.Module):
-    """LPIPS with AlexNet features (the `lpips` package).
+    """LPIPS with AlexNet features (Zhang et al., CVPR 2018; the `lpips` package).
 
     Raises:
-        BackendError: If the package or AlexNet's weights cannot be had.
+        BackendError: If the package or AlexNet's weights are not available.
     """
 
     def __init__(self):
@@ -46,23 +50,30 @@ class Lpips(nn.Module):
             self.network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False)
         except (ImportError, OSError) as error:
             raise BackendError(
-                f"options.perceptual is 'lpips-alex' and its weights cannot be had ({error}): install lpips and go "
-                "online once to download them, or set options.perceptual=identity-features"
+                f"options.perceptual is 'lpips-alex' and its weights are not available ({error}): install lpips and go "
+                "online once to download them, or set options.perceptual=recognizer-features"
             ) from error
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """The distance.
+
+        Args:
+            image, target (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor`: 0-d, mean over the batch.
+        """
         return self.network(image, target).mean()
 
 
-def build_perceptual(kind: str, identity: IdentityNetwork) -> nn.Module:
-    """The perceptual distance a preset names.
+def build_perceptual(kind: str, recognizer: IdentityNetwork) -> nn.Module:
+    """The perceptual distance that a preset names.
+
+    Args:
+        kind (`str`): `"lpips-alex"` or `"recognizer-features"`.
+        recognizer (`IdentityNetwork`): For the latter.
 
     Raises:
-        OptionError: If `kind` is neither 'lpips-alex' nor 'identity-features'.
-        BackendError: If LPIPS' weights cannot be had.
+        BackendError: If the weights of LPIPS are not available.
     """
-    if kind == "lpips-alex":
-        return Lpips()
-    if kind == "identity-features":
-        return FeatureDistance(identity)
-    raise OptionError(f"options.perceptual is {kind!r}, expected 'lpips-alex' or 'identity-features'")
+    return Lpips() if kind == "lpips-alex" else FeatureDistance(recognizer)

@@ -55,13 +55,13 @@ def test_goldens(pipeline, golden, images):
     motion = pipeline.transformer(driving.motion, source.memory)
     assert_close(motion, stage1["cross_ss"], CODE)
     styles = generator.add_motion(generator.to_stylespace(source.identity), motion)
-    state = generator.synthesize(styles, stop_after=generator.refinement_layer)
-    cross = generator.synthesize(styles, resume=state)
+    state = generator(styles=styles, stop_after=generator.refinement_layer)
+    cross = generator(styles=styles, resume=state)
     assert_matches(cross, stage1, "cross")
     change = refinement(F.interpolate(cross, (256, 256), mode="bilinear"), images[:1])
     assert_matches(change.aligned, stage2, "aligned")
     state.feature = refinement.fuse(state.feature, change.scale, change.shift)
-    assert_matches(generator.synthesize(styles, resume=state), stage2, "refined")
+    assert_matches(generator(styles=styles, resume=state), stage2, "refined")
 
 
 def test_settings(pipeline):

@@ -177,3 +177,12 @@ class TestRefused:
     def test_setting_out_of_range(self, tiny_checkpoint):
         with pytest.raises(OptionError, match="crop"):
             VivFacePipeline.from_pretrained(tiny_checkpoint, crop="round")
+
+    @pytest.mark.parametrize("value", [float("inf"), float("nan")])
+    def test_weights_that_are_not_finite(self, checkpoint, value):
+        """As a checkpoint that was stored in too small a type."""
+        weights = load_file(checkpoint / "encoder" / WEIGHTS)
+        name = next(name for name, tensor in weights.items() if name.endswith("running_var"))
+        weights[name][0] = value
+        save_file(weights, checkpoint / "encoder" / WEIGHTS)
+        assert f"not finite ({name})" in refused(checkpoint)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from tests.models.bundled import load_bundled, reenact
 from tests.models.mps import LikeMPS, MissingOnMPS, has_kernel
 from vivface.models.layers.pooling import average_pool, pool_by_matrices
+from vivface.models.refinement import generate_refined
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ class TestBundled:
         generator = networks["generator"]
         w_plus = torch.zeros(1, generator.num_latents, 128, device="meta", requires_grad=True)
         with LikeMPS() as watched:
-            _, refined = networks["refinement"].synthesize(generator, generator.to_stylespace(w_plus), face)
+            _, refined = generate_refined(generator, networks["refinement"], generator.to_stylespace(w_plus), face)
             crops = networks["recognizer"].crop(refined), networks["recognizer"].crop(face)
             sum(networks["recognizer"].compare(*crops)).backward()
         assert w_plus.grad.shape == w_plus.shape

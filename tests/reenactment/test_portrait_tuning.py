@@ -6,6 +6,7 @@ import torch
 
 from tests.tiny import make_tiny_pipeline
 from vivface import MotionCodes
+from vivface.models.refinement import generate_refined
 from vivface.reenactment.portrait_tuning import CODE_STEPS, adapt_to_source, likeness_loss, portrait_loss
 
 STEPS = 30
@@ -40,7 +41,7 @@ def test_the_refined_picture_is_what_must_show_the_portrait(tiny_pipeline, ident
         own = tiny_pipeline.transformer(identity.motion, identity.memory)
         with torch.no_grad():
             styles = adapted.generator.add_motion(styles, own)
-            _, picture = tiny_pipeline.refinement.synthesize(adapted.generator, styles, identity.reference)
+            _, picture = generate_refined(adapted.generator, tiny_pipeline.refinement, styles, identity.reference)
         return float((picture - identity.reference).abs().mean())
 
     assert refined_error(tiny_pipeline.refinement) < refined_error(None)

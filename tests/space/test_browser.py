@@ -124,7 +124,7 @@ def test_stop_and_run_again(page, uploaded, face_clip, tmp_path):
 
 
 def test_bad_uploads_leave_the_page_usable(page, uploaded, media_dir):
-    for name, message in (("text.jpg", "not a picture"), ("no_face.jpg", "No face")):
+    for name, message in (("text.jpg", "not an image"), ("no_face.jpg", "No face")):
         choose(page, "portrait", media_dir / "hard" / name)
         expect(page.locator("#portrait-note [role=alert]")).to_contain_text(message, timeout=PATIENCE)
     for name, message in (("text.mp4", "not a video"), ("no_face.mp4", "No face")):

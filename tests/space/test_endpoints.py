@@ -118,7 +118,7 @@ class TestBadUploads:
 
     @pytest.mark.parametrize(
         ("name", "match"),
-        [("no_face.jpg", "No face"), ("text.jpg", "not a picture"), ("truncated.jpg", "cut off"), ("no_face.mp4", "")],
+        [("no_face.jpg", "No face"), ("text.jpg", "not an image"), ("truncated.jpg", "cut off"), ("no_face.mp4", "")],
     )
     def test_portraits(self, client, media_dir, name, match):
         self.refused(client, handle_file(str(media_dir / "hard" / name)), match=match, api_name="/find_faces")
@@ -131,7 +131,7 @@ class TestBadUploads:
             ("zero_byte.mp4", "empty"),
             ("text.mp4", "not a video"),
             ("truncated_no_index.mp4", "cut off"),
-            ("gray.png", "still picture"),
+            ("gray.png", "still image"),
         ],
     )
     def test_driving(self, client, media_dir, name, match):
@@ -140,7 +140,7 @@ class TestBadUploads:
     def test_pickle(self, client, portrait, tmp_path):
         for name in ("motion.safetensors", "portrait.png", "clip.mp4"):
             (tmp_path / name).write_bytes(b"\x80\x04\x95\x1e\x00\x00\x00cposix\nsystem\n\x8c\x04echo\x85R.")
-        self.refused(client, handle_file(str(tmp_path / "portrait.png")), match="not a picture", api_name="/find_faces")
+        self.refused(client, handle_file(str(tmp_path / "portrait.png")), match="not an image", api_name="/find_faces")
         self.refused(
             client,
             handle_file(str(portrait)),

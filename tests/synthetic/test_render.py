@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.data import GroupShards
-from training.synthetic import render
+from training.synthetic import render, shards
 from training.synthetic.motion import controls_from, sample_motions
 from vivface.errors import BackendError, OptionError
 
@@ -63,7 +63,7 @@ class TestShards:
 
     def test_training_reads_them(self, folder: Path):
         shards = GroupShards([folder], rescan_seconds=0)
-        people = shards.people()
+        people = shards.records()
         expected = [(SEED + k, (folder, 0), SIZE, FRAMES) for k in (0, 1)]
         assert [(p.seed, p.group, p.size, p.frames) for p in people] == expected
         raw = read(people[0].path)
@@ -96,7 +96,7 @@ class TestShards:
             file.write(b"PK")
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(render.np, "savez", full_disk)
+        monkeypatch.setattr(shards.np, "savez", full_disk)
         with pytest.raises(OSError, match="No space left"):
             render.write_shard(tmp_path / "g00000_p00.npz", clip, 0)
         assert not list(tmp_path.iterdir())
@@ -124,17 +124,17 @@ def refuse(folder: Path, name: str) -> None:
 
 class TestProcesses:
     def test_a_crash_costs_nothing_but_time(self, tmp_path: Path, capfd: pytest.CaptureFixture):
-        render.in_processes(note, [(tmp_path, name) for name in "abcd"], workers=1)
+        shards.in_processes(note, [(tmp_path, name) for name in "abcd"], workers=1)
         assert {path.name for path in tmp_path.iterdir()} == {*"abcd", "crashed"}
-        assert "a process crashed; going on with the" in capfd.readouterr().out
+        assert "a process crashed; continuing with the remaining" in capfd.readouterr().out
 
     def test_crashes_without_end_are_reported(self, tmp_path: Path):
         with pytest.raises(BackendError, match="crashed at the first of 2 people"):
-            render.in_processes(die, [(tmp_path, name) for name in "ab"], workers=2)
+            shards.in_processes(die, [(tmp_path, name) for name in "ab"], workers=2)
 
     def test_errors_reach_the_user(self, tmp_path: Path):
         with pytest.raises(OptionError, match="a is refused"):
-            render.in_processes(refuse, [(tmp_path, name) for name in "ab"], workers=2)
+            shards.in_processes(refuse, [(tmp_path, name) for name in "ab"], workers=2)
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ import torch
 
 from tests.conftest import REPOSITORY
 from tests.training.people import write_people
-from training.arguments import read_preset
 from training.data import FrameBatches
-from training.ground_truth import PersonCodes, TruthCodes
+from training.ground_truth import IdentityEmbeddings, MotionLabelEncoder
+from training.preset import read_preset
 
-STAGES = ("generator", "identity", "autodecoder", "encoder", "supervised", "stage1", "stage2")
+STAGES = ("generator", "recognizer", "autodecoder", "encoder", "supervised", "stage1", "stage2")
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ def train(*arguments: object) -> subprocess.CompletedProcess:
 def preset_of(stage: str, people: Path) -> list[str]:
     """Arguments that choose a stage's toy preset and these people."""
     arguments = ["--preset", f"tiny-{stage}", "--set", f"data.folders=[{people}]"]
-    if stage == "encoder":  # goes on from an autodecoder's codes
-        for name in ("truth", "people"):
+    if stage == "encoder":  # continues from an autodecoder's codes
+        for name in ("motion_labels", "identity_embeddings"):
             arguments += ["--set", f"networks.{name}.pretrained={people.parent / 'codes'}"]
     return arguments
 
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of six drawn people in two groups; beside it `codes`, those of an autodecoder that learned nothing."""
+    """A folder of six drawn people in two groups; beside it `codes`, those of an untrained autodecoder."""
     folder = write_people(tmp_path_factory.mktemp("drawn") / "people")
     frames = FrameBatches(read_preset("tiny-autodecoder", [f"data.folders=[{folder}]"]).data)
-    truth = TruthCodes(frames.truths().shape[1], motion_codes=10, style_dim=16)
-    truth.measure(frames.truths())
-    truth.save_pretrained(folder.parent / "codes" / "truth")
-    PersonCodes(frames.seeds(), style_dim=16).save_pretrained(folder.parent / "codes" / "people")
+    labels = MotionLabelEncoder(frames.labels().shape[1], motion_codes=10, style_dim=16)
+    labels.measure(frames.labels())
+    labels.save_pretrained(folder.parent / "codes" / "motion_labels")
+    IdentityEmbeddings(frames.seeds(), style_dim=16).save_pretrained(folder.parent / "codes" / "identity_embeddings")
     return folder
 
 

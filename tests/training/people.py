@@ -7,7 +7,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from training.arguments import AugmentOptions, DataOptions
+
 CONTROLS = ("jaw_open", "blink")
+STILL = AugmentOptions(
+    appearance=0.0,
+    degradation=0.0,
+    source_jitter=0.0,
+    driving_center=0.0,
+    driving_scale=0.0,
+    driving_rotation=0.0,
+    stretch=0.0,
+)
+
+
+def options_of(folder, **changes) -> DataOptions:
+    """Small batches of the files in a folder."""
+    return DataOptions(**{"folders": [str(folder)], "size": 64, "identities": 3, "motions": 2, "batch": 5, **changes})
+
 
 # A frontal face in units of half the distance between the outer corners of the eyes, centred between the eyes.
 _JAW = np.stack([-1.5 * np.cos(np.linspace(0, np.pi, 17)), 0.1 + 2.2 * np.sin(np.linspace(0, np.pi, 17))], 1)

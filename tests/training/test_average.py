@@ -63,6 +63,6 @@ def test_folders_with_nothing_in_common_and_places_taken_are_refused(tmp_path: P
     (tmp_path / "b").mkdir()
     with pytest.raises(CheckpointError, match="no network in common"):
         main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(tmp_path / "mean")])
-    with pytest.raises(OptionError, match="is there already"):
+    with pytest.raises(OptionError, match="already exists"):
         main([str(tmp_path / "a"), str(tmp_path / "a"), "--output", str(tmp_path / "b")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -1,4 +1,4 @@
-"""The tables and contact sheets of `training/evaluate.py`."""
+"""Pairs, scores, tables and contact sheets of the evaluation, and its program."""
 
 import shutil
 from fractions import Fraction
@@ -7,19 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.evaluation.pairs import Pair, pairs_of_folders, pairs_of_people, render_people
+from training.evaluation.scores import closer_share, compare_streams, load_scorer, score, summarise
+from training.evaluation.sheet import contact_sheet
+from training.evaluation.tables import format_means, format_pairs, mean_table
+from training.evaluation.videos import ground_truth_maker
 from training.tools import evaluate
-from training.tools.evaluate import (
-    Pair,
-    closer_share,
-    compare_streams,
-    contact_sheet,
-    format_means,
-    format_pairs,
-    mean_table,
-    pairs_of_folders,
-    pairs_of_people,
-    summarise,
-)
 from vivface.errors import OptionError
 from vivface.media import VideoReader, VideoWriter, save_image
 
@@ -83,12 +76,12 @@ class TestScores:
 class TestStreams:
     def test_the_same_file(self, face_clip: Path):
         assert compare_streams(face_clip, face_clip) == {
-            "frames": 21, "same_frames": 1.0, "same_times": 1.0, "same_sound": 1.0,
+            "frames": 21, "same_frames": 1.0, "same_times": 1.0, "same_audio": 1.0,
         }  # fmt: skip
 
     def test_lost_sound_lost_frames_and_other_times(self, face_clip: Path, tmp_path: Path):
         silent = write_video(tmp_path / "silent.mp4", [0] * 21)
-        assert compare_streams(face_clip, silent)["same_sound"] == 0.0
+        assert compare_streams(face_clip, silent)["same_audio"] == 0.0
         assert compare_streams(face_clip, silent)["same_times"] == 1.0
         short = write_video(tmp_path / "short.mp4", [0] * 20)
         assert compare_streams(silent, short)["same_frames"] == 0.0
@@ -99,8 +92,8 @@ class TestStreams:
 
 class TestTables:
     ROWS = [
-        {"name": "a__b", "yaw": 0.9, "face_found": 1.0, "same_frames": 1.0, "same_times": 1.0, "same_sound": 0.0},
-        {"name": "a__long", "yaw": None, "face_found": 0.5, "same_frames": 1.0, "same_times": 1.0, "same_sound": 1.0},
+        {"name": "a__b", "yaw": 0.9, "face_found": 1.0, "same_frames": 1.0, "same_times": 1.0, "same_audio": 0.0},
+        {"name": "a__long", "yaw": None, "face_found": 0.5, "same_frames": 1.0, "same_times": 1.0, "same_audio": 1.0},
         {"name": "c__d", "face_found": 0.0, "error": "no face was found"},
     ]
 
@@ -143,9 +136,9 @@ class TestPairs:
         assert names == ["a__x", "a__y", "b__x", "b__y"]
 
     def test_a_folder_without_media_is_refused(self, tmp_path: Path):
-        with pytest.raises(OptionError, match="no folder with pictures"):
+        with pytest.raises(OptionError, match="no folder with images"):
             pairs_of_folders(tmp_path, tmp_path)
-        with pytest.raises(OptionError, match="no folder with pictures"):
+        with pytest.raises(OptionError, match="no folder with images"):
             pairs_of_folders(tmp_path / "missing", tmp_path)
 
 
@@ -155,7 +148,7 @@ class TestSheet:
         driving = write_video(tmp_path / "driving.mp4", [20, 60, 100], size=(32, 32))
         output = write_video(tmp_path / "output.mp4", [120, 160, 200], size=(32, 32))
         pair = Pair("pair", tmp_path / "source.png", driving)
-        sheet = contact_sheet([(pair, output)] * 3, columns=2, side=32, count=3)
+        sheet = contact_sheet([(pair, output)] * 3, columns=2, size=32, count=3)
         height, width = 18 + 2 * 32, (2 + 3) * 32
         assert sheet.shape == (2 * height, 2 * width, 3)
         assert sheet[18 + 32, 32].tolist() == [250, 0, 0]
@@ -172,7 +165,7 @@ class TestProgram:
             portrait.touch(), clip.touch()
             expected.append((portrait, clip))
         nowhere = tmp_path / "no assets are needed"
-        assert evaluate.render_people(tmp_path, 2, 12, 25, 64, nowhere) == expected
+        assert render_people(tmp_path, 2, 12, 25, 64, nowhere) == expected
 
     def test_options_are_checked_before_any_work(self, tmp_path: Path):
         with pytest.raises(OptionError, match="--scorer is missing"):
@@ -180,32 +173,32 @@ class TestProgram:
         with pytest.raises(OptionError, match="--own-frames 3, expected at least"):
             evaluate.main(["--render-only", "--own-frames", "3"])
         with pytest.raises(OptionError, match="expected the Python file"):
-            evaluate.load_scorer(tmp_path / "missing.py")
+            load_scorer(tmp_path / "missing.py")
         (tmp_path / "empty.py").write_text("Models = object\n")
         with pytest.raises(OptionError, match="has no 'analyse'"):
-            evaluate.load_scorer(tmp_path / "empty.py")
+            load_scorer(tmp_path / "empty.py")
 
-    def test_truth_is_cut_as_driving_videos_are(self, face_clip: Path, tmp_path: Path):
+    def test_ground_truth_is_cropped_as_driving_videos_are(self, face_clip: Path, tmp_path: Path):
         clip, output = tmp_path / "901000_clip.mp4", tmp_path / "out.mp4"
         shutil.copyfile(face_clip, clip)
-        options = evaluate.parse_arguments(["--truth", "--scorer", "scorer.py"])
+        options = evaluate.parse_arguments(["--ground-truth", "--scorer", "scorer.py"])
         pair = Pair("x", clip.with_suffix(".png"), clip, "same")
-        assert evaluate.make_truth(options, tmp_path)(pair, output) == {}  # a render's speed says nothing
+        assert ground_truth_maker(options, tmp_path)(pair, output) == {}  # a render's speed says nothing
         cut, whole = ([frame.image for frame in VideoReader(path)] for path in (output, clip))
         assert len(cut) == len(whole) and {frame.shape for frame in cut} == {(128, 128, 3)}
-        with pytest.raises(OptionError, match="--truth was given with --pairs"):
-            evaluate.parse_arguments(["--truth", "--pairs", "a", "b", "--scorer", "scorer.py"])
+        with pytest.raises(OptionError, match="--ground-truth was given with --pairs"):
+            evaluate.parse_arguments(["--ground-truth", "--pairs", "a", "b", "--scorer", "scorer.py"])
 
     def test_a_perfect_re_enactment_scores_perfectly(self, shared_dir: Path, portrait: Path, face_clip: Path, tmp_path):
         tool = shared_dir / "tools" / "evaluate.py"
         if not tool.is_file():
             pytest.skip("needs the scoring program of the development data")
-        scorer = evaluate.load_scorer(tool)
+        scorer = load_scorer(tool)
         models = scorer.Models()
         for mode in ("same", "cross"):
-            row = evaluate.score(Pair("x", portrait, face_clip, mode), face_clip, scorer, models, tmp_path)
+            row = score(Pair("x", portrait, face_clip, mode), face_clip, scorer, models, tmp_path)
             assert row["face_found"] == 1.0
-            assert row["same_times"] == row["same_sound"] == 1.0
+            assert row["same_times"] == row["same_audio"] == 1.0
             assert row["id_l2"] < 0.4
             assert row["jitter_ratio"] == pytest.approx(1.0)
             if mode == "same":

@@ -51,7 +51,6 @@ class TestIdentity:
         a = F.normalize(torch.randn(4, 8), dim=1)
         assert losses.identity_loss(a, a) == pytest.approx(0, abs=1e-6)
         assert losses.identity_loss(a, -a) == pytest.approx(2, abs=1e-6)
-        assert losses.identity_improvement(a, a, -a) == pytest.approx(2, abs=1e-6)
 
     def test_margin_is_an_angle(self):
         """One person at 60 degrees, another at 90: logits are cos(60 + margin) and 0."""

@@ -5,7 +5,6 @@ import torch
 
 from training.arguments import OptimizerOptions
 from training.optim import Ranger, build_optimizer, learning_rate
-from vivface.errors import OptionError
 
 
 class TestOptimizers:
@@ -18,10 +17,6 @@ class TestOptimizers:
             weight.square().sum().backward()
             optimizer.step()
         assert weight.abs().item() < 1.0
-
-    def test_unknown_kind(self):
-        with pytest.raises(OptionError, match="ranger"):
-            build_optimizer([torch.nn.Parameter(torch.zeros(1))], OptimizerOptions(kind="sgd"))
 
     def test_ranger_centres_gradients_of_matrices(self):
         matrix, vector = torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(3))
@@ -56,7 +51,3 @@ class TestLearningRate:
         assert learning_rate(options, 5, 0.5) == pytest.approx(1.0)
         assert learning_rate(options, 5, 0.75) == pytest.approx(middle)
         assert learning_rate(options, 5, 1.0) == pytest.approx(1.0 if decay == "constant" else 0.1)
-
-    def test_unknown_decay(self):
-        with pytest.raises(OptionError, match="cosine"):
-            learning_rate(OptimizerOptions(decay="steps"), 0, 0.0)

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from tests.training.conftest import STAGES, preset_of
-from training import ground_truth as truth
+from training import ground_truth
 from training.train import main
 from vivface import models
 
 NETWORKS = {
     "generator": {"generator": "StyleGAN2Generator", "discriminator": "StyleGAN2Discriminator"},
-    "identity": {"identity": "IdentityNetwork"},
+    "recognizer": {"recognizer": "IdentityNetwork"},
     "autodecoder": {
         "generator": "StyleGAN2Generator",
         "transformer": "DeformationTransformer",
-        "truth": "TruthCodes",
-        "people": "PersonCodes",
+        "motion_labels": "MotionLabelEncoder",
+        "identity_embeddings": "IdentityEmbeddings",
     },
     "encoder": {"encoder": "HybridEncoder"},
     "supervised": {
@@ -27,7 +27,7 @@ NETWORKS = {
         "encoder": "HybridEncoder",
         "transformer": "DeformationTransformer",
         "refinement": "RefinementNetwork",
-        "truth": "TruthCodes",
+        "motion_labels": "MotionLabelEncoder",
     },
     "stage1": {
         "generator": "StyleGAN2Generator",
@@ -37,7 +37,7 @@ NETWORKS = {
     },
 }
 NETWORKS["stage2"] = {  # the frozen ones too: its checkpoint is a whole system
-    name: kind for name, kind in NETWORKS["supervised"].items() if name != "truth"
+    name: kind for name, kind in NETWORKS["supervised"].items() if name != "motion_labels"
 }
 
 
@@ -45,7 +45,8 @@ def load(folder, stage: str) -> dict[str, torch.Tensor]:
     """All weights of a run's checkpoint."""
     weights = {}
     for name, kind in NETWORKS[stage].items():
-        network = getattr(truth if hasattr(truth, kind) else models, kind).from_pretrained(folder / "checkpoint" / name)
+        module = ground_truth if hasattr(ground_truth, kind) else models
+        network = getattr(module, kind).from_pretrained(folder / "checkpoint" / name)
         weights |= {f"{name}.{key}": value for key, value in network.state_dict().items()}
     return weights
 
@@ -72,7 +73,7 @@ class TestTrainAndResume:
         folder = runs[stage].result().folder
         assert sorted(p.name for p in (folder / "checkpoint").iterdir()) == sorted(NETWORKS[stage])
         assert (folder / "preset.yaml").is_file() and (folder / "state").is_dir()
-        assert not [p for p in folder.iterdir() if p.name.endswith((".new", ".old"))]
+        assert not [p for p in folder.iterdir() if p.name.startswith(".")]
         assert cv2.imread(str(folder / "samples" / "00000004.png")).std() > 0
 
     def test_resumed_run_equals_one_without_a_break(self, runs, stage, people, tmp_path, one_thread):

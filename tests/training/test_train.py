@@ -1,14 +1,20 @@
-"""The training command: what it refuses, what it only looks at, how it stops."""
+"""The training command: what it refuses, what it only describes, how it stops, saves and survives."""
 
+import os
 import shutil
 import signal
-from types import SimpleNamespace
+import subprocess
+import sys
 
 import pytest
+import torch
 
+from tests.conftest import REPOSITORY
 from tests.training.conftest import STAGES, preset_of, train
-from training.stages.base import Progress
-from training.train import Means, Stop, main, write_log
+from training import saving
+from training.logs import Means
+from training.loop import Stop
+from training.train import main
 from vivface.errors import CheckpointError, OptionError
 
 
@@ -32,7 +38,7 @@ class TestRefused:
             ([], "--preset is missing"),
             (["--preset", "tiny-generator"], "--output is missing"),
             (["--set", "stage=stage3"], "stage 'stage3' is unknown"),
-            (["--set", "loop.precision=fp8"], "loop.precision is 'fp8'"),
+            (["--set", "loop.precision=fp8"], "loop.precision is 'fp8', expected 'no' or 'bf16'"),
             (["--set", "loop.step=3"], "no option 'step'"),
             (["--set", "loop.steps=many"], "loop.steps is 'many'"),
             (["--set", "loop.steps"], "no '='"),
@@ -41,7 +47,7 @@ class TestRefused:
             (["--set", "data.kind=books"], "data.kind is 'books'"),
             (["--set", "options.r2=1"], "no option 'r2'"),
             (["--set", "networks.generator.sides=1"], "no option 'sides'"),
-            (["--set", "optimizers.generator.kind=newton"], "kind 'newton'"),
+            (["--set", "optimizers.generator.kind=newton"], "generator.kind is 'newton'"),
             (["--set", "data.size=32"], "data.size is 32"),
         ],
     )
@@ -55,14 +61,14 @@ class TestRefused:
         with pytest.raises(CheckpointError, match="no folder"):
             main([*arguments, "--resume", str(tmp_path / "state")])
 
-    def test_identity_run_with_other_people(self, runs, people, tmp_path, one_thread):
-        folder = shutil.copytree(runs["identity"].result().folder, tmp_path / "run")
+    def test_recognizer_run_with_other_people(self, runs, people, tmp_path, one_thread):
+        folder = shutil.copytree(runs["recognizer"].result().folder, tmp_path / "run")
         fewer = tmp_path / "people"
         fewer.mkdir()
         for path in sorted(people.iterdir())[:5]:
             shutil.copy(path, fewer)
         with pytest.raises(CheckpointError, match="trained on 4 people"):
-            main([*preset_of("identity", fewer), "--output", str(folder), "--resume", "latest"])
+            main([*preset_of("recognizer", fewer), "--output", str(folder), "--resume", "latest"])
 
 
 class TestLooking:
@@ -100,8 +106,99 @@ class TestLoop:
         assert means.take() == {"a": 1.5, "b": 4.0}
         assert means.take() == {}
 
-    def test_a_loss_that_is_no_number_ends_the_run(self):
-        means = Means()
-        means.add({"loss": float("nan")})
-        with pytest.raises(FloatingPointError, match="loss is nan at step 7"):
-            write_log(SimpleNamespace(progress=Progress(step=7)), means, images=1, seconds=1.0)
+
+class TestSave:
+    """A kill while saving loses nothing: the last checkpoint and state stay complete."""
+
+    @pytest.fixture
+    def run(self, runs, tmp_path):
+        return shutil.copytree(runs["generator"].result().folder, tmp_path / "run")
+
+    @pytest.mark.parametrize("calls", [0, 1])
+    def test_stopped_before_or_between_the_two_exchanges(self, calls, run, people, monkeypatch, one_thread):
+        done = []
+
+        def replace_folder(new, folder):
+            if len(done) == calls:
+                raise KeyboardInterrupt
+            done.append(folder.name)
+            saving_replace(new, folder)
+
+        saving_replace = saving.replace_folder
+        monkeypatch.setattr(saving, "replace_folder", replace_folder)
+        arguments = [*preset_of("generator", people), "--output", str(run), "--resume", "latest"]
+        with pytest.raises(KeyboardInterrupt):
+            main([*arguments, "--set", "loop.steps=5"])
+        monkeypatch.undo()
+        step = torch.load(run / "state" / "stage.pt", weights_only=True)["progress"]["step"]
+        assert step == (4, 5)[calls]
+        assert {p.name for p in (run / "checkpoint").iterdir()} == {"generator", "discriminator"}
+
+        main([*arguments, "--set", "loop.steps=6"])
+        assert torch.load(run / "state" / "stage.pt", weights_only=True)["progress"]["step"] == 6
+        assert not [p for p in run.iterdir() if p.name.startswith(".")]
+
+    def test_resume_finds_a_state_that_was_moved_aside(self, run, people, one_thread):
+        """Where folders cannot be exchanged in one step."""
+        (run / "state").rename(run / ".state-old-1234")
+        main([*preset_of("generator", people), "--output", str(run), "--resume", "latest", "--set", "loop.steps=5"])
+        assert torch.load(run / "state" / "stage.pt", weights_only=True)["progress"]["step"] == 5
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from training.logs import Means, write_log
+from training.preset import read_preset
+from training.stages.recognizer import RecognizerStage
+
+torch.set_num_threads(1)
+stage = RecognizerStage(read_preset("tiny-recognizer", [f"data.folders=[{sys.argv[1]}]"]), Accelerator(cpu=True))
+means = Means()
+broken = sys.argv[2] == "nan" and stage.accelerator.process_index == 1
+means.add({"loss": float("nan") if broken else 1.0})
+try:
+    write_log(stage, means, images=1, seconds=1.0)
+    stage.accelerator.wait_for_everyone()
+    message = "fine"
+except FloatingPointError as error:
+    message = str(error)
+Path(sys.argv[3], str(stage.accelerator.process_index)).write_text(message)
+"""
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("loss", ["nan", "finite"])
+    def test_a_loss_that_is_not_finite_ends_all_processes(self, loss, people, tmp_path):
+        script = tmp_path / "worker.py"
+        script.write_text(WORKER)
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29_500 + os.getpid() % 1000), "WORLD_SIZE": "2"}
+        common = (
+            os.environ | address | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+        )
+        workers = [
+            subprocess.Popen(
+                [sys.executable, str(script), str(people), loss, str(tmp_path)],
+                env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(2)
+        ]
+        try:
+            assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+        finally:
+            for worker in workers:
+                worker.kill()
+        said = [(tmp_path / str(rank)).read_text() for rank in range(2)]
+        if loss == "finite":
+            assert said == ["fine", "fine"]
+        else:
+            assert said[0].startswith("a loss is not finite on 1 other processes at step 0")
+            assert said[1].startswith("loss is nan at step 0")
+
+    def test_a_loss_that_is_not_finite_ends_a_run_of_one_process(self, people, tmp_path, one_thread):
+        arguments = [*preset_of("generator", people), "--output", str(tmp_path / "run")]
+        with pytest.raises(FloatingPointError, match="is nan at step"):
+            main([*arguments, "--set", "optimizers.generator.lr=1e38"])
+        assert not (tmp_path / "run" / "checkpoint").exists()

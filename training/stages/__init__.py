@@ -1,4 +1,4 @@
-"""The stages of training, by name. A stage is imported when it is asked for."""
+"""The stages of training, by name. A stage is imported when it is requested."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ if TYPE_CHECKING:
 
 STAGES = {
     "generator": ("training.stages.generator", "GeneratorStage"),
-    "identity": ("training.stages.identity", "IdentityStage"),
+    "recognizer": ("training.stages.recognizer", "RecognizerStage"),
     "autodecoder": ("training.stages.autodecoder", "AutodecoderStage"),
     "encoder": ("training.stages.encoder", "EncoderStage"),
     "supervised": ("training.stages.supervised", "SupervisedStage"),
-    "stage1": ("training.stages.stage1", "Stage1"),
-    "stage2": ("training.stages.stage2", "Stage2"),
+    "stage1": ("training.stages.reenactment", "ReenactmentStage"),
+    "stage2": ("training.stages.refinement", "RefinementStage"),
 }
 
 
 def stage_class(name: str) -> type[Stage]:
     """The class of a stage.
+
+    Args:
+        name (`str`): Key in `STAGES`.
 
     Raises:
         OptionError: If there is no stage of that name.

@@ -1,38 +1,37 @@
-"""Generator stage: an unconditional StyleGAN2 on pictures of faces.
+"""Generator stage: an unconditional StyleGAN2 on images of faces.
 
-Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020): non-saturating loss, R1 on real
-pictures every few steps, path length regularisation every few steps, style mixing, averaged weights.
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020): non-saturating loss, lazy R1 on real
+images, lazy path length regularisation, style mixing, averaged weights.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training.arguments import option
+from training.arguments import Options, option
 from training.data import ImageBatches, open_clips
 from training.losses import discriminator_loss, generator_loss, path_length_penalty, path_lengths, r1_penalty
-from training.stages.base import Stage, frozen, tile
+from training.networks import frozen
+from training.stages.base import Stage, tile
 from vivface.models import StyleGAN2Discriminator, StyleGAN2Generator
 
 
-@dataclass
-class GeneratorOptions:
+class GeneratorOptions(Options):
     """Settings of the generator stage."""
 
-    r1: float = option(10.0, "R1 weight gamma; small pictures want less, about 0.0002 * size^2 / batch * 32")
+    r1: float = option(10.0, "R1 weight gamma; small images want less, about 0.0002 * size^2 / batch * 32")
     r1_every: int = option(16, "steps between R1 terms")
     path: float = option(2.0, "weight of path length regularisation, 0 for none")
     path_every: int = option(4, "steps between path length terms")
-    path_share: float = option(0.5, "part of the batch that the path length term uses")
-    path_decay: float = option(0.01, "how fast the mean path length follows")
-    mixing: float = option(0.9, "chance that a picture takes its later styles from a second latent")
+    path_share: float = option(0.5, "fraction of the batch that the path length term uses")
+    path_decay: float = option(0.01, "weight of a batch in the running mean path length")
+    mixing: float = option(0.9, "probability that an image takes its later styles from a second latent")
     latent_decay: float = option(0.995, "decay of the running mean latent")
-    sample_truncation: float = option(0.7, "truncation of the sample grid")
+    sample_truncation: float = option(0.7, "truncation of the sample grid, in [0, 1]")
 
 
 class GeneratorStage(Stage):
@@ -41,6 +40,11 @@ class GeneratorStage(Stage):
     options_class = GeneratorOptions
 
     def build(self) -> None:
+        """Add generator and discriminator, each with an optimiser.
+
+        Raises:
+            OptionError: If the data have another size than the generator.
+        """
         self.add_network("generator", self.make(StyleGAN2Generator, "generator"), average=True)
         size = self.networks["generator"].config.size
         self.check_data_size(size, "generator")
@@ -50,15 +54,24 @@ class GeneratorStage(Stage):
         self.path_mean = torch.zeros((), device=self.device)
 
     def dataset(self) -> ImageBatches:
+        """Single images."""
         data = self.preset.data
         return ImageBatches(open_clips(data), data, self.preset.loop.seed)
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
+        """Update generator, then discriminator, each with its lazy regularisation.
+
+        Args:
+            batch (`dict[str, torch.Tensor]`): `image` `(batch, 3, size, size)` in [-1, 1].
+
+        Returns:
+            `dict`: Losses, logits, path length.
+        """
         generator, discriminator = self.networks["generator"], self.networks["discriminator"]
         options, real = self.options, batch["image"]
         scalars: dict[str, Tensor | float] = {}
 
-        # 1. Generator: make pictures that are taken for real.
+        # 1. Generator: images that are classified as real.
         with frozen(discriminator):
             with self.autocast():
                 w_plus = self.sample_codes(len(real), track=True)
@@ -66,7 +79,7 @@ class GeneratorStage(Stage):
             scalars["generator"] = loss = generator_loss(logits.float())
             self.update("generator", loss)
 
-        # 2. Generator, every few steps: equal steps in w make equal steps in the picture.
+        # 2. Generator, every few steps: equal steps in w make equal steps in the image.
         if options.path > 0 and self.progress.step % options.path_every == 0:
             count = max(1, math.ceil(len(real) * options.path_share))
             w_plus = self.sample_codes(count)
@@ -75,16 +88,16 @@ class GeneratorStage(Stage):
             self.update("generator", penalty * (options.path * options.path_every))
             scalars |= {"path_penalty": penalty, "path_length": self.path_mean}
 
-        # 3. Discriminator: tell real from made.
+        # 3. Discriminator: real against generated.
         with torch.no_grad(), self.autocast():
-            made = generator(self.sample_codes(len(real)), noise="random")
+            generated = generator(self.sample_codes(len(real)), noise="random")
         with self.autocast():
-            on_made, on_real = discriminator(made), discriminator(real)
-        scalars["discriminator"] = loss = discriminator_loss(on_real.float(), on_made.float())
+            on_generated, on_real = discriminator(generated), discriminator(real)
+        scalars["discriminator"] = loss = discriminator_loss(on_real.float(), on_generated.float())
         self.update("discriminator", loss)
-        scalars |= {"logit_made": on_made.mean(), "logit_real": on_real.mean()}
+        scalars |= {"logit_generated": on_generated.mean(), "logit_real": on_real.mean()}
 
-        # 4. Discriminator, every few steps: no slope at real pictures (R1).
+        # 4. Discriminator, every few steps: no slope at real images (R1).
         if options.r1 > 0 and self.progress.step % options.r1_every == 0:
             real = real.detach().requires_grad_(True)
             penalty = r1_penalty(discriminator(real), real)
@@ -93,11 +106,18 @@ class GeneratorStage(Stage):
         return scalars
 
     def sample_codes(self, batch: int, track: bool = False) -> Tensor:
-        """Identity codes (batch, num_latents, style_dim) of random latents, some of them mixed of two."""
+        """Identity codes of random latents, some of them mixed of two.
+
+        Args:
+            batch (`int`): How many.
+            track (`bool`, *optional*, defaults to False): Update the running mean latent.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, num_latents, style_dim)`.
+        """
         generator, options = self.networks["generator"], self.options
-        first, second = generator.mapping(torch.randn(2 * batch, generator.config.style_dim, device=self.device)).chunk(
-            2
-        )  # each (batch, style_dim)
+        z = torch.randn(2 * batch, generator.config.style_dim, device=self.device)
+        first, second = generator.mapping(z).chunk(2)  # each (batch, style_dim)
         if track:
             with torch.no_grad():
                 generator.latent_avg.lerp_(first.float().mean(0), 1.0 - options.latent_decay)
@@ -118,8 +138,9 @@ class GeneratorStage(Stage):
 
     @torch.no_grad()
     def sample_grid(self) -> np.ndarray:
+        """24 faces of fixed latents."""
         generator = self.averaged("generator")
-        chance = torch.Generator().manual_seed(0)
-        codes = generator.sample_latents(24, self.options.sample_truncation, chance)
-        images = [image for part in codes.to(self.device).split(4) for image in generator(part)]
+        random = torch.Generator().manual_seed(0)
+        codes = generator.sample_latents(24, self.options.sample_truncation, random)
+        images = [image for chunk in codes.to(self.device).split(4) for image in generator(chunk)]
         return tile([images[k : k + 6] for k in range(0, 24, 6)])

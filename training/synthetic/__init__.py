@@ -1,1 +1,1 @@
-"""Synthetic heads from the CC0 MakeHuman assets: identity, motion and light in, pictures with their truth out."""
+"""Synthetic heads from the CC0 MakeHuman assets: people, motion and light in, images with their ground truth out."""

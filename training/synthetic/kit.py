@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-CUT_HEIGHT = 4.4  # dm; everything below is never in the picture
+CUT_HEIGHT = 4.4  # dm; everything below is never in the image
 NUM_VERTICES = 19158
 
 # 68 landmarks in iBUG order, as vertex ids of base.obj.
@@ -47,7 +47,7 @@ TARGETS = (
 )  # fmt: skip
 CHAIN = ("neck01", "neck02", "neck03", "head")
 
-# Skin atlas: islands of the full-body UV map that a portrait shows, packed into a 1 : 2 picture.
+# Skin atlas: islands of the full-body UV map that a portrait shows, packed into a 1 : 2 image.
 # (u0, v0, u1, v1) of the source with v downward -> (x, y) corner and scale in units of the atlas width 1024.
 ATLAS_WIDTH, ATLAS_HEIGHT = 1024, 2048
 ATLAS_ISLANDS = (

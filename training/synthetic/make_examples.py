@@ -58,7 +58,7 @@ VOWELS = {  # expression, and the first three formants in hertz
 }
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 def studio(background: int, tone: np.ndarray) -> Scene:
@@ -185,7 +185,7 @@ def make_astronaut(path: Path) -> None:
     """Write the portrait of Eileen Collins (NASA, public domain) that scikit-image ships: a real photograph."""
     from skimage.data import astronaut
 
-    Image.fromarray(astronaut()).save(path, optimize=True)  # not by save_image, which marks pictures as synthetic
+    Image.fromarray(astronaut()).save(path, optimize=True)  # not by save_image, which marks images as synthetic
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,8 +1,8 @@
 """The control vector of a head and samplers of motion.
 
-Controls run 0..1 except the signed gaze (`gaze_x` > 0 looks toward the left edge of the picture, `gaze_y` > 0 looks
+Controls run 0..1 except the signed gaze (`gaze_x` > 0 looks toward the left edge of the image, `gaze_y` > 0 looks
 down; 1 = 20 degrees). Head pose is yaw, pitch, roll in degrees: yaw > 0 turns the face toward the left edge of the
-picture, pitch > 0 looks down, roll > 0 tilts clockwise in the picture. Left and right in names are the person's.
+image, pitch > 0 looks down, roll > 0 tilts clockwise in the image. Left and right in names are the person's.
 """
 
 from __future__ import annotations
@@ -79,34 +79,41 @@ def sample_motions(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _one_motion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    values: dict[str, float] = {}
+    values = _sample_mouth(rng)
+    values |= _sample_eyes(rng)
+    values |= _sample_brows(rng, values.get("nose_wrinkle", 0.0))
+    if rng.random() < 0.25:
+        pose = rng.uniform(-1, 1, 3) * POSE_LIMITS
+    else:
+        pose = rng.normal(0, 1, 3) * [13.0, 7.0, 5.0]
+    pose = np.clip(pose, -POSE_LIMITS, POSE_LIMITS)
+    gaze = rng.normal(0, 0.35, 2) if rng.random() < 0.7 else rng.uniform(-1, 1, 2) * [1.1, 0.7]
+    gaze -= 0.35 * rng.random() * pose[:2] / 20  # eyes tend to stay on the camera
+    values |= {"gaze_x": float(np.clip(gaze[0], -1.2, 1.2)), "gaze_y": float(np.clip(gaze[1], -0.8, 0.8))}
+    return controls_from(**values), pose.astype(np.float32)
 
-    def both(name: str, value: float, spread: float = 0.1) -> None:
-        tilt = rng.normal(0, spread)
-        values[f"{name}_left"] = float(np.clip(value * (1 + tilt), 0, 1))
-        values[f"{name}_right"] = float(np.clip(value * (1 - tilt), 0, 1))
 
+def _both(rng: np.random.Generator, name: str, value: float, spread: float = 0.1) -> dict[str, float]:
+    """A control of both sides, a little uneven."""
+    tilt = rng.normal(0, spread)
+    return {
+        f"{name}_left": float(np.clip(value * (1 + tilt), 0, 1)),
+        f"{name}_right": float(np.clip(value * (1 - tilt), 0, 1)),
+    }
+
+
+def _sample_mouth(rng: np.random.Generator) -> dict[str, float]:
     u = rng.uniform
+    values: dict[str, float] = {}
     mouth = rng.choice(["shut", "talk", "smile", "grin", "open", "odd"], p=[0.17, 0.40, 0.13, 0.10, 0.09, 0.11])
     if mouth == "talk":
-        values["jaw_open"] = float(rng.beta(1.4, 2.6) * 0.75)
-        shape = rng.choice(["plain", "oh", "ee", "ff", "eh"])
-        if shape == "oh":
-            values |= {"pucker": u(0.2, 0.9), "funnel": u(0, 0.4)}
-        elif shape == "ee":
-            values |= {"stretch": u(0.2, 0.9), "part": u(0, 0.6), "lower_lip_down": u(0, 0.5)}
-        elif shape == "ff":
-            values |= {"upper_lip_up": u(0.1, 0.5), "jaw_open": u(0, 0.12), "part": u(0, 0.4)}
-        elif shape == "eh":
-            values |= {"part": u(0.2, 0.8), "lower_lip_down": u(0, 0.5)}
-        if rng.random() < 0.35:
-            both("smile", u(0, 0.6))
+        values |= _sample_speech(rng)
     elif mouth == "smile":
-        both("smile", u(0.3, 1.0), 0.2)
+        values |= _both(rng, "smile", u(0.3, 1.0), 0.2)
         values["jaw_open"] = max(0.0, u(-0.3, 0.35))
     elif mouth == "grin":
         values |= {"grin": u(0.4, 1.0), "jaw_open": max(0.0, u(-0.25, 0.5))}
-        both("smile", u(0, 0.4))
+        values |= _both(rng, "smile", u(0, 0.4))
     elif mouth == "open":
         values["jaw_open"] = u(0.6, 1.0)
         if rng.random() < 0.4:
@@ -118,45 +125,62 @@ def _one_motion(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         ):  # fmt: skip
             values[str(name)] = u(0.3, 1.0)
         if rng.random() < 0.3:
-            both("sneer", u(0.2, 1.0), 0.4)
+            values |= _both(rng, "sneer", u(0.2, 1.0), 0.4)
         if rng.random() < 0.06:
             values |= {"tongue_out": u(0.5, 1.0), "jaw_open": u(0.3, 0.6)}
+    return values
 
+
+def _sample_speech(rng: np.random.Generator) -> dict[str, float]:
+    u = rng.uniform
+    values = {"jaw_open": float(rng.beta(1.4, 2.6) * 0.75)}
+    shape = rng.choice(["plain", "oh", "ee", "ff", "eh"])
+    if shape == "oh":
+        values |= {"pucker": u(0.2, 0.9), "funnel": u(0, 0.4)}
+    elif shape == "ee":
+        values |= {"stretch": u(0.2, 0.9), "part": u(0, 0.6), "lower_lip_down": u(0, 0.5)}
+    elif shape == "ff":
+        values |= {"upper_lip_up": u(0.1, 0.5), "jaw_open": u(0, 0.12), "part": u(0, 0.4)}
+    elif shape == "eh":
+        values |= {"part": u(0.2, 0.8), "lower_lip_down": u(0, 0.5)}
+    if rng.random() < 0.35:
+        values |= _both(rng, "smile", u(0, 0.6))
+    return values
+
+
+def _sample_eyes(rng: np.random.Generator) -> dict[str, float]:
+    u = rng.uniform
     eyes = rng.choice(["open", "half", "closed", "wink", "wide"], p=[0.66, 0.14, 0.10, 0.03, 0.07])
     if eyes == "open":
-        both("blink", u(0, 0.12), 0.02)
+        values = _both(rng, "blink", u(0, 0.12), 0.02)
     elif eyes == "half":
-        both("blink", u(0.2, 0.85), 0.02)
+        values = _both(rng, "blink", u(0.2, 0.85), 0.02)
     elif eyes == "closed":
-        both("blink", 1.0, 0.0)
+        values = _both(rng, "blink", 1.0, 0.0)
     elif eyes == "wink":
-        values[f"blink_{rng.choice(['left', 'right'])}"] = u(0.7, 1.0)
+        amount = u(0.7, 1.0)
+        values = {f"blink_{rng.choice(['left', 'right'])}": amount}
     else:
-        values["wide"] = u(0.3, 1.0)
+        values = {"wide": u(0.3, 1.0)}
     if rng.random() < 0.25:
-        both("squint", u(0, 1.0), 0.1)
+        values |= _both(rng, "squint", u(0, 1.0), 0.1)
+    return values
 
+
+def _sample_brows(rng: np.random.Generator, nose_wrinkle: float) -> dict[str, float]:
+    u = rng.uniform
     brows = rng.choice(["rest", "up", "down", "worried", "one"], p=[0.52, 0.2, 0.14, 0.09, 0.05])
     if brows == "up":
-        both("brow_up", u(0.2, 1.0), 0.1)
-        values["brow_inner_up"] = u(0, 0.6)
-    elif brows == "down":
-        both("brow_down", u(0.2, 1.0), 0.1)
-        values["nose_wrinkle"] = max(values.get("nose_wrinkle", 0.0), u(0, 0.6))
-    elif brows == "worried":
-        values["brow_inner_up"] = u(0.3, 1.0)
-    elif brows == "one":
-        values[f"brow_up_{rng.choice(['left', 'right'])}"] = u(0.4, 1.0)
-
-    if rng.random() < 0.25:
-        pose = rng.uniform(-1, 1, 3) * POSE_LIMITS
-    else:
-        pose = rng.normal(0, 1, 3) * [13.0, 7.0, 5.0]
-    pose = np.clip(pose, -POSE_LIMITS, POSE_LIMITS)
-    gaze = rng.normal(0, 0.35, 2) if rng.random() < 0.7 else rng.uniform(-1, 1, 2) * [1.1, 0.7]
-    gaze -= 0.35 * rng.random() * pose[:2] / 20  # eyes tend to stay on the camera
-    values |= {"gaze_x": float(np.clip(gaze[0], -1.2, 1.2)), "gaze_y": float(np.clip(gaze[1], -0.8, 0.8))}
-    return controls_from(**values), pose.astype(np.float32)
+        return _both(rng, "brow_up", u(0.2, 1.0), 0.1) | {"brow_inner_up": u(0, 0.6)}
+    if brows == "down":
+        values = _both(rng, "brow_down", u(0.2, 1.0), 0.1)
+        return values | {"nose_wrinkle": max(nose_wrinkle, u(0, 0.6))}
+    if brows == "worried":
+        return {"brow_inner_up": u(0.3, 1.0)}
+    if brows == "one":
+        amount = u(0.4, 1.0)
+        return {f"brow_up_{rng.choice(['left', 'right'])}": amount}
+    return {}
 
 
 def sample_clip(seed: int, count: int, fps: float = 25.0) -> tuple[np.ndarray, np.ndarray]:

@@ -12,39 +12,23 @@ One shard a person, `OUT/g{group:05d}_p{k:02d}.npz`: `jpeg_bytes` (uint8, all JP
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from training.synthetic.assets import load_kit
-from training.synthetic.kit import Kit
 from training.synthetic.motion import CONTROLS, sample_clip, sample_motions
 from training.synthetic.person import sample_person
-from training.synthetic.renderer import Renderer
 from training.synthetic.scene import sample_scene
+from training.synthetic.shards import encode_jpegs, in_processes, is_missing, shared_renderer, write_arrays
 from training.synthetic.subject import Subject
 from training.tools.programs import run_program
-from vivface.errors import BackendError, OptionError
+from vivface.errors import OptionError
 
-JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-
-
-@lru_cache(1)
-def _kit(assets: str | None, cache: str | None) -> Kit:
-    return load_kit(assets, cache)
-
-
-@lru_cache(4)
-def _renderer(assets: str | None, cache: str | None, size: int, supersample: int) -> Renderer:
-    return Renderer(_kit(assets, cache), size, supersample)
+JPEG_QUALITY = 95
 
 
 def render_clip(
@@ -60,27 +44,41 @@ def render_clip(
     assets: str | None = None,
     cache: str | None = None,
 ) -> dict:
-    """Render one person performing a smooth clip (or the given `motion`: controls and poses).
+    """Render one person.
+
+    Args:
+        person_seed (`int`): Who; from `TEST_SEED` on: held-out people.
+        motion_seed (`int`): Which clip of `sample_clip`.
+        n_frames (`int`): Frames of that clip.
+        fps (`float`, *optional*, defaults to 25.0): Frames a second.
+        size (`int`, *optional*, defaults to 512): Height and width, pixels.
+        supersample (`int`, *optional*, defaults to 2): See `Renderer`.
+        scene_seed (`int`, *optional*): Light and background; by default those of the person's seed.
+        motion (`tuple[np.ndarray, np.ndarray]`, *optional*): Controls `(T, K)` and poses `(T, 3)` instead of a clip.
+        assets (`str`, *optional*): See `load_kit`.
+        cache (`str`, *optional*): See `load_kit`.
 
     Returns:
-        `frames` `(T, size, size, 3)` uint8 RGB, `landmarks` `(T, 68, 2)` and `neutral_landmarks` `(68, 2)` in pixels,
-        `controls` `(T, K)`, `control_names`, `pose` `(T, 3)` in degrees, `person_seed`, `motion_seed`, `fps`, `size`.
+        `dict`: `frames` `(T, size, size, 3)` uint8 RGB, `landmarks` `(T, 68, 2)` and `neutral_landmarks` `(68, 2)` in
+        pixels, `controls` `(T, K)`, `control_names`, `pose` `(T, 3)` in degrees, `person_seed`, `motion_seed`, `fps`,
+        `size`.
     """
     controls, pose = motion or sample_clip(motion_seed, n_frames, fps)
-    renderer = _renderer(assets, cache, size, supersample)
+    renderer = shared_renderer(assets, cache, size, supersample)
     person = sample_person(renderer.kit, person_seed)
     subject = Subject(renderer, person, sample_scene(person_seed if scene_seed is None else scene_seed, person.tone))
     try:
         frames = np.stack(list(renderer.render(subject, controls, pose)))
         return {
-            "frames": frames, **_truth(subject, controls, pose, size), "person_seed": person_seed,
+            "frames": frames, **ground_truth(subject, controls, pose, size), "person_seed": person_seed,
             "motion_seed": motion_seed, "fps": fps, "size": size,
         }  # fmt: skip
     finally:
         subject.release()
 
 
-def _truth(subject: Subject, controls: np.ndarray, pose: np.ndarray, size: int) -> dict:
+def ground_truth(subject: Subject, controls: np.ndarray, pose: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """What is known of frames: landmarks in pixels, expression and pose; see `render_clip`."""
     posed = subject.head.landmarks_at(controls, pose)
     return {
         "landmarks": subject.project(posed, size).astype(np.float32),
@@ -92,28 +90,17 @@ def _truth(subject: Subject, controls: np.ndarray, pose: np.ndarray, size: int) 
 
 
 def write_shard(path: Path, clip: dict, group: int) -> None:
-    """Write a clip as a shard; the file appears under its name only when it is complete."""
-    coded = [cv2.imencode(".jpg", f[..., ::-1], JPEG_OPTIONS)[1].ravel() for f in clip["frames"]]
+    """Write a clip of `render_clip` as a shard; the file appears under its name only when it is complete."""
     arrays = {key: clip[key] for key in ("landmarks", "neutral_landmarks", "controls", "control_names", "pose")}
     arrays |= {"person_seed": clip["person_seed"], "size": clip["size"], "group": group}
-    arrays["jpeg_bytes"] = np.concatenate(coded)
-    arrays["jpeg_offsets"] = np.cumsum([0, *map(len, coded)]).astype(np.int64)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part")  # not .npz: readers of the folder pass it over
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    arrays["jpeg_bytes"], arrays["jpeg_offsets"] = encode_jpegs(clip["frames"], JPEG_QUALITY)
+    write_arrays(path, arrays)
 
 
 def _render_shard(options: argparse.Namespace, group: int, k: int) -> None:
     """Render person `k` of a group, unless the shard is there already."""
-    out = Path(options.out)
-    path = out / f"g{group:05d}_p{k:02d}.npz"
-    for left in out.glob(f".{path.stem}.*.part"):  # by a run that was killed
-        left.unlink()
-    if path.exists():
+    path = Path(options.out) / f"g{group:05d}_p{k:02d}.npz"
+    if not is_missing(path):
         return
     started, cpu = time.time(), time.process_time()
     person_seed = options.seed + group * options.group_size + k
@@ -130,7 +117,7 @@ def _render_shard(options: argparse.Namespace, group: int, k: int) -> None:
 
 
 def render_shards(options: argparse.Namespace) -> None:
-    """Render every missing shard with `options.workers` processes; one works in this very process.
+    """Render every missing shard in `options.workers` processes; with one worker, in this process.
 
     Raises:
         OptionError: If an option is out of its range or the assets are not complete.
@@ -147,43 +134,11 @@ def render_shards(options: argparse.Namespace) -> None:
         for task in tasks:
             _render_shard(options, *task)
         return
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
     in_processes(partial(_render_shard, options), tasks, options.workers)
 
 
-def in_processes(function: Callable[..., None], tasks: list[tuple], workers: int) -> None:
-    """Call `function(*task)` for every task, in `workers` processes.
-
-    Software OpenGL crashes once in some thousand people, and takes the whole pool of processes with it. New ones go on
-    with the tasks that were not finished.
-
-    Raises:
-        BackendError: If the processes crash without having finished a task.
-    """
-    while tasks:
-        left = []
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            futures = [(task, pool.submit(function, *task)) for task in tasks]
-            for task, future in futures:
-                try:
-                    future.result()
-                except BrokenProcessPool:
-                    left.append(task)
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        if len(left) == len(tasks):
-            raise BackendError(
-                f"The processes that render crashed at the first of {len(tasks)} people: try --workers 1, which shows "
-                "where, and another graphics driver."
-            )
-        if left:
-            print(f"a process crashed; going on with the {len(left)} people that are left", flush=True)
-        tasks = left
-
-
 def main(arguments: list[str] | None = None) -> None:
+    """The command line; see the head of this file."""
     parser = argparse.ArgumentParser(prog="python -m training.synthetic.render", description=__doc__.split("\n")[0])
     parser.add_argument("--assets", help="MakeHuman data folder (default: VIVFACE_ASSETS)")
     parser.add_argument("--cache", help="folder of the parsed assets (default: VIVFACE_CACHE or ~/.cache/vivface)")

@@ -81,7 +81,7 @@ class Renderer:
         size = (OCCLUSION_SIZE, OCCLUSION_SIZE)
         self.occlusion_target = ctx.framebuffer(depth_attachment=ctx.depth_renderbuffer(size))
         self._shared: dict[str, moderngl.Texture] = {}
-        self._prepared: Subject | None = None  # whose light, camera and background the shaders hold
+        self._prepared: tuple = ()  # subject and scene whose light, camera and background the shaders hold
 
     # -------------------------------------------------------------------------------------------- resources
 
@@ -159,11 +159,11 @@ class Renderer:
 
     def _prepare(self, subject: Subject) -> np.ndarray:
         """Give the shaders what stays the same of a subject; returns the view of its key light `(4, 4)`."""
-        scene, person = subject.scene, subject.person
+        scene = subject.scene
         shadow_view = view_from(scene.key_direction, subject.skull - np.array([0, 0.25, 0]), 2.0)
-        if self._prepared is subject:
+        if self._prepared and self._prepared[0] is subject and self._prepared[1] is scene:
             return shadow_view
-        self._prepared = subject
+        self._prepared = (subject, scene)
         for name in self.programs:
             if name in MATERIAL.values():
                 self.set_uniforms(
@@ -175,8 +175,8 @@ class Renderer:
                 )  # fmt: skip
         self.set_uniforms("mouth", ao_range=(0.22, 0.78), lips=float(subject.head.landmarks[60:68, 2].mean()))
         self.set_uniforms("eye", ao_range=(0.40, 0.5 * subject.brightness), sink=EYE_SINK)
-        roundness = (0.85, 0.5) if person.hair == "afro01" else (0.4, 0.42)
-        self.set_uniforms("hair", ao_range=(0.22, 0.78), tint=person.hair_colour, roundness=roundness)
+        roundness = (subject.roundness, subject.hair_edge)
+        self.set_uniforms("hair", ao_range=(0.22, 0.78), tint=subject.person.hair_colour, roundness=roundness)
         self._upload_backdrop(scene.background(self.size))
         return shadow_view
 

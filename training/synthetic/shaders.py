@@ -1,4 +1,4 @@
-"""GLSL of the renderer. Textures hold square roots of albedo; the picture is written display-encoded (gamma 2)."""
+"""GLSL of the renderer. Textures hold square roots of albedo; the image is written display-encoded (gamma 2)."""
 
 VERTEX = """
 #version 330

@@ -54,6 +54,7 @@ class Subject:
             "lashes": np.array([0.012, 0.010, 0.010]) + 0.1 * person.brow_colour,
             "glasses": person.glasses["colour"] if person.glasses else np.ones(3),
         }  # fmt: skip
+        self.roundness, self.hair_edge = (0.85, 0.5) if person.hair == "afro01" else (0.4, 0.42)  # coverage at its edge
         self.density = {"brows": person.brow_density, "lashes": person.lash_density}
         self.textures: dict[str, moderngl.Texture] = {}
         self.arrays: dict[str, dict[str, moderngl.VertexArray]] = {}  # mesh -> shader -> what it draws
@@ -91,20 +92,10 @@ class Subject:
         for mesh, triangles in self.head.parts.items():
             self.indices[mesh] = ctx.buffer(np.ascontiguousarray(triangles, np.int32).tobytes())
             self._owned.append(self.indices[mesh])
-            self.arrays[mesh] = {name: self.array(renderer, mesh, name) for name in (MATERIAL[mesh], "depth")}
+            self.arrays[mesh] = {name: self._array(renderer, mesh, name) for name in (MATERIAL[mesh], "depth")}
 
-    def array(self, renderer: Renderer, mesh: str, shader: str, extra: tuple = ()) -> moderngl.VertexArray:
-        """Bind the vertices of a mesh to a shader.
-
-        Args:
-            renderer (`Renderer`): Holds the shaders.
-            mesh (`str`): One of `head.parts`.
-            shader (`str`): One of `renderer.programs`.
-            extra (`tuple`): Further `(buffer, format, attribute ...)` tuples, as moderngl takes them.
-
-        Returns:
-            `moderngl.VertexArray`: released with the subject.
-        """
+    def _array(self, renderer: Renderer, mesh: str, shader: str) -> moderngl.VertexArray:
+        """The vertices of a mesh, bound to a shader."""
         program = renderer.programs[shader]
         have = {a for a in program if isinstance(program[a], moderngl.Attribute)}
         layout = []
@@ -116,7 +107,7 @@ class Subject:
             if names:
                 layout.append((buffer, " ".join(f if a in have else f"{size}x" for f, size, a in fields), *names))
         index = self.indices[mesh]
-        array = renderer.ctx.vertex_array(program, [*layout, *extra], index_buffer=index, index_element_size=4)
+        array = renderer.ctx.vertex_array(program, layout, index_buffer=index, index_element_size=4)
         self._owned.append(array)
         return array
 

@@ -1,8 +1,9 @@
 """Make a pipeline of trained networks: `python -m training.tools.export --checkpoint RUN/checkpoint --output FOLDER`.
 
-Takes generator, encoder, transformer and, where there are such, refinement and identity network from one or more
-checkpoints of `train.py` (a later one's networks replace an earlier one's), rounds them to half precision, and writes
-the folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears whole or not at all.
+Takes generator, encoder, transformer and, if present, refinement and recognizer from one or more checkpoints of
+`train.py` (networks of a later one replace those of an earlier one), rounds them to half precision (batch norms stay in
+float32), and writes the folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,33 +15,45 @@ from pathlib import Path
 import torch
 import yaml
 
-from training.tools.programs import run_program
+from training.tools.programs import program_parser, run_program
 from vivface.errors import CheckpointError, OptionError
 from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING, make_card
-from vivface.hub.loading import INDEX, load_part
-from vivface.pipelines.vivface import PARTS, SETTINGS, VivFacePipeline
+from vivface.hub.loading import INDEX, load_component
+from vivface.models.precision import cast
+from vivface.pipelines.vivface import VivFacePipeline
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 MEANINGS = {  # of the columns of `training.tools.evaluate`
     "psnr_same": "PSNR to the true frames, own motion, dB",
-    "closer_to_source": "part of the frames whose face is nearer to the portrait's than to the driver's",
+    "closer_to_source": "fraction of the frames whose face is nearer to the portrait's than to the driving person's",
     "id_l2": "distance of face embeddings to the portrait's",
-    "jitter_ratio": "trembling of the landmarks, driver's = 1",
-    "face_found": "part of the frames in which a face is found",
-} | {name: f"correlation of {name.replace('_', ' ')} with the driver's" for name in ("yaw", "pitch", "roll")}
+    "jitter_ratio": "jitter of the landmarks, that of the driving video = 1",
+    "face_found": "fraction of the frames in which a face is found",
+} | {name: f"correlation of {name.replace('_', ' ')} with the driving video" for name in ("yaw", "pitch", "roll")}
 MEANINGS |= {name: f"correlation of {name.split('_')[0]} opening" for name in ("mouth_open", "eye_open")}
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Assemble, round and write.
+
+    Args:
+        arguments (`list[str]`, *optional*): Command line; that of the process by default.
+
+    Raises:
+        OptionError: If a setting or the output is wrong.
+        CheckpointError: If a network is missing, does not fit, or the files are too large.
+    """
     options = parse_arguments(arguments)
     check_output(options.output, options.overwrite)
 
     # 1. The networks as a pipeline of the chosen precision.
     pipeline = assemble(options.checkpoint, read_settings(options.set))
-    to_precision(pipeline, DTYPES[options.dtype])
+    for network in pipeline.components.values():
+        if network is not None:
+            cast(network, DTYPES[options.dtype])
 
-    # 2. Written beside its place, checked, and moved there.
+    # 2. Write, check, and move to its place.
     with complete_folder(options.output, overwrite=True) as work:
         pipeline.save_pretrained(work)
         megabytes = check_size(work, options.max_megabytes)
@@ -51,27 +64,34 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.tools.export", description=__doc__.split(":")[0])
+    """Options of the command line."""
+    parser = program_parser("export", __doc__)
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="folders of networks, the last wins")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="precision of the files")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help=f"settings: {', '.join(SETTINGS)}")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help=f"settings: {', '.join(VivFacePipeline.SETTINGS)}"
+    )
     parser.add_argument(
         "--metrics", type=Path, help="table.json of training.tools.evaluate, or a card's metrics record"
     )
-    parser.add_argument("--training", type=Path, help="a card's training record; by default read off the runs")
+    parser.add_argument("--training", type=Path, help="a card's training record; by default made from the runs")
     parser.add_argument("--name", help="title of the card; the output folder's name by default")
     parser.add_argument("--max-megabytes", type=float, default=48.0, help="largest sum of the weight files")
-    parser.add_argument("--overwrite", action="store_true", help="replace a pipeline that is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing pipeline")
     return parser.parse_args(arguments)
 
 
 def check_output(folder: Path, overwrite: bool) -> None:
-    """Raise OptionError if writing to `folder` would destroy something that was not meant."""
+    """Refuse, before any work, to overwrite something by mistake.
+
+    Raises:
+        OptionError: If `folder` holds a pipeline and `overwrite` is not set, or anything else.
+    """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
     elif not folder.is_dir() or (any(folder.iterdir()) and not (folder / INDEX).is_file()):
-        raise OptionError(f"--output {folder} holds something else than a pipeline: give another folder")
+        raise OptionError(f"--output {folder} holds something other than a pipeline: give another folder")
     elif (folder / INDEX).is_file() and not overwrite:
         raise OptionError(f"--output {folder} holds a pipeline already: add --overwrite or give another folder")
 
@@ -82,11 +102,11 @@ def read_settings(changes: list[str]) -> dict:
     Raises:
         OptionError: If a setting is unknown, or a number is expected and not given.
     """
-    settings = {}
+    settings, names = {}, VivFacePipeline.SETTINGS
     for change in changes:
         key, equals, value = change.partition("=")
-        if not equals or key not in SETTINGS:
-            raise OptionError(f"--set {change} names no setting, expected KEY=VALUE with one of: {', '.join(SETTINGS)}")
+        if not equals or key not in names:
+            raise OptionError(f"--set {change} names no setting, expected KEY=VALUE with one of: {', '.join(names)}")
         if key in ("image_size", "adapt_steps") and not value.isdecimal():
             raise OptionError(f"--set {change} gives no number, expected one as in {key}=128")
         settings[key] = int(value) if value.isdecimal() else value
@@ -103,13 +123,13 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
         OptionError: If a setting has a wrong value.
     """
     networks = {}
-    for name, network_class in PARTS.items():
+    for name, network_class in VivFacePipeline.COMPONENTS.items():
         holders = [folder for folder in checkpoints if (folder / name / "config.json").is_file()]
         if not holders and name not in VivFacePipeline._optional_components:
             raise CheckpointError(
-                f"{', '.join(map(str, checkpoints))}: no {name} there, expected the folder 'checkpoint' of a run"
+                f"{', '.join(map(str, checkpoints))}: there is no {name}, expected the folder 'checkpoint' of a run"
             )
-        networks[name] = load_part(network_class, holders[-1], name) if holders else None
+        networks[name] = load_component(network_class, holders[-1], name) if holders else None
     generator, encoder, transformer = networks["generator"], networks["encoder"], networks["transformer"]
 
     pairs = [
@@ -122,25 +142,10 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
     pairs.append(("encoder.image_size", encoder.config.image_size, "setting image_size", settings["image_size"]))
     if (refinement := networks["refinement"]) is not None:
         pairs.append(("refinement.image_size", refinement.config.image_size, "encoder", encoder.config.image_size))
-    for what, is_there, whom, expected in pairs:
-        if is_there != expected:
-            raise CheckpointError(f"{what} is {is_there}, expected {expected} for the {whom}: take parts of one system")
+    for what, value, whom, expected in pairs:
+        if value != expected:
+            raise CheckpointError(f"{what} is {value}, expected {expected} for the {whom}: use networks of one system")
     return VivFacePipeline(**networks, **settings)
-
-
-def to_precision(pipeline: VivFacePipeline, dtype: torch.dtype) -> None:
-    """Round every network's floating point weights and buffers.
-
-    Raises:
-        CheckpointError: If a weight is no number, or too large for `dtype`.
-    """
-    for name in PARTS:
-        if (network := getattr(pipeline, name)) is None:
-            continue
-        network.to(dtype)
-        for key, tensor in network.state_dict().items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise CheckpointError(f"{name}.{key} has no finite value in {dtype}: choose another --dtype")
 
 
 def check_size(folder: Path, limit: float) -> float:
@@ -177,7 +182,7 @@ def read_json(path: Path) -> dict:
 
 
 def training_record(checkpoints: list[Path]) -> dict:
-    """What the runs of these checkpoints say of themselves: one stage a run, in order."""
+    """The stages that these checkpoints come from, in order, from the presets and logs beside them."""
     stages = []
     for checkpoint in checkpoints:
         preset, log = checkpoint.parent / "preset.yaml", checkpoint.parent / "log.jsonl"

@@ -1,14 +1,13 @@
-"""Find the directions that a checkpoint can be edited along, from synthetic people whose truth is known.
+"""Find editing directions of a checkpoint: `python -m training.tools.find_directions CHECKPOINT --folders data/people`.
 
-    python -m training.tools.find_directions CHECKPOINT --folders data/people --assets ASSETS
-
-Writes `directions.safetensors` beside the checkpoint's `model_index.json`:
+They are found from synthetic people, whose ground truth is known, and written to `directions.safetensors` beside the
+checkpoint's `model_index.json`:
 
 - Expression and pose: motion codes of many frames are regressed on the controls and the pose they were rendered with,
-  within each person, so that what stays the same of a person plays no part. The coefficients are the directions.
+  within each identity, so that constant traits play no role. The coefficients are the directions.
 - Attributes of the person and of the light: identity codes W+ are regressed on the attributes that the person and the
-  scene were drawn with, all at once, so that each direction changes its attribute with the others held fixed.
-- What is left of W+ is split into principal components (Härkönen et al., GANSpace: Discovering Interpretable GAN
+  scene were sampled with, all at once, so that each direction changes its attribute with the others held fixed.
+- The residual of W+ is split into principal components (Härkönen et al., GANSpace: Discovering Interpretable GAN
   Controls, NeurIPS 2020, sec. 2.2), the first few as "Variation".
 """
 
@@ -21,14 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data import GroupShards, Person
+from training.data import GroupShards, ShardRecord
 from training.synthetic.assets import load_kit
 from training.synthetic.person import SyntheticPerson, sample_person
 from training.synthetic.scene import Scene, sample_scene
+from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface.editing import AttributeDirections, Direction
 from vivface.editing.directions import DIRECTIONS_FILE
 from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.media.tensors import to_tensor
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.runtime import choose_device
 
 # Sliders of the page: name -> label, amounts of controls and degrees of pose (yaw, pitch, roll) of one step, reach
 EXPRESSIONS: dict[str, tuple[str, dict[str, float], float]] = {
@@ -78,26 +80,23 @@ ATTRIBUTES: dict[str, Attribute] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.tools.find_directions", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("checkpoint", help="folder of the pipeline; the file is written into it")
-    parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
-    parser.add_argument("--assets", help="MakeHuman data folder (default: VIVFACE_ASSETS); only until it is cached")
-    parser.add_argument("--cache", help="folder of the parsed assets")
-    parser.add_argument("--people", type=int, default=480, help="at most so many people are looked at")
-    parser.add_argument("--portraits", type=int, default=3, help="frames a person for the identity code")
-    parser.add_argument("--motions", type=int, default=24, help="frames a person for the motion codes")
-    parser.add_argument("--variations", type=int, default=4, help="principal components to keep")
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args(arguments)
+    """Encode people, find directions, and write them.
+
+    Args:
+        arguments (`list[str]`, *optional*): Command line; that of the process by default.
+
+    Raises:
+        OptionError: If there are no people.
+        CheckpointError: If the checkpoint cannot be loaded.
+    """
+    options = parse_arguments(arguments)
 
     # 1. Encode people.
-    shards = GroupShards(options.folders, rescan_seconds=0, cache_gigabytes=0.5)
-    people = shards.people()
+    shards = GroupShards(options.folders, cache_gigabytes=0.5)
+    people = shards.records()
     chosen = np.linspace(0, len(people) - 1, min(options.people, len(people))).round().astype(int)
     people = [people[index] for index in chosen]
-    pipeline = VivFacePipeline.from_pretrained(options.checkpoint).to(options.device)
+    pipeline = VivFacePipeline.from_pretrained(options.checkpoint).to(choose_device(options.device))
     encoded = [_encode(pipeline, shards, person, options.portraits, options.motions) for person in people]
     identities = np.stack([identity for identity, _, _ in encoded])  # (people, num_latents, style_dim)
 
@@ -107,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     labels = np.concatenate([rows - rows.mean(0) for _, _, rows in encoded])
     directions = expression_directions(motions, labels, names)
 
-    # 3. Attributes, and what is left.
+    # 3. Attributes, and the residual.
     kit = load_kit(options.assets, options.cache)
     drawn = []
     for person in people:
@@ -120,13 +119,31 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{path}: {len(directions)} directions from {len(people)} people and {len(motions)} frames")
 
 
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = program_parser("find_directions", __doc__)
+    parser.add_argument("checkpoint", help="folder of the pipeline; the file is written into it")
+    add_people(parser)
+    parser.add_argument("--assets", help="MakeHuman data folder (default: VIVFACE_ASSETS); only until it is cached")
+    parser.add_argument("--cache", help="folder of the parsed assets")
+    parser.add_argument("--people", type=int, default=480, help="at most this many people")
+    parser.add_argument("--portraits", type=int, default=3, help="frames per person for the identity code")
+    parser.add_argument("--motions", type=int, default=24, help="frames per person for the motion codes")
+    parser.add_argument("--variations", type=int, default=4, help="principal components to keep")
+    add_device(parser)
+    return parser.parse_args(arguments)
+
+
 def expression_directions(motions: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> list[Direction]:
     """Regress motion codes on controls and pose.
 
     Args:
-        motions (`np.ndarray` of shape `(frames, motion_codes, style_dim)`): each person's mean taken away.
-        labels (`np.ndarray` of shape `(frames, labels)`): the same.
-        names (`tuple[str, ...]`): of the labels.
+        motions (`np.ndarray` of shape `(frames, motion_codes, style_dim)`): Less the identity's mean.
+        labels (`np.ndarray` of shape `(frames, labels)`): The same.
+        names (`tuple[str, ...]`): Of the labels.
+
+    Returns:
+        `list[Direction]`: One for each of `EXPRESSIONS`.
     """
     coefficients, explained = regress(labels, motions.reshape(len(motions), -1))
     print(f"expression and pose: {100 * explained:.0f} % of the motion codes' variance explained")
@@ -142,8 +159,11 @@ def attribute_directions(identities: np.ndarray, attributes: np.ndarray, variati
 
     Args:
         identities (`np.ndarray` of shape `(people, num_latents, style_dim)`): W+.
-        attributes (`np.ndarray` of shape `(people, len(ATTRIBUTES))`): in the order of `ATTRIBUTES`.
-        variations (`int`): principal components to keep.
+        attributes (`np.ndarray` of shape `(people, len(ATTRIBUTES))`): In the order of `ATTRIBUTES`.
+        variations (`int`): Principal components to keep.
+
+    Returns:
+        `list[Direction]`: Of the attributes that the codes show, then of the components.
     """
     flat = identities.reshape(len(identities), -1)
     spread = attributes.std(0)
@@ -154,7 +174,7 @@ def attribute_directions(identities: np.ndarray, attributes: np.ndarray, variati
     total = (flat - flat.mean(0)).var(0).sum()
     for (name, attribute), step, deviation in zip(ATTRIBUTES.items(), coefficients, spread, strict=True):
         share = (step**2).sum() / total
-        if share < SEEN / len(flat):  # nobody differs in it, or the codes do not know it
+        if share < SEEN / len(flat):  # nobody differs in it, or the codes do not show it
             print(f"{attribute.label}: not seen in the identity codes ({100 * share:.2f} % of their variance)")
             continue
         step = step / deviation if attribute.binary else step
@@ -174,12 +194,12 @@ def regress(labels: np.ndarray, codes: np.ndarray, ridge: float = 0.01) -> tuple
     """Ridge regression without intercept: `codes = labels @ coefficients`.
 
     Args:
-        labels (`np.ndarray` of shape `(rows, labels)`): mean 0.
-        codes (`np.ndarray` of shape `(rows, numbers)`): mean 0.
-        ridge (`float`, *optional*, defaults to 0.01): as a share of each label's own variance.
+        labels (`np.ndarray` of shape `(rows, labels)`): Mean 0.
+        codes (`np.ndarray` of shape `(rows, numbers)`): Mean 0.
+        ridge (`float`, *optional*, defaults to 0.01): As a fraction of each label's own variance.
 
     Returns:
-        Coefficients `(labels, numbers)` and the explained share of the variance.
+        `tuple[np.ndarray, float]`: Coefficients `(labels, numbers)` and the explained fraction of the variance.
     """
     gram = labels.T @ labels
     gram[np.diag_indices_from(gram)] *= 1 + ridge
@@ -190,30 +210,25 @@ def regress(labels: np.ndarray, codes: np.ndarray, ridge: float = 0.01) -> tuple
 
 @torch.no_grad()
 def _encode(
-    pipeline: VivFacePipeline, shards: GroupShards, person: Person, portraits: int, motions: int
+    pipeline: VivFacePipeline, shards: GroupShards, record: ShardRecord, portraits: int, motions: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One person's mean identity code, motion codes `(motions, ...)` and their labels `(motions, controls + 3)`.
+    """An identity's mean identity code, motion codes `(motions, ...)` and their labels `(motions, controls + 3)`.
 
-    Portraits are cropped each by its own square, motions all by the square of one frame, as the checkpoint sees them.
+    Portraits are each cropped by their own quad, motions all by the quad of one frame.
     """
     size, device = pipeline.config.image_size, pipeline.encoder.device
-    rng = np.random.default_rng(person.seed)
-    own = rng.choice(person.frames, min(portraits, person.frames), replace=False)
-    crops = [crop_quad(shards.image(person, frame), ffhq_quad(person.landmarks[frame]), size) for frame in own]
-    identity = pipeline.encoder(_batch(crops).to(device), motion=False, memory=False).identity.mean(0)
+    rng = np.random.default_rng(record.seed)
+    chosen = rng.choice(record.frames, min(portraits, record.frames), replace=False)
+    crops = [crop_quad(shards.image(record, frame), ffhq_quad(record.landmarks[frame]), size) for frame in chosen]
+    identity = pipeline.encoder(to_tensor(crops, device), motion=False, memory=False).identity.mean(0)
 
-    same = np.flatnonzero(person.clip == person.clip[own[0]])
+    same = np.flatnonzero(record.clip == record.clip[chosen[0]])
     frames = rng.choice(same, min(motions, len(same)), replace=False)
-    quad = ffhq_quad(person.landmarks[own[0]])
-    crops = [crop_quad(shards.image(person, frame), quad, size) for frame in frames]
-    codes = pipeline.encoder(_batch(crops).to(device), identity=False, memory=False).motion
-    labels = np.concatenate([person.controls[frames], person.pose[frames]], axis=1)
+    quad = ffhq_quad(record.landmarks[chosen[0]])
+    crops = [crop_quad(shards.image(record, frame), quad, size) for frame in frames]
+    codes = pipeline.encoder(to_tensor(crops, device), identity=False, memory=False).motion
+    labels = np.concatenate([record.controls[frames], record.pose[frames]], axis=1)
     return identity.cpu().numpy(), codes.cpu().numpy(), labels
-
-
-def _batch(crops: list[np.ndarray]) -> Tensor:
-    """uint8 `(size, size, 3)` each -> `(batch, 3, size, size)` in [-1, 1]."""
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _tensor(step: np.ndarray, shape: tuple[int, ...]) -> Tensor:
@@ -221,4 +236,4 @@ def _tensor(step: np.ndarray, shape: tuple[int, ...]) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -1,21 +1,23 @@
-"""What the command lines of this folder share."""
+"""What the programs of this folder share: their command line, loading and replacing networks, errors in one line."""
 
 from __future__ import annotations
 
-import shutil
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vivface.errors import VivFaceError
+from vivface.files import complete_folder
 
 if TYPE_CHECKING:  # rendering needs no torch
+    import torch
     from diffusers import ModelMixin
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Call `main`; an error that a user can cause is one line and exit status 2."""
+    """Call `main`; an error that a user can cause is one line on stderr and exit status 2."""
     try:
         main()
     except VivFaceError as error:
@@ -23,9 +25,50 @@ def run_program(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
-def replace_part(network: ModelMixin, checkpoint: Path, name: str) -> None:
-    """Write a network over that of a checkpoint: beside its place first, then moved there."""
-    place, new = checkpoint / name, checkpoint / f"{name}.new"
-    network.save_pretrained(new)
-    shutil.rmtree(place)
-    new.rename(place)
+def program_parser(name: str, document: str) -> argparse.ArgumentParser:
+    """Command line of `python -m training.tools.<name>`, described by the first sentence of its document string."""
+    description = document.partition(":")[0].strip() + "."
+    return argparse.ArgumentParser(prog=f"python -m training.tools.{name}", description=description)
+
+
+def add_people(parser: argparse.ArgumentParser) -> None:
+    """Add `--folders`: where the synthetic people are."""
+    parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add `--device`."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: cuda if available)")
+
+
+def load_networks(
+    classes: Mapping[str, type[ModelMixin]], checkpoint: Path, device: torch.device
+) -> dict[str, ModelMixin]:
+    """Networks of a checkpoint, in evaluation mode.
+
+    Args:
+        classes (mapping): Name of the subfolder -> class.
+        checkpoint (`Path`): Folder of a run's networks.
+        device (`torch.device`): Where they go.
+
+    Raises:
+        CheckpointError: If a network is missing or damaged.
+    """
+    from vivface.hub.loading import load_component
+
+    return {name: load_component(kind, checkpoint, name).eval().to(device) for name, kind in classes.items()}
+
+
+def replace_network(network: ModelMixin, checkpoint: Path, name: str) -> None:
+    """Write a network over that of a checkpoint; the old or the new one is there at every moment.
+
+    Args:
+        network (`ModelMixin`): The new one.
+        checkpoint (`Path`): Folder of the networks.
+        name (`str`): Subfolder.
+
+    Raises:
+        OptionError: If the folder cannot be written.
+    """
+    with complete_folder(checkpoint / name, overwrite=True) as work:
+        network.save_pretrained(work)

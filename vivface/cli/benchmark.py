@@ -221,14 +221,14 @@ def _network_timings(
     calls: dict[str, Callable[[], object]] = {
         "encode motion (E)": lambda: pipeline.encoder(crops, identity=False, memory=False),
         "adapt motion (T)": lambda: pipeline.transformer(generic, identity.memory),
-        "generate (G)": lambda: generator.synthesize(styles),
+        "generate (G)": lambda: generator(styles=styles),
     }
     if refine and pipeline.refinement is not None:
-        state = generator.synthesize(styles, stop_after=generator.refinement_layer)
-        image = F.interpolate(generator.synthesize(styles, resume=state), (size, size), mode="bilinear")
+        state = generator(styles=styles, stop_after=generator.refinement_layer)
+        image = F.interpolate(generator(styles=styles, resume=state), (size, size), mode="bilinear")
         reference = identity.reference.expand(batch_size, -1, -1, -1)
         calls["refine (R)"] = lambda: pipeline.refinement(image, reference)
-        calls["generate again, from R on"] = lambda: generator.synthesize(styles, resume=state)
+        calls["generate again, from R on"] = lambda: generator(styles=styles, resume=state)
     return [_network_timing(pipeline, name, call, batch_size, rounds) for name, call in calls.items()]
 
 

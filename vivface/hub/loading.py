@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from vivface.errors import CheckpointError
+from vivface.models.precision import find_infinite
 
 INDEX = "model_index.json"
 HUB_OPTIONS = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
@@ -206,6 +207,11 @@ def load_component(
     if wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise CheckpointError(f"The weights of '{subfolder}' in the checkpoint '{name}' do not fit: {shown}.")
+    if infinite := find_infinite(model):
+        raise CheckpointError(
+            f"The component '{subfolder}' of the checkpoint '{name}' holds numbers that are not finite "
+            f"({infinite[0]}): convert or export it again in float32 or bfloat16."
+        )
     return model
 
 

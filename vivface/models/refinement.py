@@ -199,12 +199,6 @@ class RefinementNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         """
         return feature * (1 + scale) + shift
 
-    def synthesize(
-        self, generator: StyleGAN2Generator, styles: Sequence[Tensor], reference: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`generate_refined` with this network."""
-        return generate_refined(generator, self, styles, reference)
-
     def _joined(self, first: Tensor, second: Tensor) -> Tensor:
         first, second = self._resized(first), self._resized(second)
         joined = torch.cat([first, second.expand(len(first), -1, -1, -1)], dim=1)  # (batch, 6, image_size, image_size)

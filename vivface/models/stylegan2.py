@@ -268,10 +268,6 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
                 return SynthesisState(self.layer_names[i], feature, rgb)
         return rgb
 
-    def synthesize(self, styles: Sequence[Tensor], **options) -> Tensor | SynthesisState:
-        """`forward` from styles."""
-        return self(styles=styles, **options)
-
     def _styles(self, w_plus: Tensor) -> list[Tensor]:
         if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_latents, self.config.style_dim):
             raise ValueError(

@@ -137,8 +137,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             image (`str`, `os.PathLike`, `PIL.Image.Image`, `numpy.ndarray` or open file): A file, a PIL image, or a
                 uint8 RGB array `(height, width, 3)`.
             face (`int`, *optional*): Which face, 0 the largest; by default the largest.
-            adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to this portrait, or another tuning:
-                `"pti"` or `"pti:STEPS"`; by default `adapt_steps` of the checkpoint.
+            adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to this portrait, or `"pti"`,
+                `"pti:STEPS"`; by default `adapt_steps` of the checkpoint.
             seed (`int`, *optional*, defaults to 0): Of the tuning.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 

@@ -18,7 +18,7 @@ from vivface.errors import OptionError
 from vivface.media.tensors import to_images
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
-from vivface.models.refinement import RefinementNetwork
+from vivface.models.refinement import RefinementNetwork, generate_refined
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import ReenactmentPipeline
@@ -149,7 +149,7 @@ class VivFacePipeline(ReenactmentPipeline):
         styles = [style.expand(len(deformation), -1) for style in identity.styles]
         styles = generator.add_motion(styles, deformation.to(styles[0].dtype))
         if not refine or self.refinement is None:
-            return generator.synthesize(styles)
+            return generator(styles=styles)
 
         # 3. R: what the stage I image lacks beside the source, as scale and shift of one layer; once more from there.
-        return self.refinement.synthesize(generator, styles, identity.reference)[1]
+        return generate_refined(generator, self.refinement, styles, identity.reference)[1]

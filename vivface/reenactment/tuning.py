@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vivface.errors import OptionError
 from vivface.models.identity import feature_distance
+from vivface.models.refinement import generate_refined
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 
@@ -157,7 +158,7 @@ class TuningNetworks:
         """`show`, then R if there is one; `reference` is the portrait `(1, 3, image_size, image_size)`."""
         if self.refinement is None:
             return self.show(w_plus, deformation)
-        return self.refinement.synthesize(self.generator, self.styles(w_plus, deformation), reference)[1]
+        return generate_refined(self.generator, self.refinement, self.styles(w_plus, deformation), reference)[1]
 
     def styles(self, w_plus: Tensor, deformation: Tensor, generator: nn.Module | None = None) -> list[Tensor]:
         """A(W) + S', `(batch, channels)` a layer."""

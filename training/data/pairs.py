@@ -1,0 +1,108 @@
+"""Batches drawn from clips: single images with their identity, and the triples of the papers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.arguments import DataOptions
+from training.augment import degrade, sample_appearance
+from training.data.clips import Clips
+from training.data.crops import SkipUnreadable, check_crop, driving_ranges, item_rng, source_ranges, stack_images
+from training.data.quads import jitter
+from vivface.errors import OptionError
+
+
+class ImageBatches:
+    """Single crops of faces: `image` (B, 3, S, S) in [-1, 1] and `label` (B,), the index of the identity.
+
+    Every identity is as likely as every other. Crops move by `augment.source_jitter`, or with `strong_augmentation` by
+    the wider ranges of driving frames; `augment.appearance` applies, degradation only with `strong_augmentation`.
+
+    Args:
+        clips (`Clips`): Source of the crops.
+        options (`DataOptions`): Batch size B, image size S and augmentation.
+        seed (`int`, *optional*, defaults to 0): Of all choices.
+        strong_augmentation (`bool`, *optional*, defaults to False): See above.
+    """
+
+    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0, strong_augmentation: bool = False):
+        self.clips, self.options, self.seed, self.strong = clips, options, seed, strong_augmentation
+        self._of_label: dict[int, list[int]] = {}
+        for clip, label in enumerate(clips.labels):
+            self._of_label.setdefault(label, []).append(clip)
+        self._skip = SkipUnreadable()
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = item_rng(self.seed, index)
+        drawn = rng.integers(self.clips.classes, size=self.options.batch)
+
+        def sample(label: int, attempt: int) -> tuple[np.ndarray, int]:
+            label = int(rng.integers(self.clips.classes)) if attempt else label
+            return self._image(rng, label), label
+
+        samples = [self._skip(lambda attempt, label=label: sample(int(label), attempt)) for label in drawn]
+        images, labels = zip(*samples, strict=True)
+        return {"image": stack_images(images), "label": torch.tensor(labels)}
+
+    def _image(self, rng: np.random.Generator, label: int) -> np.ndarray:
+        options, augment = self.options, self.options.augment
+        ranges = driving_ranges(augment) if self.strong else source_ranges(augment)
+        clip = int(rng.choice(self._of_label[label]))
+        frame = int(rng.integers(self.clips.length(clip)))
+        crop = self.clips.crop(clip, frame, options.size, move=lambda quad: jitter(rng, quad, *ranges))
+        image = sample_appearance(rng, options.size, augment.appearance)(crop)
+        if self.strong and rng.random() < augment.degrade_driving:
+            image = degrade(rng, image, augment)
+        return image
+
+
+class PairBatches:
+    """Training triples of the papers: `source` and `same` from one clip, `other` of another identity, (B, 3, S, S).
+
+    Source and same share crop jitter and appearance; with `options.crop` "source" both are cropped by the source's quad
+    (where the clips have quads), with "ffhq" each by its own.
+
+    Args:
+        clips (`Clips`): Source of the crops.
+        options (`DataOptions`): Batch size B, image size S and augmentation.
+        seed (`int`, *optional*, defaults to 0): Of all choices.
+
+    Raises:
+        OptionError: If `options.crop` is neither "source" nor "ffhq", or the clips show a single identity.
+    """
+
+    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0):
+        check_crop(options, "source", "ffhq")
+        if clips.classes < 2:
+            raise OptionError(f"data.folders {options.folders} show a single person, expected at least 2")
+        self.clips, self.options, self.seed = clips, options, seed
+        self._labels = np.asarray(clips.labels)
+        self._skip = SkipUnreadable()
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = item_rng(self.seed, index)
+        triples = [self._skip(lambda _: self._triple(rng)) for _ in range(self.options.batch)]
+        columns = zip(*triples, strict=True)
+        return {name: stack_images(images) for name, images in zip(("source", "same", "other"), columns, strict=True)}
+
+    def _triple(self, rng: np.random.Generator) -> list[np.ndarray]:
+        clip = int(rng.integers(len(self._labels)))
+        length = self.clips.length(clip)
+        first, second = (int(k) for k in rng.choice(length, 2, replace=length < 2))
+        pair = self._crops(rng, clip, first, second)
+        stranger = int(rng.choice(np.flatnonzero(self._labels != self._labels[clip])))
+        third = int(rng.integers(self.clips.length(stranger)))
+        return [*pair, *self._crops(rng, stranger, third)]
+
+    def _crops(self, rng: np.random.Generator, clip: int, *frames: int) -> list[np.ndarray]:
+        options, augment = self.options, self.options.augment
+        seed = int(rng.integers(2**31))
+        appearance = sample_appearance(rng, options.size, augment.appearance)
+
+        def move(quad: np.ndarray) -> np.ndarray:  # the same for all frames
+            return jitter(np.random.default_rng(seed), quad, *source_ranges(augment))
+
+        anchor = frames[0] if options.crop == "source" else None
+        return [appearance(self.clips.crop(clip, frame, options.size, anchor, move)) for frame in frames]
