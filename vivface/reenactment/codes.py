@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vivface.errors import OptionError
 from vivface.reenactment.progress import OnProgress
 
-MOTION_SUFFIX = ".safetensors"
+MOTION_SUFFIX = IDENTITY_SUFFIX = ".safetensors"
 BATCH_SIZE = 8
 
 
