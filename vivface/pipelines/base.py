@@ -150,7 +150,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         _check_counts(face=face)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         if tuning.method == "cma":
-            raise OptionError("`adapt` is 'cma', which needs a driving video: use `adjust_manifold`.")
+            raise OptionError(
+                "`adapt` is 'cma', which needs a driving video: take 'pti' or 'portrait', or `adjust_manifold`."
+            )
         self._evaluate()
         portrait = Portrait.find(load_image(image), self.backend, face, source_name(image), self.config.image_size)
         with compute_slot(self._execution_device):
