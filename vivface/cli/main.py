@@ -31,7 +31,6 @@ app.command("motion")(motion)
 app.add_typer(convert, name="convert")
 app.command("push")(push)
 app.command("bench")(bench)
-app.command("bench")(bench)
 
 
 def main() -> None:
