@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
 
 #: Class names, as a checkpoint's `model_index.json` states them -> the modules of the classes.
-PIPELINES = {"VivFacePipeline": "vivface.pipelines.vivface"}
+PIPELINES = {
+    "VivFacePipeline": "vivface.pipelines.vivface",
+    "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
+}
 
 
 def pipeline_class(name: str) -> "type[ReenactmentPipeline]":
