@@ -153,7 +153,7 @@ def test_live(page, uploaded):
     page.locator("#camera").get_by_text("Click to Access Webcam").click()
     page.locator("#camera .button-wrap button").first.click()  # starts the stream
     expect(page.locator("#rate")).to_contain_text(re.compile(r"[1-9]\d*\.\d frames per second"), timeout=PATIENCE)
-    expect(page.locator("#mirror img")).to_be_visible()
+    expect(page.locator("#live-output img")).to_be_visible()
 
 
 def test_every_control_has_a_name(page):
