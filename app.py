@@ -27,7 +27,7 @@ from vivface.space.page import Page
 from vivface.space.renderer import Renderer
 from vivface.space.service import ReenactmentService
 from vivface.space.uploads import BodyLimit
-from vivface.space.zerogpu import LentRenderer, on_zerogpu
+from vivface.space.zerogpu import LentRenderer, prepare_lending
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -53,12 +53,12 @@ def create_demo(
         CheckpointError: If the checkpoint cannot be loaded.
     """
     checkpoint = checkpoint or os.environ.get("VIVFACE_CHECKPOINT") or bundled_checkpoint()
+    lent = prepare_lending()  # before anything asks for a GPU
     pipeline = load_pipeline(checkpoint).to(choose_device(device))
     portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in examples.glob(f"*.{suffix}"))
     clips = sorted(examples.glob("*.mp4"))
     directions = AttributeDirections.of_checkpoint(checkpoint)
-    renderer = LentRenderer if on_zerogpu() else Renderer
-    service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], renderer)
+    service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], LentRenderer if lent else Renderer)
     every = max(1, min(file_seconds, 300))
     with gr.Blocks(title="vivface", analytics_enabled=False, delete_cache=(every, file_seconds)) as demo:
         page = Page(service, portraits, clips)

@@ -36,9 +36,13 @@ POLL_SECONDS = 0.2  # how often a worker says that it is alive, and hears that i
 LEAVE_SECONDS = 5.0  # how long a worker waits for the work that it has stopped
 
 
-def on_zerogpu() -> bool:
-    """Whether this program runs where GPUs are lent."""
-    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+def prepare_lending() -> bool:
+    """Whether this program runs where GPUs are lent; loads the package `spaces` there, which has to come first."""
+    if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
+        return False
+    import spaces  # noqa: F401 - it makes torch see a GPU
+
+    return True
 
 
 def gpu_seconds(frames: float = 0, steps: int = 0) -> int:
