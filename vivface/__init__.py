@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
+    "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
     "load_pipeline": "vivface.hub.registry",
     "IdentityCode": "vivface.reenactment.codes",
     "MotionCodes": "vivface.reenactment.codes",

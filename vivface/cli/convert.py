@@ -106,6 +106,21 @@ def ir_se50_command(
     return ir_se50.convert(file)
 
 
+@app.command("hyperreenact")
+@writes_folder
+def hyperreenact_command(
+    hypernetwork: Annotated[Path, typer.Argument(help="The hypernetwork (hypernetwork.pt).")],
+    generator: Annotated[Path, typer.Option(help="Its StyleGAN2 generator (stylegan-voxceleb.pt).")],
+    inversion: Annotated[Path, typer.Option(help="Its e4e encoder (e4e-voxceleb.pt).")],
+    appearance: Annotated[Path, typer.Option(help="The identity network (insight_face.pth, an IR-SE-50).")],
+    pose: Annotated[Path, typer.Option(help="DECA's checkpoint (deca_model.tar).")],
+) -> "Conversion":
+    """HyperReenact and the four networks that it works with -> a whole pipeline."""
+    from vivface.convert import hyperreenact
+
+    return hyperreenact.convert(hypernetwork, generator, inversion, appearance, pose)
+
+
 @app.command("directions")
 def directions_command(
     files: Annotated[list[str], typer.Argument(help="FILE or NAME=FILE each: .pt, .npy, or GANSpace's .npz.")],

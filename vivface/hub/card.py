@@ -56,6 +56,8 @@ NVIDIA_WORDS = "Nvidia Source Code License-NC: non-commercial use only, research
 PAPERS = {  # of the systems
     "VivFacePipeline": "Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video "
     "Re-Enactment, AAAI 2025",
+    "HyperReenactPipeline": "HyperReenact: One-Shot Reenactment via Jointly Learning to Refine and Retarget Faces, "
+    "ICCV 2023",
 }
 ORIGINS = {
     "vivface": Origin(
@@ -95,9 +97,21 @@ ORIGINS = {
         license_name="mit-code-research-data",
         license_link="https://github.com/TreB1eN/InsightFace_Pytorch/blob/master/LICENSE",
     ),
+    "hyperreenact": Origin(
+        "HyperReenact",
+        "Stella Bounareli, Christos Tzelepis, Vasileios Argyriou, Ioannis Patras, Georgios Tzimiropoulos "
+        "(StelaBou/HyperReenact); the pose encoder by the authors of DECA, the identity network by TreB1eN",
+        PAPERS["HyperReenactPipeline"],
+        "https://github.com/StelaBou/HyperReenact",
+        "The pose encoder is DECA's, licensed for non-commercial scientific research only, without passing it on; the "
+        "generator was trained with StyleGAN2, non-commercial. Do not push this checkpoint to a public repository.",
+        license_name="deca-non-commercial-research",
+        license_link="https://deca.is.tue.mpg.de/license.html",
+    ),
 }
 TAGS = {
     "VivFacePipeline": ["face-reenactment", "talking-head", "stylegan2"],
+    "HyperReenactPipeline": ["face-reenactment", "talking-head", "stylegan2", "hypernetwork"],
     "StyleGAN2Generator": ["stylegan2", "faces"],
     "HybridEncoder": ["stylegan2", "gan-inversion", "e4e"],
     "IdentityNetwork": ["arcface", "face-recognition"],

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 PIPELINES = {
     "VivFacePipeline": "vivface.pipelines.vivface",
     "HybridLatentPipeline": "vivface.pipelines.hybrid",
+    "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
 }
 #: Short names, as the command line has them.
-SYSTEMS = {"vivface": "VivFacePipeline", "hybrid": "HybridLatentPipeline"}
+SYSTEMS = {
+    "vivface": "VivFacePipeline",
+    "hybrid": "HybridLatentPipeline",
+    "hyperreenact": "HyperReenactPipeline",
+}
 
 
 def pipeline_class(name: str) -> "type[ReenactmentPipeline]":

@@ -2,7 +2,9 @@
 
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
+from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork, RefinementOutput
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 from vivface.models.transformer import DeformationTransformer
@@ -13,6 +15,8 @@ __all__ = [
     "HybridEncoderOutput",
     "IdentityNetwork",
     "LatentDiscriminator",
+    "PoseEncoder",
+    "ReenactmentHypernetwork",
     "RefinementNetwork",
     "RefinementOutput",
     "StyleGAN2Discriminator",

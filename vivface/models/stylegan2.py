@@ -219,6 +219,7 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         motion: Tensor | None = None,
         *,
         styles: Sequence[Tensor] | None = None,
+        offsets: Sequence[Tensor | None] | None = None,
         noise: str = "fixed",
         resume: SynthesisState | None = None,
         stop_after: str | None = None,
@@ -230,6 +231,9 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
             motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`, *optional*): Motion codes to add.
             styles (`Sequence[torch.Tensor]`, *optional*): In place of `w_plus`: `(batch or 1, input channels)` for
                 every layer, in call order, as `to_stylespace` and `add_motion` give.
+            offsets (`Sequence[torch.Tensor | None]`, *optional*): Relative changes of the weights, from a hypernetwork:
+                `(batch or 1, output channels, input channels)` for every layer in call order, None where there is
+                none, as for every to-RGB layer.
             noise (`str`, *optional*, defaults to `"fixed"`): `"fixed"` adds the stored maps, `"random"` fresh ones,
                 `"none"` nothing.
             resume (`SynthesisState`, *optional*): Go on after the layer where an earlier call stopped.
@@ -240,8 +244,8 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
             `SynthesisState`.
 
         Raises:
-            ValueError: If not one of `w_plus` and `styles` is given, or a shape, the number of styles, the noise mode
-                or a layer name is wrong.
+            ValueError: If not one of `w_plus` and `styles` is given, or a shape, the number of styles or offsets, the
+                noise mode or a layer name is wrong.
         """
         if (w_plus is None) == (styles is None):
             raise ValueError(f"{'neither' if styles is None else 'both'} of `w_plus` and `styles` given; expected one.")
@@ -250,7 +254,9 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         if motion is not None:
             styles = self.add_motion(styles, motion)
 
-        batch = max(len(style) for style in styles)
+        offsets = [None] * len(styles) if offsets is None else self._checked_offsets(offsets)
+
+        batch = max(len(given) for given in (*styles, *offsets) if given is not None)
         styles = [style.expand(batch, -1) for style in styles]
         if resume is None:
             first, feature, rgb = 0, self.constant.expand(batch, -1, -1, -1), None
@@ -263,7 +269,7 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
             if isinstance(layers[i], ToRGB):
                 rgb = layers[i](feature, styles[i], rgb)  # (batch, 3, height, width)
             else:
-                feature = layers[i](feature, styles[i], noise)  # (batch, channels, height, width)
+                feature = layers[i](feature, styles[i], noise, offsets[i])  # (batch, channels, height, width)
             if self.layer_names[i] == stop_after:
                 return SynthesisState(self.layer_names[i], feature, rgb)
         return rgb
@@ -289,6 +295,16 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         for argument, name in (("stop_after", stop_after), ("resume", resume and resume.layer)):
             if name is not None and name not in names:
                 raise ValueError(f"`{argument}` names layer {name!r}; expected one of {', '.join(names)}.")
+
+    def _checked_offsets(self, offsets: Sequence[Tensor | None]) -> list[Tensor | None]:
+        if len(offsets) != len(self.layer_names):
+            raise ValueError(f"`offsets` has {len(offsets)} entries; expected {len(self.layer_names)}, one a layer.")
+        for name, layer, offset in zip(self.layer_names, self._layers(), offsets, strict=True):
+            expected = None if isinstance(layer, ToRGB) else tuple(layer.weight.shape[:2])
+            if offset is not None and (offset.ndim != 3 or offset.shape[1:] != expected):
+                words = "no offset" if expected is None else f"(batch, {expected[0]}, {expected[1]})"
+                raise ValueError(f"`offsets` has shape {tuple(offset.shape)} for {name}; expected {words}.")
+        return list(offsets)
 
     def _layers(self) -> list[nn.Module]:
         """The layers in call order."""

@@ -22,6 +22,7 @@ from torch import Tensor
 from vivface.editing import AttributeDirections, Edits
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
+from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
@@ -38,7 +39,6 @@ from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 
-CROPS = ("ffhq", "stable")
 BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
 MAX_BATCH = {"cpu": 8, "cuda": 32}
 
@@ -95,7 +95,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         """Read the motion of aligned driving frames.
 
         Args:
-            images (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1].
+            images (`torch.Tensor` of shape `(batch, 3, motion_size, motion_size)`): RGB in [-1, 1].
 
         Returns:
             `torch.Tensor` of shape `(batch, *code_shape)`.
@@ -114,6 +114,16 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
         raise NotImplementedError
+
+    @property
+    def motion_size(self) -> int:
+        """Width and height of the driving frames that `read_motion` takes, in pixels."""
+        return self.config.image_size
+
+    @property
+    def motion_crop(self) -> str:
+        """How driving frames are cut: a key of `vivface.faces.CROPS`."""
+        return self.config.crop
 
     @property
     def output_size(self) -> int:
@@ -186,12 +196,12 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         _check_counts(driving_face=face)
         start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
         reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
-        driving = DrivingVideo(reader, self.backend, self.config.image_size, self.config.crop, face)
+        driving = DrivingVideo(reader, self.backend, self.motion_size, self.motion_crop, face)
         return VideoMotion(driving, self, duration)
 
     @torch.no_grad()
     def encode_crops(self, crops: Sequence[np.ndarray]) -> Tensor:
-        """Motion codes `(batch, *code_shape)` of aligned uint8 RGB crops `(image_size, image_size, 3)`."""
+        """Motion codes `(batch, *code_shape)` of aligned uint8 RGB crops `(motion_size, motion_size, 3)`."""
         self._evaluate()
         with compute_slot(self._execution_device):
             return self.read_motion(self.images(crops))

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, ffhq_quad
+from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend, choose_face
+from vivface.faces.voxceleb import align_voxceleb
 
 FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
 
@@ -61,11 +63,13 @@ class Portrait:
 
     def crop(self, mode: str, size: int) -> np.ndarray:
         """The face as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
-        return cut_face(self.image, self.quad, mode, size)
+        if mode == "voxceleb":
+            return align_voxceleb(self.image, self.landmarks, size)
+        return cut_face(self.image, face_quad(self.landmarks, mode), mode, size)
 
 
 def cut_face(image: np.ndarray, quad: np.ndarray, mode: str, size: int) -> np.ndarray:
-    """FFHQ's square of an image as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
+    """A square of an image as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
     return align_quad(image, quad, size) if mode == "ffhq" else crop_quad(image, quad, size)
 
 

@@ -27,6 +27,7 @@ def modulated_conv2d(
     upsample: bool = False,
     gain: float = 1.0,
     bias: Tensor | None = None,
+    offset: Tensor | None = None,
     method: str = "auto",
 ) -> Tensor:
     """Convolve every sample with the weight that its own style scales.
@@ -40,6 +41,8 @@ def modulated_conv2d(
         upsample (`bool`, *optional*, defaults to `False`): Whether the output is twice as large.
         gain (`float`, *optional*, defaults to 1.0): Factor on the output.
         bias (`torch.Tensor` of shape `(out_channels,)`, *optional*): Added at the end; the gain leaves it alone.
+        offset (`torch.Tensor` of shape `(batch or 1, out_channels, in_channels)`, *optional*): Relative change of the
+            weight, the same over the kernel window.
         method (`str`, *optional*, defaults to `"auto"`): `"weights"`, `"activations"`, or the faster of the two.
 
     Returns:
@@ -50,8 +53,11 @@ def modulated_conv2d(
     """
     fan_in = weight[0].numel()
     style = style * (1.0 / math.sqrt(fan_in))  # (batch, in)
+    change = None if offset is None else (1.0 + offset).expand(len(x), -1, -1)  # (batch, out, in)
     if demodulate:
         energy = weight.float().square().sum(dim=(2, 3))  # (out, in)
+        if change is not None:
+            energy = energy * change.float().square()  # (batch, out, in)
         demodulation = torch.rsqrt((style.float().square()[:, None] * energy).sum(dim=2) + 1e-8) * gain  # (batch, out)
     else:
         demodulation = style.new_full((len(style), len(weight)), gain)
@@ -62,10 +68,16 @@ def modulated_conv2d(
     if method == "auto":
         method = _faster_method(x, weight, upsample)
     if method == "activations":
-        y = _convolve(x * style[:, :, None, None].to(x.dtype), weight.to(x.dtype), None, upsample)
+        x = x * style[:, :, None, None].to(x.dtype)
+        if change is None:
+            y = _convolve(x, weight.to(x.dtype), None, upsample)
+        else:
+            weights = [(weight * each[:, :, None, None]).to(x.dtype) for each in change]
+            y = torch.cat([_convolve(x[i : i + 1], weights[i], None, upsample) for i in range(len(x))])
         return torch.addcmul(bias[:, None, None], y, demodulation[:, :, None, None].to(y.dtype))
     if method == "weights":
         scale = demodulation[:, :, None] * style[:, None, :]  # (batch, out, in)
+        scale = scale if change is None else scale * change
         samples = [
             _convolve(x[i : i + 1], (weight * scale[i, :, :, None, None]).to(x.dtype), bias, upsample)
             for i in range(len(x))

@@ -63,20 +63,30 @@ class StyledConv(nn.Module):
         self.register_buffer("noise_map", torch.randn(1, 1, size, size))
         self.upsample = upsample
 
-    def forward(self, feature: Tensor, style: Tensor, noise: str) -> Tensor:
+    def forward(self, feature: Tensor, style: Tensor, noise: str, offset: Tensor | None = None) -> Tensor:
         """Convolve with the weight that the style modulates.
 
         Args:
             feature (`torch.Tensor` of shape `(batch, in_channels, height, width)`): `size` or half of it.
             style (`torch.Tensor` of shape `(batch, in_channels)`): Modulation, about 1.
             noise (`str`): `"fixed"` adds the stored map, `"random"` a fresh one, `"none"` nothing.
+            offset (`torch.Tensor` of shape `(batch or 1, out_channels, in_channels)`, *optional*): Relative change of
+                the weight.
 
         Returns:
             `torch.Tensor` of shape `(batch, out_channels, size, size)`.
         """
         # lrelu(x) sqrt 2 = lrelu(x sqrt 2): the gain goes into the three terms instead of a full-size pass.
         # What follows the convolution happens in place; no layer's gradient needs the values that are overwritten.
-        x = modulated_conv2d(feature, self.weight, style, upsample=self.upsample, gain=SQRT_2, bias=self.bias * SQRT_2)
+        x = modulated_conv2d(
+            feature,
+            self.weight,
+            style,
+            upsample=self.upsample,
+            gain=SQRT_2,
+            bias=self.bias * SQRT_2,
+            offset=offset,
+        )
         if noise != "none":
             noise_map = self.noise_map if noise == "fixed" else torch.randn_like(x[:, :1])
             x.add_((noise_map * (self.noise_weight * SQRT_2)).to(x.dtype))
