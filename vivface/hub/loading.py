@@ -94,6 +94,31 @@ def read_index(checkpoint: str | os.PathLike, pipeline_name: str | None = None, 
     return {**index, "_class_name": class_name}
 
 
+def find_file(checkpoint: str | os.PathLike, name: str, **hub) -> Path | None:
+    """A file that a checkpoint may hold beside its index.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+        name (`str`): Path in the checkpoint.
+        hub: As for `read_index`.
+
+    Returns:
+        `pathlib.Path`: Where it is on this machine; None if the checkpoint has no such file.
+
+    Raises:
+        CheckpointError: If it cannot be fetched.
+    """
+    if os.path.isdir(checkpoint):
+        path = Path(checkpoint) / name
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(os.fspath(checkpoint), name, **hub))
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(f"'{name}' of '{checkpoint}' cannot be fetched ({_first_line(error)}).") from error
+
+
 def load_components(
     classes: Mapping[str, type[ModelMixin]],
     index: Mapping[str, object],

@@ -14,20 +14,17 @@ expression.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vivface.faces.paste import soft_mask
-from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.identity import IdentityNetwork
-from vivface.models.refinement import RefinementNetwork, generate_refined
-from vivface.models.stylegan2 import StyleGAN2Generator
-from vivface.models.transformer import DeformationTransformer
-from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
-from vivface.runtime import compute_slot
+from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.tuning import Face, TuningNetworks, descend, finished
 
 CODE_STEPS = 12  # steps that optimise only the code; more of them overfit the portrait
 CODE_RATE = 2e-2  # learning rates (Adam)
@@ -45,115 +42,80 @@ LOCALITY_REACH = 0.5  # where the generator is held: this far from the pivot tow
 MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's own
 
 
-@dataclass
-class AdaptedSource:
-    """An identity code, and the generator that belongs to it.
-
-    Attributes:
-        generator (`StyleGAN2Generator`, *optional*): a tuned copy; None if only the code has moved.
-        w_plus (`torch.Tensor` of shape `(1, num_latents, style_dim)`).
-    """
-
-    generator: StyleGAN2Generator | None
-    w_plus: Tensor
-
-
-def adapt_to_source(
-    generator: StyleGAN2Generator,
-    encoder: HybridEncoder,
-    transformer: DeformationTransformer,
-    identity: Tensor,
+def tune_to_portrait(
+    networks: TuningNetworks,
+    identity: IdentityCode,
     image: Tensor,
     steps: int,
+    *,
+    learning_rate: float | None = None,
     seed: int = 0,
-    refinement: RefinementNetwork | None = None,
-    recognizer: IdentityNetwork | None = None,
     on_progress: OnProgress | None = None,
-) -> AdaptedSource:
+) -> IdentityCode:
     """Tune the identity code, and after `CODE_STEPS` steps a copy of the generator too, to reproduce one portrait.
 
     Args:
-        generator (`StyleGAN2Generator`), encoder (`HybridEncoder`), transformer (`DeformationTransformer`): The
-            pipeline's networks; none of them is changed.
-        identity (`torch.Tensor` of shape `(1, num_latents, style_dim)`): the encoder's identity code of the portrait.
-        image (`torch.Tensor` of shape `(1, 3, size, size)`): the aligned portrait at the generator's size, in [-1, 1].
-        steps (`int`): number of optimiser steps in all.
-        seed (`int`, *optional*, defaults to 0): of the random codes.
-        refinement (`RefinementNetwork`, *optional*): what refines frames; the generator is then tuned for its images.
-        recognizer (`IdentityNetwork`, *optional*): what must see the same person in portrait and image.
+        networks (`TuningNetworks`): Copies of the pipeline's networks; their generator is the one that is tuned. With
+            R, it is tuned for the refined image.
+        identity (`IdentityCode`): The encoder's code of the portrait.
+        image (`torch.Tensor` of shape `(1, 3, size, size)`): The aligned portrait at the generator's size, in [-1, 1].
+        steps (`int`): Optimiser steps in all.
+        learning_rate (`float`, *optional*): Of the generator, at its highest; 0.003 by default.
+        seed (`int`, *optional*, defaults to 0): Of the random codes.
         on_progress (callable, *optional*): Told before every step; may raise to stop.
 
     Returns:
-        [`AdaptedSource`]
+        `IdentityCode`: With another code and, after more than `CODE_STEPS` steps, a generator of its own.
     """
-    on_progress = on_progress or ignore_progress
-    dtype = torch.float32  # half precision does not train
-    tuned, refinement, recognizer = (_frozen_copy(network, dtype) for network in (generator, refinement, recognizer))
-    image, start = image.to(dtype), identity.detach().to(dtype)
+    dtype, tuned, recognizer = identity.w_plus.dtype, networks.generator, networks.recognizer
+    image, start = image.to(torch.float32), identity.w_plus.detach().to(torch.float32)
     random = torch.Generator().manual_seed(seed)
 
     # 1. The source's own motion, as encoder and transformer see it.
-    size = encoder.config.image_size
+    reference = networks.pool(image)
     with torch.no_grad():
-        reference = image
-        if image.shape[-1] != size:
-            reference = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
-        own = encoder(reference.to(encoder.dtype), identity=False)
-        motion = transformer(own.motion, own.memory).to(dtype)
+        own = networks.read(image)
+        motion = networks.deform(own.motion, own.memory)
     weight = _pixel_weight(image)
 
     def loss_of(output: Tensor) -> Tensor:
         loss = portrait_loss(output, image, weight)
         return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, output, image)
 
-    def render(w_plus: Tensor) -> Tensor:
-        if refinement is None:
-            return tuned(w_plus, motion)
-        styles = tuned.add_motion(tuned.to_stylespace(w_plus), motion)
-        return generate_refined(tuned, refinement, styles, reference)[1]
+    # 2. The pivot: only the code and the portrait's own deformation move.
+    w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
+    code_steps = min(steps, CODE_STEPS)
 
-    with torch.enable_grad():
-        # 2. The pivot: only the code and the portrait's own deformation move.
-        w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
-        code_steps = min(steps, CODE_STEPS)
-        optimizer = torch.optim.Adam([w_plus, motion], lr=CODE_RATE)
-        for step in range(code_steps):
-            on_progress(Progress("adapting", step, steps))
-            with compute_slot(image.device):
-                _set_rate(optimizer, CODE_RATE, step, code_steps)
-                loss = loss_of(tuned(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+    def code_loss(_: int) -> Tensor:
+        return loss_of(networks.show(w_plus, motion)) + CODE_WEIGHT * F.mse_loss(w_plus, start)
 
-        if steps == code_steps:
-            return AdaptedSource(None, w_plus.detach().to(identity.dtype))
+    options = dict(device=image.device, decay=True, on_progress=on_progress)
+    descend([w_plus, motion], code_loss, code_steps, CODE_RATE, progress=(0, steps), **options)
 
-        # 3. Generator and code together, held in place away from the pivot.
+    # 3. Generator and code together, held in place away from the pivot.
+    generator = None
+    if steps > code_steps:
         frozen, motion = copy.deepcopy(tuned), motion.detach()
         tuned.requires_grad_(True)
+
+        def generator_loss(_: int) -> Tensor:
+            loss = loss_of(networks.refined(w_plus, motion, reference))
+            return loss + LOCALITY_WEIGHT * _locality(networks, frozen, w_plus, own, random)
+
         parameters = [{"params": list(tuned.parameters())}, {"params": [w_plus]}]
-        optimizer = torch.optim.Adam(parameters, lr=GENERATOR_RATE)
-        for step in range(steps - code_steps):
-            on_progress(Progress("adapting", code_steps + step, steps))
-            with compute_slot(image.device):
-                _set_rate(optimizer, GENERATOR_RATE, step, steps - code_steps)
-                loss = loss_of(render(w_plus))
-                loss = loss + LOCALITY_WEIGHT * _locality(tuned, frozen, transformer, w_plus, own, random)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+        rate, progress = learning_rate or GENERATOR_RATE, (code_steps, steps)
+        descend(parameters, generator_loss, steps - code_steps, rate, progress=progress, **options)
+        generator = finished(tuned, dtype)
 
-    nn.Module.to(tuned.requires_grad_(False), generator.dtype)
-    return AdaptedSource(tuned, w_plus.detach().to(identity.dtype))
-
-
-def _frozen_copy(network: nn.Module | None, dtype: torch.dtype) -> nn.Module | None:
-    """A copy in evaluation mode that takes no gradients, if there is a network."""
-    if network is None:
-        return None
-    # Not the diffusers class's `to`, which warns of every cast.
-    return nn.Module.to(copy.deepcopy(network), dtype).eval().requires_grad_(False)
+    w_plus = w_plus.detach().to(dtype)
+    with torch.no_grad():
+        styles = tuned.to_stylespace(w_plus.to(next(tuned.parameters()).dtype))
+    return replace(
+        identity,
+        w_plus=w_plus,
+        styles=[style.to(dtype) for style in styles],
+        generator=generator or identity.generator,
+    )
 
 
 def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -186,12 +148,7 @@ def _moving_regions(image: Tensor) -> Tensor:
 
 
 def _locality(
-    tuned: StyleGAN2Generator,
-    frozen: StyleGAN2Generator,
-    transformer: DeformationTransformer,
-    w_plus: Tensor,
-    own: HybridEncoderOutput,
-    random: torch.Generator,
+    networks: TuningNetworks, frozen: nn.Module, w_plus: Tensor, own: Face, random: torch.Generator
 ) -> Tensor:
     """How far the tuned generator has moved from the frozen one, between the pivot and random codes."""
     with torch.no_grad():
@@ -199,9 +156,9 @@ def _locality(
         codes = w_plus + LOCALITY_REACH * (sampled - w_plus)  # (batch, num_latents, style_dim)
         noise = torch.randn(LOCALITY_BATCH, *own.motion.shape[1:], generator=random).to(own.motion)
         generic = own.motion + MOTION_SPREAD * own.motion.std() * noise
-        motion = transformer(generic, own.memory).to(w_plus.dtype)
-        expected = frozen(codes, motion)
-    return F.l1_loss(tuned(codes, motion), expected)
+        motion = networks.deform(generic, own.memory)
+        expected = networks.show(codes, motion, frozen)
+    return F.l1_loss(networks.show(codes, motion), expected)
 
 
 def _pixel_weight(image: Tensor) -> Tensor:
@@ -209,10 +166,3 @@ def _pixel_weight(image: Tensor) -> Tensor:
     mask = torch.from_numpy(soft_mask(image.shape[-1])).to(image)[None, None]
     weight = (1 + (FACE_WEIGHT - 1) * mask) * (1 - _moving_regions(image))
     return weight / weight.mean()
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    """Full rate, then linearly down to a tenth over the last half of the steps."""
-    left = (steps - step) / max(steps, 1)
-    for group in optimizer.param_groups:
-        group["lr"] = rate * max(0.1, min(1.0, 2 * left))

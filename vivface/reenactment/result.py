@@ -20,7 +20,7 @@ from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import FrameMaker, RenderedFrame, RenderOptions, render_frames
+from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames
 from vivface.reenactment.streams import WriteBehind
 
 if TYPE_CHECKING:
@@ -67,15 +67,24 @@ class ReenactmentResult:
         identity (`IdentityCode`): Whose face.
         motion (`MotionCodes`): Whose motion.
         options (`RenderOptions`): How frames are made.
+        edits (`FrameEdits`, *optional*): Of the person and the motion.
 
     Attributes:
         report (`Report`): Of the last iteration or `save`, kept up to date while it goes on.
     """
 
-    def __init__(self, system: System, identity: IdentityCode, motion: MotionCodes, options: RenderOptions):
+    def __init__(
+        self,
+        system: System,
+        identity: IdentityCode,
+        motion: MotionCodes,
+        options: RenderOptions,
+        edits: FrameEdits | None = None,
+    ):
         self.identity = identity
         self.motion = motion
         self.options = options
+        self.edits = edits
         self.report = Report(warnings=list(identity.warnings))
         self._system = system
 
@@ -117,6 +126,7 @@ class ReenactmentResult:
             self.identity,
             self.motion,
             self.options,
+            edits=self.edits,
             images=images,
             recorder=recorder,
             on_progress=on_progress,
