@@ -15,6 +15,9 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+if os.environ.get("SPACES_ZERO_GPU"):
+    import spaces  # noqa: F401 - lends GPUs; it has to come before any import that asks torch for one
+
 from vivface import VivFaceError, load_pipeline
 from vivface.editing import AttributeDirections
 from vivface.hub.loading import bundled_checkpoint
@@ -27,7 +30,7 @@ from vivface.space.page import Page
 from vivface.space.renderer import Renderer
 from vivface.space.service import ReenactmentService
 from vivface.space.uploads import BodyLimit
-from vivface.space.zerogpu import LentRenderer, prepare_lending
+from vivface.space.zerogpu import LentRenderer, on_zerogpu
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -53,12 +56,13 @@ def create_demo(
         CheckpointError: If the checkpoint cannot be loaded.
     """
     checkpoint = checkpoint or os.environ.get("VIVFACE_CHECKPOINT") or bundled_checkpoint()
-    lent = prepare_lending()  # before anything asks for a GPU
     pipeline = load_pipeline(checkpoint).to(choose_device(device))
     portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in examples.glob(f"*.{suffix}"))
     clips = sorted(examples.glob("*.mp4"))
     directions = AttributeDirections.of_checkpoint(checkpoint)
-    service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], LentRenderer if lent else Renderer)
+    service = ReenactmentService(
+        pipeline, directions, limits, [*portraits, *clips], LentRenderer if on_zerogpu() else Renderer
+    )
     every = max(1, min(file_seconds, 300))
     with gr.Blocks(title="vivface", analytics_enabled=False, delete_cache=(every, file_seconds)) as demo:
         page = Page(service, portraits, clips)
