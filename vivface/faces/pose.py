@@ -46,7 +46,7 @@ def calibration() -> dict[str, np.ndarray]:
 
     Returns:
         `dict[str, np.ndarray]`: `canonical` `(468, 3)`, the mean face in millimetres; `rigid` `(468,)`, weights of its
-        points; and matrices of linear corrections: `pose`, `landmarks`, `gaze`.
+        points; and matrices of linear corrections: `pose`, `landmarks`.
     """
     return load((files("vivface.faces") / "weights" / "calibration.safetensors").read_bytes())
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vivface.faces.ibug import eye_distance
 from vivface.faces.mesh_reader import EYE_CORNERS, FacePoints
-from vivface.faces.pose import INNER_LIPS, calibrated, calibration, head_pose
+from vivface.faces.pose import INNER_LIPS, calibrated, head_pose
 from vivface.faces.smoothing import OneEuroFilter, Seconds
 
 LOWER_LIDS, UPPER_LIDS = slice(2, 7), slice(10, 15)  # of the eye network's contour: middle of both lids, outside in
@@ -22,6 +22,9 @@ BROWS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))  # points of the mes
 MOUTH_CORNERS = (61, 291)  # points of the mesh
 HIDDEN_FROM, HIDDEN_AT = 35.0, 60.0  # degrees of yaw at which the far side of the face begins to be and is hidden
 SHARP_EYE = 10.0  # pixels between the corners of an eye from which on it is fully trusted
+EYE_SPAN, EYE_RADIUS = 90.0, 12.0  # millimetres: between the outer corners of the eyes; of an eyeball; adults' means
+CORNER_DEPTH = 5.0  # millimetres from the iris of an eye that looks ahead back to the line between its corners
+IRIS_HEIGHT = -1.0  # millimetres from that line down to the iris
 MISPLACED = 0.25  # widths of the eye between its corners in the mesh and in the eye network: then they disagree
 
 
@@ -92,7 +95,7 @@ def read_state(points: FacePoints) -> FaceState:
     lids = [lid_opening(points, side) for side in (0, 1)]
     eye_line = flat[[corner for pair in EYE_CORNERS for corner in pair], 1].mean()
     brows = [float(eye_line - flat[list(brow), 1].mean()) for brow in BROWS]
-    gaze = np.degrees(gaze_features(points, pose.angles) @ calibration()["gaze"])
+    gaze = np.degrees(gaze_angles(points, angles))
     mouth_open = max(float(flat[INNER_LIPS[1], 1] - flat[INNER_LIPS[0], 1]), 0.0)
     mouth_width = float(np.linalg.norm(flat[MOUTH_CORNERS[1]] - flat[MOUTH_CORNERS[0]]))
     values = (*lids, mouth_open, mouth_width, *brows, *map(float, gaze), *map(float, np.degrees(angles)))
@@ -110,29 +113,33 @@ def lid_opening(points: FacePoints, side: int) -> float:
     return max(gap, 0.0) / max(float(np.linalg.norm(depth[1] - depth[0])), 1e-6)
 
 
-def gaze_features(points: FacePoints, angles: np.ndarray) -> np.ndarray:
-    """`(10,)`: what the gaze is linear in: where the irises lie in their eyes, and the head's pose.
+def gaze_angles(points: FacePoints, angles: np.ndarray) -> np.ndarray:
+    """Direction of the eyes relative to the head from where the irises lie between the corners of their eyes.
+
+    An eye is a ball of 12 mm; the corners of the eyes lie `CORNER_DEPTH` behind the iris of an eye that looks ahead.
 
     Args:
         points (`FacePoints`): What the networks say.
-        angles (`np.ndarray` of shape `(3,)`): Of `HeadPose`, radians.
+        angles (`np.ndarray` of shape `(3,)`): Yaw, pitch, roll of the head in radians.
+
+    Returns:
+        `np.ndarray` of shape `(2,)`: Yaw and pitch in radians, of both eyes, the better visible one counting more.
     """
-    places = np.stack([_iris_place(points, side) for side in (0, 1)])  # (2, 2)
+    places = np.stack([_iris_place(points, side) for side in (0, 1)])  # (2, 2), millimetres
     seen = np.array([_visible(math.degrees(angles[0]), side) for side in (0, 1)]) + 1e-3
     x, y = seen @ places / seen.sum()
-    lid = float(seen @ [lid_opening(points, side) for side in (0, 1)] / seen.sum())
-    yaw, pitch, _ = angles
-    return np.array([1.0, x, y, yaw, pitch, x * yaw, y * pitch, x * pitch, y * yaw, lid])
+    yaw, pitch, _ = np.clip(angles, -1.2, 1.2)
+    ahead_x = (x + CORNER_DEPTH * math.sin(yaw)) / math.cos(yaw)  # as if the head looked into the camera
+    ahead_y = (y - CORNER_DEPTH * math.sin(pitch)) / math.cos(pitch) - IRIS_HEIGHT
+    return np.arcsin(np.clip(np.array([-ahead_x, ahead_y]) / EYE_RADIUS, -0.9, 0.9))
 
 
 def _iris_place(points: FacePoints, side: int) -> np.ndarray:
-    """Centre of an iris `(2,)` from the middle of the eye's corners, in widths of the eye: x right, y down."""
-    left, right = points.mesh[list(EYE_CORNERS[side])]
-    across = right[:2] - left[:2]
-    across /= max(math.hypot(*across), 1e-6)
-    place = points.irises[side][0, :2] - (left[:2] + right[:2]) / 2
-    width = max(float(np.linalg.norm(right - left)), 1e-6)
-    return np.array([place @ across, place @ np.array([-across[1], across[0]])]) / width
+    """Centre of an iris `(2,)` from the middle between the corners of its eye, in millimetres: x right, y down."""
+    left, right = points.contours[side][list(CONTOUR_CORNERS)[:: (1, -1)[side]], :2]
+    across = (right - left) / max(math.hypot(*(right - left)), 1e-6)
+    place = points.irises[side][0, :2] - (left + right) / 2
+    return np.array([place @ across, place @ np.array([-across[1], across[0]])]) * EYE_SPAN / eye_distance(points.mesh)
 
 
 def _confidence(points: FacePoints, yaw: float) -> tuple[float, ...]:
