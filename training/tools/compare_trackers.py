@@ -1,12 +1,12 @@
 """Compare face backends on renders with known truth and on clips; print the tables of docs/faces.md.
 
-    python -m training.synthetic.render --assets DIR --out data/held_out --groups 25 --group-size 1 --frames 20 --size 320 \
-        --supersample 2 --seed 930000
+    python -m training.synthetic.render --assets DIR --out data/held_out --groups 25 --group-size 1 --frames 20 \
+        --size 320 --supersample 2 --seed 930000
     OMP_NUM_THREADS=1 python -m training.tools.compare_trackers --renders data/held_out --media clip1.mp4 ...
 
-Of the clips only the second half is used, which the calibration has not seen. dlib is what the others are measured against
-where there is no truth. "mesh" takes the lids from the face mesh, "mesh + eyes" from the eye network as the backend
-does.
+Of the clips only the second half is used, which the calibration has not seen. dlib is what the others are measured
+against where there is no truth. "mesh" takes the lids from the face mesh, "mesh + eyes" from the eye network as the
+backend does.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def on_renders(folder: Path) -> None:
     backends = {"dlib": DlibBackend(), "mesh": MeshBackend()}
     records: dict[str, dict[str, list]] = {name: defaultdict(list) for name in TRACKERS}
     lost, milliseconds, count, differences = defaultdict(int), defaultdict(list), 0, []
-    shape = backends["mesh"] and _rigid_shape()
+    shape = _rigid_shape()
     for image, truth in read_renders(folder):
         count += 1
         points = truth["landmarks"] - 0.5  # the truth counts from the corner of the first pixel
@@ -118,7 +118,11 @@ def on_renders(folder: Path) -> None:
             record["person"].append(truth["person"])
             for measure, function in (("lids", lids), ("mouth", mouth), ("brows", brows)):
                 record[measure].append((function(landmarks), function(points)))
-            pose = pose_of_landmarks(landmarks, shape) if name == "dlib" else np.array([state.yaw, state.pitch, state.roll])
+            pose = (
+                pose_of_landmarks(landmarks, shape)
+                if name == "dlib"
+                else np.array([state.yaw, state.pitch, state.roll])
+            )
             record["pose"].append(_turn_between(pose, wanted_pose))
             record["angles"].append(np.abs(pose - wanted_pose))
             if name == "mesh + eyes":
@@ -185,8 +189,11 @@ def _mean_error(record: dict[str, list], measure: str) -> float:
 
 def on_media(paths: list[Path], still_frames: int) -> None:
     """How the trackers agree, tremble and lose faces; and speed."""
-    print("\n| clip, second half | square, % of its side | lids: range dlib / mesh / mesh + eyes | lids: range per tremble | "
-          "gaze: range per tremble | frames lost dlib / mesh | ms a frame dlib / mesh |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    columns = (
+        "clip, second half", "square, % of its side", "lids: range dlib / mesh / mesh + eyes", "lids: range per tremble",
+        "gaze: range per tremble", "frames lost dlib / mesh", "ms a frame dlib / mesh",
+    )  # fmt: skip
+    print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for path in paths:
         frames = [image for image, _, _ in read_media([path], second_half=True)]
         if not frames:

@@ -124,7 +124,9 @@ def convert(name: str, data: bytes) -> dict[str, torch.Tensor]:
         for part, value in zip(("weight", "bias"), values, strict=False):
             entry = f"{key}.{part}"
             if entry in state or tuple(expected[entry].shape) != value.shape:
-                raise OptionError(f"{entry} of {name} has shape {value.shape}, expected {tuple(expected[entry].shape)}.")
+                raise OptionError(
+                    f"{entry} of {name} has shape {value.shape}, expected {tuple(expected[entry].shape)}."
+                )
             state[entry] = torch.from_numpy(value.copy(order="C"))
     if set(state) != set(expected):
         raise OptionError(f"The graph of {name} lacks {sorted(set(expected) - set(state))}.")

@@ -20,8 +20,8 @@ def get_backend(name: str = "auto", device: str = "cpu") -> LandmarkBackend:
     """Make a backend by name.
 
     Args:
-        name (`str`, *optional*, defaults to `"auto"`): `"mesh"`, which `"auto"` means; `"dlib"`; `"face-alignment"` with
-            its detector `sfd`, or `"face-alignment:NAME"` with another one of its detectors.
+        name (`str`, *optional*, defaults to `"auto"`): `"mesh"`, which `"auto"` means; `"dlib"`; `"face-alignment"`
+            with its detector `sfd`, or `"face-alignment:NAME"` with another one of its detectors.
         device (`str`, *optional*, defaults to `"cpu"`): Where face-alignment computes; the others are quicker on the
             CPU than the way to a GPU and back, and ignore it.
 

@@ -88,7 +88,7 @@ class DlibBackend:
         package = importlib.util.find_spec("face_recognition_models")  # not imported: it needs pkg_resources
         if package is None:
             raise BackendError(
-                'The dlib backend needs the weights of face_recognition_models: install them with pip install '
+                "The dlib backend needs the weights of face_recognition_models: install them with pip install "
                 '"vivface[faces]", or use mesh.'
             )
         weights = Path(package.submodule_search_locations[0], "models", "shape_predictor_68_face_landmarks.dat")

@@ -1,9 +1,9 @@
 """68 iBUG landmarks from the points of the mesh and of the eye network.
 
 Each landmark is the point of the mesh at its place (lids: of the eye network), moved by a small correction that is
-linear in head pose and opening of the mouth. The correction was fitted so that the square of `ffhq_quad` is the one
-that dlib's landmarks give, which the published checkpoints expect; see `docs/faces.md`. The six points of an eye move
-together: how far its lids are open stays what the eye network saw.
+linear in head pose, opening of the mouth and the shape of the face. The correction was fitted so that the square of
+`ffhq_quad` is the one that dlib's landmarks give, which the published checkpoints expect; see `docs/faces.md`. The six
+points of an eye move together: how far its lids are open stays what the eye network saw.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MESH_POINTS = np.array([
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
     78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
 ])
+MIDDLE = (33, 263, 61, 291)  # points of the mesh: outer corners of the eyes, corners of the mouth
 EYE_POINTS = ([0, 11, 13, 8, 5, 3], [8, 13, 11, 0, 3, 5])  # of the eye network, in the order of the landmarks
 EYES = (slice(36, 42), slice(42, 48))
 # fmt: on
@@ -63,7 +64,10 @@ def eye_distance(mesh: np.ndarray) -> float:
 
 
 def landmark_features(points: FacePoints, pose: HeadPose | None = None) -> np.ndarray:
-    """`(7,)`: what the correction is linear in."""
+    """`(109,)`: what the correction is linear in: head pose, opening of the mouth, and where landmarks 17 to 67 lie."""
     yaw, pitch, _ = (pose or head_pose(points.mesh)).angles
     opening = float(np.linalg.norm(points.mesh[INNER_LIPS[1]] - points.mesh[INNER_LIPS[0]])) / eye_distance(points.mesh)
-    return np.array([1.0, yaw, pitch, yaw**2, pitch**2, yaw * pitch, opening])
+    upright = (raw_landmarks(points)[17:] - points.mesh[list(MIDDLE), :2].mean(0)) @ np.linalg.inv(
+        local_axes(points.mesh)
+    )
+    return np.concatenate([[1.0, yaw, pitch, yaw**2, pitch**2, yaw * pitch, opening], upright.ravel()])

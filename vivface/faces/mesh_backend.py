@@ -12,14 +12,16 @@ import cv2
 import numpy as np
 
 from vivface.faces.alignment import check_image, make_quad, quad_angle, quad_center, quad_size
-from vivface.faces.detection import Detection, FaceDetector, TILE
-from vivface.faces.ibug import ibug_landmarks
+from vivface.faces.detection import TILE, Detection, FaceDetector
+from vivface.faces.ibug import ibug_landmarks, raw_landmarks
 from vivface.faces.landmarks import Effort, Face, overlap
 from vivface.faces.mesh_reader import MESH_MARGIN, FacePoints, MeshReader, mesh_quad, roll_of
 
 CANDIDATE_SCORE = 0.3  # probability at which a detector's find is shown to the mesh network
 SMALL_CANDIDATE_SCORE = 0.5  # the same for finds in tiles, which see more that is no face
-ACCEPT_PRESENCE = 5.0  # logit of the mesh network that a new face needs; most faces have 30 to 50, other things less than 0
+ACCEPT_PRESENCE = (
+    5.0  # logit of the mesh network that a new face needs; most faces have 30 to 50, other things less than 0
+)
 KEEP_PRESENCE = 0.0  # the same for a face that is being followed
 MAX_ROLL = math.radians(120.0)  # an upside-down face is refused: what the networks see there is seldom right
 TILTS = (-45.0, 45.0, -90.0, 90.0)  # degrees by which the image is turned when nothing is found in it
@@ -37,6 +39,8 @@ class MeshBackend:
     Args:
         device (`str`, *optional*, defaults to `"cpu"`): Where the networks compute; they are so small that a GPU
             hardly helps.
+        corrected (`bool`, *optional*, defaults to `True`): Whether landmarks are moved to where the published
+            checkpoints expect them; without it nothing of the calibration is used.
 
     Raises:
         BackendError: If weights are missing or damaged.
@@ -44,9 +48,10 @@ class MeshBackend:
 
     name = "mesh"
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: str = "cpu", corrected: bool = True):
         self._detector = FaceDetector(device)
         self._reader = MeshReader(device)
+        self._landmarks = ibug_landmarks if corrected else raw_landmarks
 
     def detect(self, image: np.ndarray, *, effort: Effort = "normal", near: Face | None = None) -> list[Face]:
         """See `LandmarkBackend.detect`."""
@@ -85,7 +90,7 @@ class MeshBackend:
         points = FacePoints(mesh, *self._reader.eyes(image, mesh), presence)
         box = np.concatenate([mesh[:, :2].min(0), mesh[:, :2].max(0)])
         score = 1 / (1 + math.exp(-max(min(presence, 50.0), -50.0)))
-        return Face(box, ibug_landmarks(points), score, memory=quad, points=points)
+        return Face(box, self._landmarks(points), score, memory=quad, points=points)
 
     def _confirm(self, image: np.ndarray, candidates: list[Detection], known: list[Face]) -> list[Face]:
         """`known` and those candidates that are new and that the mesh network takes for a face; the largest first."""

@@ -1,7 +1,7 @@
 """What a face does: lids, lips, brows, gaze and head pose as numbers, frame by frame.
 
-Angles follow `vivface.faces.pose`: yaw > 0 toward the image's left edge, pitch > 0 down, roll > 0 clockwise in the image,
-in degrees. Left and right are the person's.
+Angles follow `vivface.faces.pose`: yaw > 0 toward the image's left edge, pitch > 0 down, roll > 0 clockwise in the
+image, in degrees. Left and right are the person's.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class FaceState:
         brow_right, brow_left (`float`): Height of a brow over the eye in the same unit.
         gaze_yaw, gaze_pitch (`float`): Direction of the eyes relative to the head, degrees.
         yaw, pitch, roll (`float`): Head pose, degrees.
-        confidence (`tuple[float, ...]`): One for each of the values above, in their order, in [0, 1]: 0 where nothing was
-            seen and the value is that of an earlier frame.
+        confidence (`tuple[float, ...]`): One for each of the values above, in their order, in [0, 1]: 0 where nothing
+            was seen and the value is that of an earlier frame.
     """
 
     lid_right: float
@@ -163,7 +163,7 @@ def _visible(yaw: float, side: int) -> float:
     return min(max((HIDDEN_AT - away) / (HIDDEN_AT - HIDDEN_FROM), 0.0), 1.0)
 
 
-# Smoothing: a cut-off in Hz for what stands still, its rise per unit (or degree) a second: fast movements pass as they are.
+# Smoothing: cut-off in Hz of what stands still, and its rise per unit (or degree) a second: fast movements pass.
 SMOOTHING = {
     "lid": (3.0, 30.0),
     "mouth": (3.0, 40.0),

@@ -26,8 +26,8 @@ class TrackedFace:
             frame before; None as long as the face was never seen.
         found (`bool`): Whether the face is in this frame.
         redetected (`bool`): Whether it had to be searched in the picture (true in its first frame).
-        state (`FaceState`, or None): Lids, lips, brows, gaze and pose, smoothed; in a frame without the face those of the
-            frame before, with confidence 0. None with backends that do not see them, and before the first face.
+        state (`FaceState`, or None): Lids, lips, brows, gaze and pose, smoothed; in a frame without the face those of
+            the frame before, with confidence 0. None with backends that do not see them, and before the first face.
     """
 
     landmarks: np.ndarray | None
