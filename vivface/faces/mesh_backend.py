@@ -22,7 +22,7 @@ SMALL_CANDIDATE_SCORE = 0.5  # the same for finds in tiles, which see more that 
 ACCEPT_PRESENCE = (
     5.0  # logit of the mesh network that a new face needs; most faces have 30 to 50, other things less than 0
 )
-KEEP_PRESENCE = 0.0  # the same for a face that is being followed
+KEEP_PRESENCE = 4.0  # the same for a face that is being followed
 MAX_ROLL = math.radians(120.0)  # an upside-down face is refused: what the networks see there is seldom right
 TILTS = (-45.0, 45.0, -90.0, 90.0)  # degrees by which the image is turned when nothing is found in it
 LEAST_TILE = 256  # pixels: images up to twice this size are searched as a whole only
