@@ -190,7 +190,8 @@ def _mean_error(record: dict[str, list], measure: str) -> float:
 def on_media(paths: list[Path], still_frames: int) -> None:
     """How the trackers agree, tremble and lose faces; and speed."""
     columns = (
-        "clip, second half", "square, % of its side", "lids: range dlib / mesh / mesh + eyes", "lids: range per tremble",
+        "clip, second half", "square, % of its side", "lids: range dlib / mesh / mesh + eyes",
+        "lids: range per tremble",
         "gaze: range per tremble", "frames lost dlib / mesh", "ms a frame dlib / mesh",
     )  # fmt: skip
     print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
