@@ -69,21 +69,26 @@ class SurfaceMaps:
         Returns:
             `np.ndarray` of shape `(P, 3)`: x, y in pixels and depth in dm, float32.
         """
-        corners = self.points[frame][self.corners[triangle]]  # (P, 3, 3)
         b = place / np.float32(255) if place.dtype == np.uint8 else place
-        weights = np.stack([1 - b.sum(1), b[:, 0], b[:, 1]], 1) / corners[..., 2]  # the screen is not linear in depth
-        depth = 1 / weights.sum(1)
-        position = (weights[..., None] * corners[..., :2]).sum(1) * depth[:, None]
-        return np.concatenate([position, depth[:, None]], 1)
+        points, corners = self.points[frame], self.corners[triangle]
+        first, second, third = (points[corners[:, k]] for k in range(3))  # (P, 3) each
+        # The screen is not linear in depth: weights over depth are.
+        u, v, w = (1 - b[:, 0] - b[:, 1]) / first[:, 2], b[:, 0] / second[:, 2], b[:, 1] / third[:, 2]
+        depth = 1 / (u + v + w)
+        out = u[:, None] * first + v[:, None] * second + w[:, None] * third
+        out *= depth[:, None]
+        out[:, 2] = depth
+        return out
 
     def depth(self, frame: int) -> np.ndarray:
         """Depth of what a frame shows `(H, W)` in dm, infinite for the background."""
-        if self._depth is None or self._depth[0] != frame:
+        cached = self._depth
+        if cached is None or cached[0] != frame:
             shown = self.triangle[frame] >= 0
             depth = np.full(shown.shape, np.inf, np.float32)
             depth[shown] = self.locate(self.triangle[frame][shown], self.place[frame][shown], frame)[:, 2]
-            self._depth = (frame, depth)
-        return self._depth[1]
+            cached = self._depth = (frame, depth)
+        return cached[1]
 
     def correspondence(self, source: int, target: int, positions: np.ndarray | None = None) -> Correspondence:
         """Where pixels of frame `target` lie in frame `source`.

@@ -106,6 +106,13 @@ class MotionShard:
         )  # fmt: skip
 
     @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        maps = self.maps
+        arrays = [maps.triangle, maps.place, maps.corners, maps.part, maps.points, *self.jpegs]
+        return sum(array.nbytes for array in arrays)
+
+    @property
     def frames(self) -> int:
         """Number of frames T."""
         return len(self.pose)
