@@ -1,5 +1,6 @@
 """The networks: each a diffusers model whose typed constructor is its config."""
 
+from vivface.models.dense_motion import DenseMotionNetwork, DenseMotionOutput
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.hypernetwork import ReenactmentHypernetwork
@@ -11,6 +12,8 @@ from vivface.models.transformer import DeformationTransformer
 
 __all__ = [
     "DeformationTransformer",
+    "DenseMotionNetwork",
+    "DenseMotionOutput",
     "HybridEncoder",
     "HybridEncoderOutput",
     "IdentityNetwork",
