@@ -303,7 +303,7 @@ def disc(size, radius):
 @pytest.fixture(scope="module")
 def networks():
     networks = {configuration: make(configuration, channels=[32] * 14) for configuration in "TR"}
-    for network in networks.values():  # every layer's input at unit magnitude, as in training: first layers settle first
+    for network in networks.values():  # inputs of unit magnitude, as in training; first layers settle first
         for _ in range(16):
             network(network.sample_latents(4, generator=torch.Generator().manual_seed(1)), magnitude_decay=0.0)
     return networks
@@ -346,7 +346,7 @@ class TestEquivariance:
         values = {}
         for configuration, network in networks.items():
             still = self.render(network).double().numpy()
-                expected = scipy.ndimage.rotate(still, degrees, axes=(3, 2), reshape=False, order=5, mode="mirror")
+            expected = scipy.ndimage.rotate(still, degrees, axes=(3, 2), reshape=False, order=5, mode="mirror")
             turned = self.render(network, rotation=math.radians(degrees))
             values[configuration] = decibels(turned, torch.from_numpy(expected).float(), disc(64, 0.45))
         print("rotation", degrees, values)
