@@ -8,6 +8,7 @@ from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork, RefinementOutput
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
+from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.models.transformer import DeformationTransformer
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "RefinementOutput",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "StyleGAN3Generator",
     "SynthesisState",
 ]
