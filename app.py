@@ -8,12 +8,9 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 if os.environ.get("SPACES_ZERO_GPU"):
     import spaces  # noqa: F401 - lends GPUs; it has to come before any import that asks torch for one
@@ -24,12 +21,11 @@ from vivface.hub.loading import bundled_checkpoint
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
 from vivface.space.events import Events
-from vivface.space.limits import MEGA, Limits
-from vivface.space.look import CSS, JS, theme
+from vivface.space.launching import launch_options
+from vivface.space.limits import Limits
 from vivface.space.page import Page
 from vivface.space.renderer import Renderer
 from vivface.space.service import ReenactmentService
-from vivface.space.uploads import BodyLimit
 from vivface.space.zerogpu import LentRenderer, on_zerogpu
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -71,20 +67,6 @@ def create_demo(
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
     return demo
-
-
-def launch_options(limits: Limits | None = None) -> dict[str, Any]:
-    """What `demo.launch` needs besides the page itself: its look and the limits of uploads."""
-    largest, folder = (limits or Limits()).upload_bytes, Path(gr.utils.get_upload_folder())
-    return dict(
-        theme=theme(),
-        css=CSS,
-        js=JS,
-        max_file_size=largest,
-        app_kwargs={"middleware": [Middleware(BodyLimit, upload_bytes=largest + MEGA, folder=folder)]},
-        footer_links=["api"],
-        mcp_server=find_spec("mcp") is not None,
-    )
 
 
 def main() -> None:
