@@ -8,12 +8,12 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
+
+if os.environ.get("SPACES_ZERO_GPU"):
+    import spaces  # noqa: F401 - lends GPUs; it has to come before any import that asks torch for one
 
 from vivface import VivFaceError, load_pipeline
 from vivface.editing import AttributeDirections
@@ -21,13 +21,12 @@ from vivface.hub.loading import bundled_checkpoint
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
 from vivface.space.events import Events
-from vivface.space.limits import MEGA, Limits
-from vivface.space.look import CSS, JS, theme
+from vivface.space.launching import launch_options
+from vivface.space.limits import Limits
 from vivface.space.page import Page
 from vivface.space.renderer import Renderer
 from vivface.space.service import ReenactmentService
-from vivface.space.uploads import BodyLimit
-from vivface.space.zerogpu import LentRenderer, prepare_lending
+from vivface.space.zerogpu import LentRenderer, on_zerogpu
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -53,12 +52,13 @@ def create_demo(
         CheckpointError: If the checkpoint cannot be loaded.
     """
     checkpoint = checkpoint or os.environ.get("VIVFACE_CHECKPOINT") or bundled_checkpoint()
-    lent = prepare_lending()  # before anything asks for a GPU
     pipeline = load_pipeline(checkpoint).to(choose_device(device))
     portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in examples.glob(f"*.{suffix}"))
     clips = sorted(examples.glob("*.mp4"))
     directions = AttributeDirections.of_checkpoint(checkpoint)
-    service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], LentRenderer if lent else Renderer)
+    service = ReenactmentService(
+        pipeline, directions, limits, [*portraits, *clips], LentRenderer if on_zerogpu() else Renderer
+    )
     every = max(1, min(file_seconds, 300))
     with gr.Blocks(title="vivface", analytics_enabled=False, delete_cache=(every, file_seconds)) as demo:
         page = Page(service, portraits, clips)
@@ -67,20 +67,6 @@ def create_demo(
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
     return demo
-
-
-def launch_options(limits: Limits | None = None) -> dict[str, Any]:
-    """What `demo.launch` needs besides the page itself: its look and the limits of uploads."""
-    largest, folder = (limits or Limits()).upload_bytes, Path(gr.utils.get_upload_folder())
-    return dict(
-        theme=theme(),
-        css=CSS,
-        js=JS,
-        max_file_size=largest,
-        app_kwargs={"middleware": [Middleware(BodyLimit, upload_bytes=largest + MEGA, folder=folder)]},
-        footer_links=["api"],
-        mcp_server=find_spec("mcp") is not None,
-    )
 
 
 def main() -> None:

@@ -73,30 +73,32 @@ def cheap_files(parity_dir, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def converted(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hyperreenact")
+    torch.save(checkpoint("hyperreenact/manifest_hypernet.json"), folder / FILES[0])
+    torch.save(checkpoint("hyperreenact/manifest_generator.json"), folder / FILES[1])
+    torch.save(checkpoint("hyperreenact/layout_e4e.json"), folder / FILES[2])
+    torch.save(checkpoint("arcface/manifest.json"), folder / FILES[3])
+    torch.manual_seed(0)
+    torch.save(deca(PoseEncoder().state_dict()), folder / FILES[4])
+    command = ["convert", "hyperreenact", *arguments(folder), "-o", folder / "pipeline", "--verify"]
+    done = subprocess.run([sys.executable, "-c", CHILD, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    size = (folder / FILES[0]).stat().st_size
+    for file in FILES:
+        (folder / file).unlink(missing_ok=True)
+    return folder / "pipeline", done.stdout, size
+
+
+@pytest.fixture(scope="module")
+def pipeline(converted):
+    return HyperReenactPipeline.from_pretrained(converted[0])
+
+
 @pytest.mark.slow
 class TestWithWeights:
     """Weights in the published layouts: 2.4 GB."""
-
-    @pytest.fixture(scope="class")
-    def converted(self, checkpoint, parity_dir, cheap_files, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("hyperreenact")
-        torch.save(checkpoint("hyperreenact/manifest_hypernet.json"), folder / FILES[0])
-        torch.save(checkpoint("hyperreenact/manifest_generator.json"), folder / FILES[1])
-        torch.save(checkpoint("arcface/manifest.json"), folder / FILES[3])
-        torch.manual_seed(0)
-        torch.save(deca(PoseEncoder().state_dict()), folder / FILES[4])
-        given = arguments(folder, inversion=cheap_files / FILES[2])
-        command = ["convert", "hyperreenact", *given, "-o", folder / "pipeline", "--verify"]
-        done = subprocess.run([sys.executable, "-c", CHILD, *map(str, command)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        size = (folder / FILES[0]).stat().st_size
-        for file in FILES:
-            (folder / file).unlink(missing_ok=True)
-        return folder / "pipeline", done.stdout, size
-
-    @pytest.fixture(scope="class")
-    def pipeline(self, converted):
-        return HyperReenactPipeline.from_pretrained(converted[0])
 
     def test_memory_is_not_doubled(self, converted):
         """Beside the interpreter and its libraries (0.5 GB), less than twice the largest file."""

@@ -172,8 +172,12 @@ class TestHypernetwork:
         check_half_storage(make(), tmp_path)
 
 
-@torch.no_grad()
 class TestOffsetsOfAGenerator:
+    @pytest.fixture(autouse=True)
+    def _without_gradients(self):
+        with torch.no_grad():
+            yield
+
     def test_zero_is_the_plain_generator_bit_for_bit(self, generator, w_plus):
         zeros = offsets_by(torch.zeros, batch=1)
         for code in w_plus.split(1):

@@ -131,7 +131,7 @@ class TestFrames:
             wanted = []
             for crop in crops:
                 offsets = pipeline.hypernetwork(identity.memory, pipeline.pose(crop[None]))
-                wanted += to_images(pipeline.generator(styles=identity.styles, offsets=offsets))
+                wanted.extend(to_images(pipeline.generator(styles=identity.styles, offsets=offsets)))
         listed = ListedMotion(codes, fingerprint=pipeline.fingerprint)
         assert difference(list(pipeline.render(identity, listed)), wanted) <= 1
 
@@ -171,7 +171,9 @@ class TestMotionFiles:
         assert MotionCodes.load(motion).code_shape == pipeline.code_shape == (16, 3, 3)
 
     def test_of_another_system_are_refused(self, pipeline, identity, motion_file, tiny_pipeline, motion, portrait):
-        with pytest.raises(MediaError, match="10 x .* 32 numbers, this checkpoint takes 16 x 3"):
+        with pytest.raises(
+            MediaError, match="10 motion codes of 32 numbers, this checkpoint takes motion maps of 16 x 3 x 3"
+        ):
             pipeline(identity, motion_file)
         with pytest.raises(MediaError, match="extract them with this checkpoint"):
             tiny_pipeline(portrait, motion)

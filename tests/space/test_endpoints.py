@@ -188,7 +188,7 @@ class TestBadUploads:
             ({"driving_face": 3}, "Face 3"),
             ({"start": -1}, "`start` is -1"),
             ({"start": "soon"}, "`start` is 'soon'"),
-            ({"duration": 1e400}, "`duration`"),
+            ({"duration": 1e9}, "`duration` is 1000000000"),
             ({"strength": "much"}, "`strength` is 'much'"),
             ({"motion_mode": "sideways"}, "'absolute' or 'relative'"),
             ({"refine": "yes"}, "`refine` is 'yes'"),
@@ -201,8 +201,8 @@ class TestBadUploads:
         files = handle_file(str(portrait)), handle_file(str(face_clip))
         self.refused(client, *files, consent=True, match=match, api_name="/reenact", **options)
 
-    def test_options_of_other_endpoints(self, client, portrait, face_clip):
-        path, clip = handle_file(str(portrait)), handle_file(str(face_clip))
+    def test_options_of_other_endpoints(self, client, uploaded, face_clip):
+        path, clip = handle_file(str(uploaded)), handle_file(str(face_clip))
         self.refused(client, path, face=5, match="Face 5", api_name="/find_faces")
         self.refused(client, clip, start="x", match="`start` is 'x'", api_name="/find_driving_faces")
         self.refused(client, clip, start=-2, match="`start` is -2", api_name="/extract_motion")

@@ -19,6 +19,7 @@ CLASSES = {
     "transformer": models.DeformationTransformer,
     "refinement": models.RefinementNetwork,
     "latent_discriminator": models.LatentDiscriminator,
+    "dense_motion": models.DenseMotionNetwork,
 }
 NEEDS_GENERATOR = {"tiny-stage1"}  # its encoder and transformer take their shape from the generator
 PRESETS = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))

@@ -17,6 +17,7 @@ STAGES = {
     "encoder": ("training.stages.encoder", "EncoderStage"),
     "supervised": ("training.stages.supervised", "SupervisedStage"),
     "stage1": ("training.stages.reenactment", "ReenactmentStage"),
+    "dense_motion": ("training.stages.dense_motion", "DenseMotionStage"),
     "stage2": ("training.stages.refinement", "RefinementStage"),
 }
 

@@ -38,8 +38,9 @@ class SurfaceMaps:
     """T frames of one person with the surface that each pixel shows: everything that correspondence needs.
 
     Attributes:
-        triangle (`np.ndarray` of shape `(T, H, W)`): Number of the triangle, -1 for the background; int32.
-        place (`np.ndarray` of shape `(T, H, W, 2)`): Barycentric coordinates of the triangle's second and third corner.
+        triangle (`np.ndarray` of shape `(T, H, W)`): Number of the triangle, -1 for the background.
+        place (`np.ndarray` of shape `(T, H, W, 2)`): Barycentric coordinates of the triangle's second and third
+            corner: float32, or uint8 in 255ths.
         corners (`np.ndarray` of shape `(M, 3)`): Vertices of each triangle.
         part (`np.ndarray` of shape `(M,)`): Part of each triangle, indices of `PARTS`, uint8.
         points (`np.ndarray` of shape `(T, N, 3)`): Vertices in each frame: x, y in pixels, depth in dm; float32.
@@ -50,7 +51,7 @@ class SurfaceMaps:
     corners: np.ndarray
     part: np.ndarray
     points: np.ndarray
-    _depth: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _depth: tuple[int, np.ndarray] | None = field(default=None, repr=False)  # of the last frame that was asked for
 
     def parts(self, frame: int) -> np.ndarray:
         """What a frame shows `(H, W)`: indices of `PARTS`, uint8."""
@@ -68,21 +69,26 @@ class SurfaceMaps:
         Returns:
             `np.ndarray` of shape `(P, 3)`: x, y in pixels and depth in dm, float32.
         """
-        corners = self.points[frame][self.corners[triangle]]  # (P, 3, 3)
-        b = place.astype(np.float32)
-        weights = np.stack([1 - b.sum(1), b[:, 0], b[:, 1]], 1) / corners[..., 2]  # the screen is not linear in depth
-        depth = 1 / weights.sum(1)
-        position = (weights[..., None] * corners[..., :2]).sum(1) * depth[:, None]
-        return np.concatenate([position, depth[:, None]], 1)
+        b = place / np.float32(255) if place.dtype == np.uint8 else place
+        points, corners = self.points[frame], self.corners[triangle]
+        first, second, third = (points[corners[:, k]] for k in range(3))  # (P, 3) each
+        # The screen is not linear in depth: weights over depth are.
+        u, v, w = (1 - b[:, 0] - b[:, 1]) / first[:, 2], b[:, 0] / second[:, 2], b[:, 1] / third[:, 2]
+        depth = 1 / (u + v + w)
+        out = u[:, None] * first + v[:, None] * second + w[:, None] * third
+        out *= depth[:, None]
+        out[:, 2] = depth
+        return out
 
     def depth(self, frame: int) -> np.ndarray:
         """Depth of what a frame shows `(H, W)` in dm, infinite for the background."""
-        if frame not in self._depth:
+        cached = self._depth
+        if cached is None or cached[0] != frame:
             shown = self.triangle[frame] >= 0
             depth = np.full(shown.shape, np.inf, np.float32)
             depth[shown] = self.locate(self.triangle[frame][shown], self.place[frame][shown], frame)[:, 2]
-            self._depth[frame] = depth
-        return self._depth[frame]
+            cached = self._depth = (frame, depth)
+        return cached[1]
 
     def correspondence(self, source: int, target: int, positions: np.ndarray | None = None) -> Correspondence:
         """Where pixels of frame `target` lie in frame `source`.

@@ -46,8 +46,8 @@ def pack_surfaces(maps: SurfaceMaps) -> dict[str, np.ndarray]:
 def unpack_surfaces(arrays: dict[str, np.ndarray]) -> SurfaceMaps:
     """The surface maps of `pack_surfaces`."""
     return SurfaceMaps(
-        triangle=arrays["triangle"].astype(np.int32) - 1,
-        place=arrays["place"].astype(np.float32) / 255,
+        triangle=(arrays["triangle"].astype(np.int32) - 1).astype(np.int16),  # fewer than 32768 are visible
+        place=arrays["place"],
         corners=arrays["corners"].astype(np.int32),
         part=arrays["part"],
         points=arrays["points"].astype(np.float32) / POINT_UNITS,
@@ -104,6 +104,13 @@ class MotionShard:
             pose=arrays["pose"], maps=unpack_surfaces(arrays),
             jpegs=[data[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)],
         )  # fmt: skip
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        maps = self.maps
+        arrays = [maps.triangle, maps.place, maps.corners, maps.part, maps.points, *self.jpegs]
+        return sum(array.nbytes for array in arrays)
 
     @property
     def frames(self) -> int:

@@ -86,6 +86,17 @@ def stylegan2_command(
     return stylegan2.convert(file)
 
 
+@app.command("stylegan3")
+@writes_folder
+def stylegan3_command(
+    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl, T or R.")],
+) -> "Conversion":
+    """StyleGAN3, any size -> StyleGAN3Generator."""
+    from vivface.convert import stylegan3
+
+    return stylegan3.convert(file)
+
+
 @app.command("e4e")
 @writes_folder
 def e4e_command(file: Annotated[Path, typer.Argument(help="The e4e file (.pt).")]) -> "Conversion":

@@ -32,7 +32,13 @@ Edit = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-Detector = Annotated[str, typer.Option(help="What finds faces: auto, dlib, face-alignment or face-alignment:DETECTOR.")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="What finds faces: auto or mesh (Apache-2.0), dlib (its landmark file excludes commercial use), "
+        "face-alignment or face-alignment:DETECTOR (weights of other authors)."
+    ),
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]

@@ -141,17 +141,20 @@ def _without_aliases(
     for place, block in model.blocks.items():
         for matrix in MATRICES if isinstance(block, SharedBlock) else ():
             alias, name = f"refinement_blocks.{place}.hypernet.{matrix}", f"{SHARED}.{matrix}"
-            if alias in own and name in own:
-                if not _equal(own.pop(alias), own[name]):
-                    raise CheckpointError(
-                        f"'{source.path}' holds other values under {alias} than under {name}, which should be one "
-                        "tensor: check which file it is."
-                    )
-                count += 1
+            if alias not in own:
+                raise CheckpointError(f"'{source.path}' lacks {alias}; expected the shared matrices in every block.")
+            if not _equal(own.pop(alias), own.get(name)):
+                raise CheckpointError(
+                    f"'{source.path}' holds other values under {alias} than under {name}, which should be one tensor: "
+                    "check which file it is."
+                )
+            count += 1
     return own, count
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _equal(a: Tensor, b: Tensor | None) -> bool:
+    if b is None:
+        return False
     same = a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.stride() == b.stride() and a.dtype == b.dtype
     return same or a.is_meta or torch.equal(a, b)
 

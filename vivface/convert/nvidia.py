@@ -1,7 +1,7 @@
-"""StyleGAN2 generators in the pickles of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3 (`G_ema`).
+"""Generators in the pickles of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3 (`G_ema`); names of StyleGAN2's.
 
-The arithmetic is that of the other layout: weights of transposed convolutions are stored as they are used, and the
-demodulation hides that convolution weights are not scaled by their fan-in.
+The arithmetic of StyleGAN2 is that of the other layout: weights of transposed convolutions are stored as they are
+used, and the demodulation hides that convolution weights are not scaled by their fan-in.
 """
 
 import torch
@@ -16,10 +16,24 @@ OTHERS = ("G", "D", "augment_pipe", "training_set_kwargs", "progress")
 
 
 def generator_entries(source: Source) -> dict[str, Tensor]:
-    """Tensors of the averaged generator; the records of the other networks are dropped.
+    """Tensors of the averaged StyleGAN2 generator; the records of the other networks are dropped.
 
     Raises:
         CheckpointError: If the file holds no StyleGAN2 generator without classes.
+    """
+    entries = averaged_entries(source)
+    if any(name.startswith("synthesis.L0_") for name in entries):
+        raise CheckpointError(
+            f"'{source.path}' is a StyleGAN3 network; expected a StyleGAN2 network: use `vivface convert stylegan3`."
+        )
+    return entries
+
+
+def averaged_entries(source: Source) -> dict[str, Tensor]:
+    """Tensors of the averaged generator, StyleGAN2 or 3; the records of the other networks are dropped.
+
+    Raises:
+        CheckpointError: If the file holds no generator without classes.
     """
     if not isinstance(source.content, dict) or "G_ema" not in source.content:
         raise CheckpointError(f"'{source.path}' holds no network under G_ema: check which file it is.")
@@ -36,8 +50,6 @@ def generator_entries(source: Source) -> dict[str, Tensor]:
     with refusing_pickles(source.path):
         entries = network.state_dict()
     entries = source.tensors(entries, "G_ema")
-    if any(name.startswith("synthesis.L0_") for name in entries):
-        raise CheckpointError(f"'{source.path}' is a StyleGAN3 network; expected a StyleGAN2 network.")
     if "mapping.embed.weight" in entries:
         raise CheckpointError(
             f"'{source.path}' is a network that takes class labels; expected one without, such as those of faces."

@@ -136,6 +136,18 @@ class NumpyType(Inert):
         return np.frombuffer(data, np.dtype(self.code).newbyteorder(self.order))[0].item()
 
 
+class NumpyArray(Inert):
+    """An array among a network's attributes, such as StyleGAN3's sizes; nothing of it is kept."""
+
+    __slots__ = ()
+
+    def __init__(self, *_: object):
+        pass
+
+    def __setstate__(self, *_: object) -> None:
+        pass
+
+
 class Function(Inert):
     """A function of ours that a file may call; a plain function would accept attributes."""
 
@@ -161,6 +173,9 @@ STAND_INS: dict[tuple[str, str], object] = {
     ("torch.storage", "_load_from_bytes"): Storage,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): PersistentObject,
     ("numpy", "dtype"): NumpyType,
+    ("numpy", "ndarray"): NumpyArray,
+    ("numpy.core.multiarray", "_reconstruct"): NumpyArray,
+    ("numpy._core.multiarray", "_reconstruct"): NumpyArray,
     ("numpy.core.multiarray", "scalar"): Function(NumpyType.number),
     ("numpy._core.multiarray", "scalar"): Function(NumpyType.number),
 }

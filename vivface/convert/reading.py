@@ -127,7 +127,7 @@ def read(path: Path) -> Source:
         if start.startswith(b"\x80"):
             raise CheckpointError(
                 f"'{path}' is a bare pickle; expected a file that PyTorch saved: check which file it is (only "
-                "`vivface convert stylegan2` reads NVIDIA's pickles)."
+                "`vivface convert stylegan2` and `stylegan3` read NVIDIA's pickles)."
             )
         raise _no_checkpoint(path, start, "a file that PyTorch saved")
     return Source(path, _read_torch(path))

@@ -1,5 +1,6 @@
 """The networks: each a diffusers model whose typed constructor is its config."""
 
+from vivface.models.dense_motion import DenseMotionNetwork, DenseMotionOutput
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
 from vivface.models.hypernetwork import ReenactmentHypernetwork
@@ -7,10 +8,13 @@ from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork, RefinementOutput
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
+from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.models.transformer import DeformationTransformer
 
 __all__ = [
     "DeformationTransformer",
+    "DenseMotionNetwork",
+    "DenseMotionOutput",
     "HybridEncoder",
     "HybridEncoderOutput",
     "IdentityNetwork",
@@ -21,5 +25,6 @@ __all__ = [
     "RefinementOutput",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "StyleGAN3Generator",
     "SynthesisState",
 ]

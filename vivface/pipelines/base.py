@@ -354,7 +354,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
 def _codes(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"motion codes of {shape[0]} numbers"
-    return f"{' x '.join(map(str, shape[:-1]))} motion codes of {shape[-1]} numbers"
+    if len(shape) > 2:
+        return f"motion maps of {' x '.join(map(str, shape))} numbers"
+    return f"{shape[0]} motion codes of {shape[1]} numbers"
 
 
 def _seconds(name: str, value: float | Fraction) -> Fraction:

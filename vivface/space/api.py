@@ -26,7 +26,7 @@ ROOM = " " * 12
 
 
 def takes_options(*names: str) -> Callable[[Callable], Callable]:
-    """Give an endpoint `method(self, *files, options, visitor)` one parameter for each of the named options.
+    """Give an endpoint `method(self, *files, *, options, visitor)` one parameter for each of the named options.
 
     The parameters' names, types, defaults and descriptions are those of `Options`; the line `{options}` of the
     docstring is where the descriptions go.
@@ -42,7 +42,7 @@ def takes_options(*names: str) -> Callable[[Callable], Callable]:
         def endpoint(self: "Endpoints", *values: Any) -> Iterator[tuple]:
             with user_errors():
                 options = Options.of(dict(zip(names, values[count : count + len(names)], strict=True)))
-                yield from method(self, *values[:count], options, values[-1])
+                yield from method(self, *values[:count], options=options, visitor=values[-1])
 
         types = {item.name: item.metadata["kind"] for item in items}
         defaults = {item.name: None if types[item.name] is dict else item.default for item in items}
@@ -108,9 +108,10 @@ class Endpoints:
     def reenact(
         self,
         portrait: str,
-        driving: str | None,
-        motion_file: str | None,
-        consent: bool,
+        driving: str | None = None,
+        motion_file: str | None = None,
+        consent: bool = False,
+        *,
         options: Options,
         visitor: str,
     ) -> Iterator[tuple]:
@@ -135,7 +136,7 @@ class Endpoints:
             yield *(path and str(path) for path in paths), report_words(update.report)
 
     @takes_options("face")
-    def find_faces(self, portrait: str, options: Options, visitor: str) -> Iterator[tuple]:
+    def find_faces(self, portrait: str, *, options: Options, visitor: str) -> Iterator[tuple]:
         """Find the faces of an image.
 
         Args:
@@ -149,7 +150,7 @@ class Endpoints:
         yield _told(self.service.detect_portrait(visitor or new_visitor(), portrait), options.face)
 
     @takes_options("driving_face", "start")
-    def find_driving_faces(self, driving: str, options: Options, visitor: str) -> Iterator[tuple]:
+    def find_driving_faces(self, driving: str, *, options: Options, visitor: str) -> Iterator[tuple]:
         """Find the faces in the first frame of a video that shows any.
 
         Args:
@@ -164,7 +165,7 @@ class Endpoints:
         yield _told(found, options.driving_face)
 
     @takes_options("driving_face", "start", "duration")
-    def extract_motion(self, driving: str, options: Options, visitor: str) -> Iterator[tuple]:
+    def extract_motion(self, driving: str, *, options: Options, visitor: str) -> Iterator[tuple]:
         """Save the motion of a video as a file, to use it with any portrait later.
 
         Args:
@@ -182,7 +183,7 @@ class Endpoints:
             yield str(update.result), f"{motion.frames} frames, {float(motion.seconds):.1f} seconds of motion."
 
     @takes_options("edits", "face", "refine")
-    def edit_portrait(self, portrait: str, consent: bool, options: Options, visitor: str) -> Iterator[str]:
+    def edit_portrait(self, portrait: str, consent: bool = False, *, options: Options, visitor: str) -> Iterator[str]:
         """Change attributes, expression or pose of a portrait.
 
         Args:

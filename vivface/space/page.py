@@ -32,7 +32,11 @@ class Page:
         self.service = service
         self.options: dict[str, Component] = {}
         self.sliders: dict[str, gr.Slider] = {}
-        self.visitor = gr.State(new_visitor, time_to_live=SESSION_SECONDS, delete_callback=service.forget)
+
+        def forget(visitor: str) -> None:  # a function: Gradio copies it with every request, a method with its object
+            service.forget(visitor)
+
+        self.visitor = gr.State(new_visitor, time_to_live=SESSION_SECONDS, delete_callback=forget)
         self.visitor.load_event_to_attach = None  # it would be a public endpoint; this one is not:
         gr.on(None, new_visitor, None, [self.visitor], queue=False, api_visibility="private", show_progress="hidden")
         gr.HTML(INTRO)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from vivface.errors import OptionError, VivFaceError
-from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.result import Report
 from vivface.space.jobs import Cancelled, Outputs
@@ -36,13 +36,9 @@ POLL_SECONDS = 0.2  # how often a worker says that it is alive, and hears that i
 LEAVE_SECONDS = 5.0  # how long a worker waits for the work that it has stopped
 
 
-def prepare_lending() -> bool:
-    """Whether this program runs where GPUs are lent; loads the package `spaces` there, which has to come first."""
-    if os.environ.get("SPACES_ZERO_GPU", "").lower() not in ("1", "t", "true"):
-        return False
-    import spaces  # noqa: F401 - it makes torch see a GPU
-
-    return True
+def on_zerogpu() -> bool:
+    """Whether this program runs where GPUs are lent."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def gpu_seconds(frames: float = 0, steps: int = 0) -> int:
@@ -175,7 +171,12 @@ class LentRenderer(Renderer):
         raise OptionError(NO_LIVE)
 
     def _frames(self, driving: str, options: Options) -> int:
-        return self.open_motion(driving, options).frames or self.limits.frames
+        """An estimate that needs no network: these are not here."""
+        if Path(driving).suffix == MOTION_SUFFIX:
+            return self.limits.open_motion_file(driving).frames or 0
+        with self.limits.open_video(driving, options.start) as reader:
+            frames = reader.frames_estimate or self.limits.frames
+            return min(frames, round(options.duration * reader.fps)) if options.duration else frames
 
     # There, in the process that has the GPU --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Small networks that find faces: detectors, face mesh and eyes. See `vivface/faces/weights/NOTICE` for their origin."""
+"""Small networks that find faces: detectors, face mesh and eyes. Origin: `vivface/faces/weights/NOTICE`."""
 
 from vivface.faces.networks.eye_network import EyeNetwork
 from vivface.faces.networks.face_mesh import FaceMesh
