@@ -28,6 +28,10 @@ class ImageUpload(gr.Image):
     def __init__(self, **options: Any):
         super().__init__(type="filepath", image_mode=None, interactive=True, **options)
 
+    def get_config(self, cls: type | None = None) -> dict[str, Any]:
+        """What the browser is told: everything that `gr.Image` has, not only what the constructor here names."""
+        return super().get_config(cls or gr.Image)
+
     def preprocess(self, payload: ImageData | None) -> str | None:
         """The path of the upload."""
         return None if payload is None or payload.path is None else str(Path(payload.path))
@@ -40,6 +44,10 @@ class RenderedImage(gr.Image):
 
     def __init__(self, **options: Any):
         super().__init__(type="numpy", interactive=False, buttons=["fullscreen"], **options)
+
+    def get_config(self, cls: type | None = None) -> dict[str, Any]:
+        """What the browser is told: everything that `gr.Image` has, not only what the constructor here names."""
+        return super().get_config(cls or gr.Image)
 
     def postprocess(self, value: np.ndarray | None) -> ImageData | None:
         """uint8 RGB `(height, width, 3)` to a data URL."""
