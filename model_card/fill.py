@@ -1,7 +1,7 @@
 """Write the model card of a checkpoint: python model_card/fill.py FOLDER [--training FILE] [--metrics FILE] [--name ID]
 
-The records are copied into the folder, where later cards and `vivface push` find them; `vivface.hub.card` says what they
-hold.
+The records are copied into the folder, where later cards and `vivface push` find them; `vivface.hub.card` describes
+them.
 """
 
 import argparse

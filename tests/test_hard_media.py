@@ -24,7 +24,7 @@ BAD_SOURCES = {
     "no_face.jpg": "No face was found",
     "upside_down.jpg": "No face was found",
     "truncated.jpg": "damaged or cut off",
-    "text.jpg": "not a picture",
+    "text.jpg": "not an image",
 }
 GOOD_DRIVING = {  # frames, seconds that the result lasts
     "face_gap.mp4": (75, None),
@@ -132,7 +132,7 @@ def test_driving_video_runs(hard_dir, reenact, portrait, name):
 
 
 class TestSourcesAreReadRight:
-    """What the pipeline took from awkward pictures."""
+    """What the pipeline took from awkward images."""
 
     @pytest.fixture(scope="class")
     def photo(self, tiny_pipeline, hard_dir, media_dir):
@@ -156,9 +156,9 @@ class TestSourcesAreReadRight:
     def test_gray_has_its_levels(self, photo, hard_dir, name):
         stored = np.asarray(Image.open(hard_dir / name)).astype(float)
         stored = stored / 257 if stored.max() > 255 else stored
-        picture = photo(name).photo
-        assert np.ptp(picture, axis=2).max() == 0
-        assert np.abs(picture[..., 0] - stored).mean() < 1 and picture.std() > 30
+        image = photo(name).photo
+        assert np.ptp(image, axis=2).max() == 0
+        assert np.abs(image[..., 0] - stored).mean() < 1 and image.std() > 30
 
     def test_cmyk_has_its_colours(self, photo, hard_dir):
         plain = np.asarray(Image.open(hard_dir / "cmyk.jpg").convert("RGB")).astype(float)

@@ -3,10 +3,13 @@
 import torch
 
 from vivface.models.encoder import HybridEncoder
+from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
+from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
+from vivface.pipelines.hyperreenact import HyperReenactPipeline
 from vivface.pipelines.vivface import VivFacePipeline
 
 
@@ -39,3 +42,19 @@ def make_tiny_pipeline(
                 torch.nn.init.normal_(layer.weight)  # they start at zero, and R would change nothing
         knows = IdentityNetwork((4, 4, 8, 8, 16), (1, 1, 1, 1), embedding_dim=16, image_size=48) if recognizer else None
     return VivFacePipeline(generator, encoder, transformer, network, knows, image_size=64, crop=crop)
+
+
+def make_tiny_hyperreenact(seed: int = 0, **settings) -> HyperReenactPipeline:
+    """A `HyperReenactPipeline` of the real architecture, slim and with random weights; the same for the same seed."""
+    channels = (16, 16, 16, 12, 8)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = StyleGAN2Generator(size=64, style_dim=16, mapping_layers=2, channels=list(channels))
+        inversion = HybridEncoder(64, (8, 8, 8, 16, 16), (1, 1, 1, 1), num_latents=10, motion_codes=0, style_dim=16)
+        appearance = IdentityNetwork((4, 4, 8, 8, 12), (1, 1, 1, 1), embedding_dim=16, image_size=48)
+        pose = PoseEncoder(image_size=96, width=4, units=(1, 1, 1, 1))
+        hypernetwork = ReenactmentHypernetwork(12, 128, 16, 3, channels, shared_width=8, specific_width=8)
+        for modulation in (hypernetwork.pose_modulation, hypernetwork.appearance_modulation):
+            for parameter in modulation.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)  # they start close to zero, and no pose would be seen
+    return HyperReenactPipeline(generator, inversion, appearance, pose, hypernetwork, **{"image_size": 64, **settings})

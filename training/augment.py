@@ -1,8 +1,8 @@
-"""Augmentation of pictures in numpy and OpenCV, cheap enough for two cores.
+"""Augmentation of images in numpy and OpenCV, cheap enough for two cores.
 
 `Appearance` is what a whole clip shares: one camera, one light, one skin. It is sampled once and applied alike to a
-source and its targets, so that the network has to take it from the source. `degrade` is what one picture suffers:
-blur, noise, compression, something in front of the face. Pictures are float32 (H, W, 3) RGB in [0, 1] in between.
+source and its targets, so that the network has to take it from the source. `degrade` changes single images:
+blur, noise, compression, something in front of the face. Images are float32 (H, W, 3) RGB in [0, 1] in between.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Appearance:
     Attributes:
         curve (`np.ndarray` of shape `(1, 256, 3)`): float32 tone curve per channel: gamma, contrast, brightness, white.
         mix (`np.ndarray` of shape `(3, 3)`): float32 hue rotation and saturation.
-        gain (`np.ndarray` of shape `(H, W, 3)`, *optional*): float32 light over the picture.
+        gain (`np.ndarray` of shape `(H, W, 3)`, *optional*): float32 light over the image.
     """
 
     curve: np.ndarray
@@ -48,7 +48,7 @@ def sample_appearance(rng: np.random.Generator, size: int, strength: float = 1.0
 
     Args:
         rng (`np.random.Generator`): Source of chance.
-        size (`int`): Side of the pictures it will be applied to.
+        size (`int`): Size of the images it will be applied to.
         strength (`float`, *optional*, defaults to 1.0): Width of all ranges; 0 gives the identity.
     """
     levels = np.arange(256, dtype=np.float64)[:, None] / 255.0  # (256, 1)
@@ -153,7 +153,7 @@ def _occlude(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def degrade(rng: np.random.Generator, image: np.ndarray, options: AugmentOptions) -> np.ndarray:
-    """Make a picture worse in some of the ways in which real ones are.
+    """Degrade an image in ways that real images are degraded.
 
     Args:
         rng (`np.random.Generator`): Source of chance.

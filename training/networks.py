@@ -210,19 +210,19 @@ def reenact(
 
     result, start, state = Reenactment(), None, None
     if reference is not None:
-        start = state = generator.synthesize(styles, stop_after=generator.refinement_layer)
+        start = state = generator(styles=styles, stop_after=generator.refinement_layer)
     if small_layer is not None:
-        state = generator.synthesize(styles, resume=state, stop_after=small_layer)
+        state = generator(styles=styles, resume=state, stop_after=small_layer)
         result.small = state.rgb
     if rendered is None:
         return result
     styles = [style[rendered] for style in styles]
-    result.image = generator.synthesize(styles, resume=state and take(state, rendered))
+    result.image = generator(styles=styles, resume=state and take(state, rendered))
     if reference is not None:
         refinement, start = networks["refinement"], take(start, rendered)
         changes = refinement(result.image, reference.repeat_interleave(motions, 0)[rendered])
         start = replace(start, feature=refinement.fuse(start.feature, changes.scale, changes.shift))
-        result.refined, result.aligned = generator.synthesize(styles, resume=start), changes.aligned
+        result.refined, result.aligned = generator(styles=styles, resume=start), changes.aligned
     return result
 
 

@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
-    "load_pipeline": "vivface.pipelines",
+    "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
+    "load_pipeline": "vivface.hub.registry",
     "IdentityCode": "vivface.reenactment.codes",
     "MotionCodes": "vivface.reenactment.codes",
     "ReenactmentResult": "vivface.reenactment.result",

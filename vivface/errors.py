@@ -27,3 +27,8 @@ class BackendError(VivFaceError):
 
 class OptionError(VivFaceError, ValueError):
     """An option's value is out of its range or contradicts another option."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without its full stop, to be quoted in a sentence of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".: ")

@@ -123,7 +123,7 @@ class TestRefused:
         assert_refused(*reenact(source=face_clip, driving=portrait)[:3], portrait.name, "a video is needed")
 
     def test_picture_as_driving_video(self, reenact, portrait):
-        assert_refused(*reenact(driving=portrait)[:3], "still picture")
+        assert_refused(*reenact(driving=portrait)[:3], "still image")
 
     def test_output_folder_is_missing(self, reenact, tmp_path):
         assert_refused(*reenact(output=tmp_path / "no" / "out.mp4")[:3], "does not exist")

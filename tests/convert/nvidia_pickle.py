@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 BUFFERS = ("resample_filter", "noise_const", "w_avg")
+BUFFERS += ("transform", "freqs", "phases", "magnitude_ema", "up_filter", "down_filter")
 
 
 def _reconstruct_persistent_obj(meta):
@@ -57,6 +58,8 @@ def network(class_name: str, tensors: dict[str, torch.Tensor], source: str = "")
         "_init_args": (),
         "_init_kwargs": EasyDict(z_dim=512, mapping_kwargs=EasyDict(num_layers=8)),
         "weight_gain": np.float64(0.0442),  # numpy numbers do occur
+        "use_fp16": np.bool_(True),
+        "size": np.broadcast_to(np.asarray(36), [2]),  # and arrays
         "dtype": torch.float32,
     }
     return Persistent(class_name, state, source)

@@ -47,4 +47,23 @@ def test_layout_1024(parity_dir, tmp_path):
     assert "Omer Tov" in card.text and "new random values" in card.text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["ddp", "bare", "inside"])
+def test_as_training_saves_it(parity_dir, tmp_path, form):
+    content = cheap(parity_dir / "e4e/manifest.json")
+    entries, average = content["state_dict"], content["latent_avg"]
+    if form == "ddp":
+        names = {name: name.replace("encoder.", "encoder.module.") for name in entries}
+        torch.save({"state_dict": {names[name]: entries[name] for name in entries}, "epoch": 2}, tmp_path / "e4e.pt")
+    elif form == "bare":
+        torch.save({f"module.{name}": tensor for name, tensor in entries.items()}, tmp_path / "e4e.pt")
+    else:
+        torch.save({"state_dict": entries | {"latent_avg": average + 1}}, tmp_path / "e4e.pt")
+    outcome = convert("e4e", tmp_path / "e4e.pt", "-o", tmp_path / "e4e", "--dtype", "bfloat16")
+    assert ("mean latent: it was computed" in outcome.out) == (form != "inside")
+    for network, name in ((HybridEncoder, "encoder"), (StyleGAN2Generator, "generator")):
+        stored = network.from_pretrained(tmp_path / "e4e", subfolder=name).latent_avg
+        assert (stored == (1 if form == "inside" else 0)).all()  # the layout's mapping network is all zeros
+
+
 FRESH = "motion_heads.heads.0.linears.0.weight"

@@ -195,8 +195,9 @@ class TestOutput:
         case.save()
         assert "does not exist" in refused("stylegan2", case.file, output=tmp_path / "no" / "out")
 
-    def test_a_failure_while_writing(self, parity_dir, tmp_path, monkeypatch):
-        from vivface.convert import conversion
+    @pytest.mark.parametrize("stage", ["weights", "card"])
+    def test_a_full_disk(self, parity_dir, tmp_path, monkeypatch, stage):
+        from huggingface_hub import ModelCard
 
         case = Case("stylegan2", parity_dir, tmp_path)
         case.save()
@@ -204,7 +205,10 @@ class TestOutput:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(conversion, "make_card", full)
+        if stage == "weights":
+            monkeypatch.setattr("safetensors.torch.save_file", full)
+        else:
+            monkeypatch.setattr(ModelCard, "save", full)
         assert "No space left on device" in refused("stylegan2", case.file, output=tmp_path / "out")
 
     def test_verify_finds_a_difference(self, parity_dir, tmp_path, monkeypatch):

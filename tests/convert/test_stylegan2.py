@@ -93,6 +93,71 @@ class TestRosinality:
         assert not (tmp_path / "out" / "mine.txt").exists() and (tmp_path / "out" / WEIGHTS).is_file()
 
 
+class TestAsTrainingSavesIt:
+    """Files of rosinality's train.py and of its users: no mean latent, optimisers, wrappers' names, bare dicts."""
+
+    def state(self, weights, tmp_path, form):
+        """A file of a form, its path."""
+        g_ema = weights["g_ema"]
+        optimiser = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.002}]}
+        content = {
+            "train.py": {
+                "g": {name: torch.zeros_like(tensor) for name, tensor in g_ema.items()},
+                "d": {"convs.0.weight": torch.zeros(2)},
+                "g_ema": g_ema,
+                "g_optim": optimiser,
+                "d_optim": optimiser,
+                "args": argparse.Namespace(size=64, latent=512, n_mlp=8, path="ffhq.lmdb"),
+                "ada_aug_p": torch.tensor(0.1),
+            },
+            "g_ema": {"g_ema": g_ema},
+            "g_ema, g_optim": {"g_ema": g_ema, "g_optim": optimiser},
+            "ddp": {"g_ema": {f"module.{name}": tensor for name, tensor in g_ema.items()}},
+            "compiled": {"g_ema": {f"_orig_mod.{name}": tensor for name, tensor in g_ema.items()}, "iteration": 5},
+            "bare": g_ema,
+            "bare ddp": {f"module.{name}": tensor for name, tensor in g_ema.items()},
+            "owner": {"state_dict": {f"generator.{name}": tensor for name, tensor in g_ema.items()}},
+            "raw": {"g": g_ema, "g_optim": optimiser},
+        }[form]
+        torch.save(content, tmp_path / "000100.pt")
+        return tmp_path / "000100.pt"
+
+    @pytest.mark.parametrize(
+        "form",
+        ["train.py", "g_ema", "g_ema, g_optim", "ddp", "compiled", "bare", "bare ddp", "owner", "raw"],
+    )
+    def test_recognised(self, weights, tmp_path, form):
+        file = self.state(weights, tmp_path, form)
+        outcome = convert("stylegan2", file, "-o", tmp_path / "out", "--verify")
+        assert "holds no mean latent: it was computed from the file's own mapping network" in outcome.out
+        assert ("no averaged generator" in outcome.out) == (form == "raw")
+        generator = StyleGAN2Generator.from_pretrained(tmp_path / "out")
+        assert torch.equal(generator.convs[1].weight, weights["g_ema"]["convs.1.conv.weight"][0])
+        record = json.loads((tmp_path / "out" / "conversion.json").read_text())
+        assert any("mean latent" in note and "seed" in note for note in record["notes"])
+
+    def test_mean_latent(self, weights, tmp_path):
+        """The mean of w over other random z is the same to within its standard error, and seeds make it repeatable."""
+        file = self.state(weights, tmp_path, "g_ema")
+        for name in ("first", "second"):
+            convert("stylegan2", file, "-o", tmp_path / name)
+        first, second = (StyleGAN2Generator.from_pretrained(tmp_path / name) for name in ("first", "second"))
+        assert torch.equal(first.latent_avg, second.latent_avg)
+        with torch.no_grad():
+            w = first.mapping(torch.randn(10_000, 512, generator=torch.Generator().manual_seed(7)))
+        assert ((first.latent_avg - w.mean(0)).abs() < 6 * w.std(0) / 10_000**0.5).all()
+        assert (first.latent_avg - w.mean(0)).norm() < 0.02 * (w - w.mean(0)).norm(dim=1).mean()
+
+    def test_two_names_for_one_entry(self, weights, tmp_path):
+        twice = weights["g_ema"] | {"module.input.input": weights["g_ema"]["input.input"]}
+        torch.save({"g_ema": twice}, tmp_path / "f.pt")
+        assert "input.input" in refused("stylegan2", tmp_path / "f.pt", output=tmp_path / "out")
+
+    def test_unknown_tensors_are_named(self, weights, tmp_path):
+        torch.save(weights | {"mapper": {"a": torch.zeros(2)}}, tmp_path / "f.pt")
+        assert "mapper" in refused("stylegan2", tmp_path / "f.pt", output=tmp_path / "out")
+
+
 class TestLayouts:
     def test_1024(self, parity_dir, tmp_path):
         torch.save(cheap(parity_dir / "stylegan2/layout_1024.json"), tmp_path / "config-f.pt")

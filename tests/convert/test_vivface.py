@@ -55,13 +55,13 @@ def test_goldens(pipeline, golden, images):
     motion = pipeline.transformer(driving.motion, source.memory)
     assert_close(motion, stage1["cross_ss"], CODE)
     styles = generator.add_motion(generator.to_stylespace(source.identity), motion)
-    state = generator.synthesize(styles, stop_after=generator.refinement_layer)
-    cross = generator.synthesize(styles, resume=state)
+    state = generator(styles=styles, stop_after=generator.refinement_layer)
+    cross = generator(styles=styles, resume=state)
     assert_matches(cross, stage1, "cross")
     change = refinement(F.interpolate(cross, (256, 256), mode="bilinear"), images[:1])
     assert_matches(change.aligned, stage2, "aligned")
     state.feature = refinement.fuse(state.feature, change.scale, change.shift)
-    assert_matches(generator.synthesize(styles, resume=state), stage2, "refined")
+    assert_matches(generator(styles=styles, resume=state), stage2, "refined")
 
 
 def test_settings(pipeline):
@@ -130,3 +130,19 @@ def test_files_that_differ_are_told(parity_dir, tmp_path):
     files = [tmp_path / "stage1.pt", "--stage2", tmp_path / "stage2.pt"]
     outcome = convert("vivface", *files, "-o", tmp_path / "out", "--dtype", "float16")
     assert "1 entries of stage I differ between the files; those of stage2.pt are used" in outcome.out
+
+
+@pytest.mark.parametrize("form", ["without ddp", "whole ddp", "bare"])
+def test_as_training_saves_it(parity_dir, tmp_path, form):
+    """The authors' files have `module.` after `encoder` and `decoder`; others have it elsewhere or nowhere."""
+    content = cheap(parity_dir / "vivface_stage1/manifest.json")
+    plain = {name.replace(".module.", "."): tensor for name, tensor in content["state_dict"].items()}
+    if form == "without ddp":
+        content = {"state_dict": plain, "optimizer": {"state": {0: torch.zeros(2)}}}
+    elif form == "whole ddp":
+        content = {"state_dict": {f"module.{name}": tensor for name, tensor in plain.items()}, "step": 4}
+    else:
+        content = plain
+    torch.save(content, tmp_path / "stage1.pt")
+    outcome = convert("vivface", tmp_path / "stage1.pt", "-o", tmp_path / "out", "--dtype", "float16", "--verify")
+    assert "mean latent: it was computed" in outcome.out

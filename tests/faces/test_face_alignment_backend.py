@@ -24,8 +24,8 @@ def empty_cache(tmp_path, monkeypatch):
 
 
 class TestWithoutWeights:
-    def test_auto_takes_dlib(self, empty_cache):
-        assert get_backend("auto").name == "dlib"
+    def test_auto_needs_no_download(self, empty_cache):
+        assert get_backend("auto").name == "mesh"
         assert not empty_cache.exists()  # nothing was tried
 
     @pytest.mark.parametrize("detector", DETECTORS)
@@ -35,7 +35,7 @@ class TestWithoutWeights:
         message = str(caught.value)
         assert "\n" not in message and message.endswith(".")
         if "onnxruntime" not in message:  # scrfd needs one more package, which the message then names
-            assert "could not be downloaded" in message and "use dlib" in message and str(empty_cache) in message
+            assert "could not be downloaded" in message and "use mesh" in message and str(empty_cache) in message
 
     def test_default_detector(self, empty_cache):
         with pytest.raises(BackendError, match="face-alignment:sfd"):
@@ -67,14 +67,14 @@ def backend(tmp_path_factory):
         torch.save(s3fd().state_dict(), paths["s3fd-619a316812.pth"])
         assert face_alignment_backend.is_ready("sfd")
         assert not face_alignment_backend.is_ready("blazeface")
-        yield get_backend("auto")
+        yield get_backend("face-alignment")
 
 
 @pytest.mark.slow
 class TestWithWeights:
     """The package's own networks with random weights: its interface is used as it is, the results mean nothing."""
 
-    def test_auto_takes_it(self, backend):
+    def test_default_detector(self, backend):
         assert backend.name == "face-alignment:sfd"
 
     def test_landmarks_of_a_box(self, backend):

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.hub.server import Hub
+from tests.snippets import SnippetRunner, snippets
+from vivface.media import load_image, save_image
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,22 @@ class TestCard:
             text = repository.commits[repository.resolve("main")]["README.md"].decode()
             assert "VivFacePipeline" in text and f'from_pretrained("{name}")' in text
 
+    @pytest.mark.slow
+    def test_snippets(self, said, hub, environment, portrait, face_clip, tmp_path):
+        """What the card of a pushed checkpoint says, as a reader runs it."""
+        repository = hub.repositories["alice/tiny"]
+        text = repository.commits[repository.resolve("main")]["README.md"].decode()
+        folder = tmp_path / "work"
+        folder.mkdir()
+        save_image(folder / "portrait.jpg", load_image(portrait))
+        shutil.copyfile(face_clip, folder / "driving.mp4")
+        runner, found = SnippetRunner(folder, tmp_path / "scratch", environment), snippets(text)
+        assert len(found) == 4
+        for snippet in found:
+            (folder / "out.mp4").unlink(missing_ok=True)
+            runner.run(snippet)
+            assert (folder / "out.mp4").exists() == ("out.mp4" in snippet.code)
+
 
 class TestRefused:
     def test_without_token(self, said):
@@ -150,4 +168,4 @@ class TestCommandLine:
 
     def test_no_hub(self, environment, folder):
         done = self.push(environment | {"HF_ENDPOINT": "http://127.0.0.1:9"}, folder, "alice/tiny")
-        assert done.returncode == 2 and "cannot be pushed" in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and "the Hub cannot be reached" in done.stderr and "Traceback" not in done.stderr

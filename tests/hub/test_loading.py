@@ -48,10 +48,12 @@ class TestRoundTrip:
             assert settings(getattr(loaded, name)) == settings(getattr(saved, name))
         assert (loaded.config.crop, loaded.config.adapt_steps, loaded.config.neutral) == ("ffhq", 7, "transformed")
 
-    def test_index_names_the_modules_of_the_parts(self, tiny_checkpoint):
+    def test_index_names_small_files_that_only_import_the_package(self, tiny_checkpoint):
         index = json.loads((tiny_checkpoint / "model_index.json").read_text())
-        assert index["_class_name"] == "VivFacePipeline"
-        assert index["generator"] == ["vivface.models.stylegan2", "StyleGAN2Generator"]
+        assert index["_class_name"] == ["pipeline_vivface", "VivFacePipeline"]
+        assert index["generator"] == ["modeling_stylegan2", "StyleGAN2Generator"]
+        text = (tiny_checkpoint / "generator" / "modeling_stylegan2.py").read_text()
+        assert "from vivface.models.stylegan2 import StyleGAN2Generator" in text
         assert not list(tiny_checkpoint.rglob("*.bin"))
 
     def test_configs_do_not_tell_where_parts_came_from(self, tiny_checkpoint, tmp_path):
@@ -175,3 +177,12 @@ class TestRefused:
     def test_setting_out_of_range(self, tiny_checkpoint):
         with pytest.raises(OptionError, match="crop"):
             VivFacePipeline.from_pretrained(tiny_checkpoint, crop="round")
+
+    @pytest.mark.parametrize("value", [float("inf"), float("nan")])
+    def test_weights_that_are_not_finite(self, checkpoint, value):
+        """As a checkpoint that was stored in too small a type."""
+        weights = load_file(checkpoint / "encoder" / WEIGHTS)
+        name = next(name for name, tensor in weights.items() if name.endswith("running_var"))
+        weights[name][0] = value
+        save_file(weights, checkpoint / "encoder" / WEIGHTS)
+        assert f"not finite ({name})" in refused(checkpoint)

@@ -1,4 +1,4 @@
-"""GIF export, pictures side by side, and reading of marks that other programs wrote."""
+"""GIFs, images side by side, and reading of marks that other programs wrote."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vivface.errors import MediaError, OptionError
-from vivface.media import VideoReader, VideoWriter, is_marked_synthetic, side_by_side
-from vivface.media.gif import export_gif
+from vivface.errors import MediaError
+from vivface.media import VideoReader, VideoWriter, is_marked_synthetic, open_writer, side_by_side
 from vivface.media.provenance import SYNTHETIC_TYPE
 
 
@@ -26,40 +25,69 @@ def finished(tmp_path: Path) -> Path:
 
 
 class TestGif:
-    def test_frames_time_and_mark(self, finished: Path, tmp_path: Path):
-        export_gif(finished, tmp_path / "out.gif", fps=10, height=32)
-        with Image.open(tmp_path / "out.gif") as image:
-            assert image.size == (48, 32)
-            assert image.info["loop"] == 0
-            assert 9 <= image.n_frames <= 11
+    def write(self, path: Path, frames: int = 24, fps: int = 24, **options):
+        with open_writer(path, (65, 63), fps, **options) as writer:
+            for index in range(frames):
+                image = np.full((63, 65, 3), 20, np.uint8)
+                image[20:40, index : index + 20] = (220, 40, 40)
+                writer.write(image, Fraction(index, fps), Fraction(1, fps))
+        return writer
+
+    @pytest.mark.parametrize("fps", [10, 24, 25, 30, 60])
+    def test_size_length_and_mark(self, tmp_path: Path, fps: int):
+        writer = self.write(tmp_path / "out.gif", frames=fps, fps=fps)
+        assert (writer.frames, writer.size, writer.warnings) == (fps, (65, 63), [])
+        assert [path.name for path in tmp_path.iterdir()] == ["out.gif"]
         assert is_marked_synthetic(tmp_path / "out.gif")
         with VideoReader(tmp_path / "out.gif") as video:
             frames = list(video)
-        assert float(frames[-1].time + frames[-1].duration) == pytest.approx(1, abs=0.15)
-        first, last = (np.argwhere(frame.image[..., 0] > 150)[:, 1].mean() for frame in (frames[0], frames[-1]))
-        assert last > first + 15  # the square moved
+        assert video.size == (65, 63)
+        assert float(frames[-1].time + frames[-1].duration) == pytest.approx(1, abs=0.05)
+        assert np.abs(frames[0].image[30, 10].astype(int) - (220, 40, 40)).max() < 25
 
-    def test_odd_names_and_nothing_else_in_the_folder(self, finished: Path, tmp_path: Path):
-        source = finished.rename(tmp_path / "it's 映像.mp4")
+    def test_the_square_moves(self, tmp_path: Path):
+        self.write(tmp_path / "out.gif", fps=25)
+        with Image.open(tmp_path / "out.gif") as image:
+            assert image.info["loop"] == 0 and image.n_frames == 24
+        with VideoReader(tmp_path / "out.gif") as video:
+            frames = list(video)
+        first, last = (np.argwhere(frame.image[..., 0] > 150)[:, 1].mean() for frame in (frames[0], frames[-1]))
+        assert last == pytest.approx(first + 23, abs=2)
+
+    def test_odd_names(self, tmp_path: Path):
         folder = tmp_path / 'an "odd" folder'
         folder.mkdir()
-        export_gif(source, folder / "ö ü.gif", fps=5)
-        assert [path.name for path in folder.iterdir()] == ["ö ü.gif"]
+        self.write(folder / "it's ö 映像.gif")
+        assert [path.name for path in folder.iterdir()] == ["it's ö 映像.gif"]
 
-    @pytest.mark.parametrize(("name", "reason"), [("out.mp4", ".gif"), ("none/out.gif", "does not exist")])
-    def test_bad_target(self, finished: Path, tmp_path: Path, name: str, reason: str):
+    @pytest.mark.parametrize(("name", "reason"), [("out.gif.txt", ".gif"), ("none/out.gif", "does not exist")])
+    def test_bad_target(self, tmp_path: Path, name: str, reason: str):
         with pytest.raises(MediaError, match=reason):
-            export_gif(finished, tmp_path / name)
+            open_writer(tmp_path / name, (32, 32), 25)
 
-    def test_bad_source(self, tmp_path: Path):
-        (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile b.mp4\n")
-        with pytest.raises(MediaError, match="playlist"):
-            export_gif(tmp_path / "a.mp4", tmp_path / "out.gif")
-        assert not (tmp_path / "out.gif").exists()
+    def test_audio_is_missed(self, make_clip, tmp_path: Path):
+        writer = self.write(tmp_path / "out.gif", audio_from=make_clip("a.mp4", audio="aac", frames=5))
+        assert len(writer.warnings) == 1 and "no audio" in writer.warnings[0]
+        assert self.write(tmp_path / "b.gif", audio_from=make_clip("b.mp4", frames=5)).warnings == []
 
-    def test_bad_options(self, finished: Path, tmp_path: Path):
-        with pytest.raises(OptionError, match="fps"):
-            export_gif(finished, tmp_path / "out.gif", fps=0)
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_nothing_is_left_after(self, tmp_path: Path, error: type):
+        with pytest.raises(error), open_writer(tmp_path / "out.gif", (32, 32), 25) as writer:
+            writer.write(np.zeros((32, 32, 3), np.uint8))
+            raise error
+        assert not list(tmp_path.iterdir())
+
+    def test_no_frame(self, tmp_path: Path):
+        with pytest.raises(MediaError, match="out.gif.*no frame"), open_writer(tmp_path / "out.gif", (32, 32), 25):
+            pass
+        assert not list(tmp_path.iterdir())
+
+    def test_the_suffix_decides(self, tmp_path: Path):
+        self.write(tmp_path / "out.mp4")
+        with VideoReader(tmp_path / "out.mp4") as video:
+            assert len(list(video)) == 24
+        with pytest.raises(MediaError, match=r"\.mkv or \.gif"):
+            open_writer(tmp_path / "out.avi", (32, 32), 25)
 
 
 class TestSideBySide:
@@ -71,7 +99,7 @@ class TestSideBySide:
         assert (row[:, :80] == (255, 0, 0)).all() and (row[:, 80:] == (0, 255, 0)).all()
         assert side_by_side([red, green, red], height=10).shape == (10, 8 + 3 + 8, 3)
 
-    def test_no_picture(self):
+    def test_no_image(self):
         with pytest.raises(ValueError, match="empty"):
             side_by_side([])
 
@@ -114,5 +142,5 @@ class TestMarks:
     def test_only_metadata_counts(self, tmp_path: Path):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
         with open(tmp_path / "a.png", "ab") as file:
-            file.write(SYNTHETIC_TYPE.encode())  # behind the end of the picture
+            file.write(SYNTHETIC_TYPE.encode())  # behind the end of the image
         assert not is_marked_synthetic(tmp_path / "a.png")

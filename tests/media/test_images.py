@@ -1,4 +1,4 @@
-"""Pictures: every kind that people have becomes upright RGB, or one clear sentence."""
+"""Images: every kind that people have becomes upright RGB, or one clear sentence."""
 
 import io
 import struct
@@ -15,12 +15,12 @@ from vivface.media import is_marked_synthetic, load_image, save_image
 
 
 def ramp(height: int = 40, width: int = 60) -> np.ndarray:
-    """A smooth picture without symmetry, uint8 (height, width, 3)."""
+    """A smooth image without symmetry, uint8 (height, width, 3)."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([255 * x / width, 255 * y / height, 60 + 0 * x], -1).astype(np.uint8)
 
 
-class TestHardPictures:
+class TestHardImages:
     @pytest.mark.parametrize(
         ("name", "size"),
         [
@@ -42,7 +42,7 @@ class TestHardPictures:
         assert image.flags.c_contiguous
         assert 60 < image.mean() < 200  # neither black nor white
 
-    @pytest.mark.parametrize(("name", "reason"), [("truncated.jpg", "cut off"), ("text.jpg", "not a picture")])
+    @pytest.mark.parametrize(("name", "reason"), [("truncated.jpg", "cut off"), ("text.jpg", "not an image")])
     def test_refused(self, hard_dir: Path, name: str, reason: str):
         with pytest.raises(MediaError, match=reason) as caught:
             load_image(hard_dir / name)
@@ -182,7 +182,7 @@ class TestSources:
             with pytest.raises(MediaError, match=reason):
                 load_image(tmp_path / path)
 
-    def test_a_video_is_not_a_picture(self, make_clip):
+    def test_a_video_is_not_an_image(self, make_clip):
         with pytest.raises(MediaError, match="it is a video"):
             load_image(make_clip("clip.mp4"))
 
@@ -192,7 +192,7 @@ class TestSources:
             '<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/hostname"/></svg>'
         )
         for name in ("a.png", "b.png"):
-            with pytest.raises(MediaError, match="not a picture"):
+            with pytest.raises(MediaError, match="not an image"):
                 load_image(tmp_path / name)
 
 

@@ -11,8 +11,14 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from tests.conftest import REPOSITORY
+from tests.snippets import SnippetRunner, snippets
 from vivface import CheckpointError
 from vivface.hub.card import ORIGINS, make_card
+from vivface.hub.push import card_text
+from vivface.media import load_image, save_image
+
+BUNDLED = REPOSITORY / "vivface" / "bundled"
+NAME = "vivface-128"
 
 TRAINING = {
     "description": "Trained on renders whose truth is known.",
@@ -29,7 +35,7 @@ METRICS = {
         {"name": "Yaw", "value": 0.93, "meaning": "correlation with the driver"},
     ],
 }
-SECTIONS = ("How to use", "Parts and where", "How it was trained", "Evaluation", "Limitations", "Intended use")
+SECTIONS = ("How to use", "Components and", "How it was trained", "Evaluation", "Limitations", "Intended use")
 SECTIONS += ("Out of scope", "Licence", "Citation")
 
 
@@ -57,7 +63,7 @@ class TestTrained:
         card = make_card(folder, "alice/tiny")
         data = check(card)
         assert "model-index" not in data and "No training record" in card.text
-        assert "Nothing has been measured" in card.text
+        assert "has not been evaluated" in card.text
         assert 'VivFacePipeline.from_pretrained("alice/tiny")' in card.text
         for part in ("generator", "encoder", "transformer", "refinement"):
             assert f"| {part} | `" in card.text
@@ -88,6 +94,11 @@ class TestTrained:
         with pytest.raises(CheckpointError, match="holds no checkpoint"):
             make_card(tmp_path)
 
+    def test_networks_of_others(self, folder):
+        (folder / "encoder" / "config.json").write_text(json.dumps({"_class_name": "X`\nimport os"}))
+        with pytest.raises(CheckpointError, match="expected a network of vivface"):
+            make_card(folder)
+
     def test_command(self, folder, tmp_path):
         (tmp_path / "record.json").write_text(json.dumps(TRAINING))
         command = [
@@ -116,4 +127,58 @@ class TestConverted:
         for text in (origin.authors, origin.paper, origin.url, origin.license, "ab" * 32, "1,234,567", "a note."):
             assert text in card.text
         assert data["license"] == "other" and data["license_name"] and data["license_link"]
-        assert "vivface trained nothing here" in card.text
+        assert "vivface did no training" in card.text
+
+
+class TestBundled:
+    def test_the_file_is_what_the_code_makes(self):
+        """Made again by `python model_card/fill.py vivface/bundled --name vivface-128`."""
+        assert (BUNDLED / "README.md").read_text(encoding="utf-8").strip() == str(make_card(BUNDLED, NAME)).strip()
+
+    def test_pushed_with_snippets_of_the_hub(self):
+        text = card_text(BUNDLED, "alice/bundled")
+        assert 'VivFacePipeline.from_pretrained("alice/bundled")' in text and "from_pretrained()" not in text
+
+    def test_a_copy_is_no_edited_card(self, tmp_path):
+        shutil.copytree(BUNDLED, tmp_path / "copy")
+        assert card_text(tmp_path / "copy", "alice/bundled") == card_text(BUNDLED, "alice/bundled")
+        (tmp_path / "copy" / "README.md").write_text("My own words about vivface.")
+        assert card_text(tmp_path / "copy", "alice/bundled") == "My own words about vivface."
+
+
+class TestSnippets:
+    """Every snippet of a card runs where the card says."""
+
+    @pytest.fixture
+    def folder(self, portrait, face_clip, tmp_path) -> Path:
+        """Where a reader works: with a portrait and a video of their own."""
+        folder = tmp_path / "work"
+        folder.mkdir()
+        save_image(folder / "portrait.jpg", load_image(portrait))
+        shutil.copyfile(face_clip, folder / "driving.mp4")
+        return folder
+
+    def run(self, text: str, folder: Path, tmp_path: Path, count: int) -> None:
+        runner, found = SnippetRunner(folder, tmp_path / "scratch"), snippets(text)
+        assert len(found) == count
+        for snippet in found:
+            (folder / "out.mp4").unlink(missing_ok=True)
+            runner.run(snippet)
+            assert (folder / "out.mp4").exists() == ("out.mp4" in snippet.code)
+        assert (tmp_path / "scratch" / "installed" / "vivface" / "bundled" / "README.md").is_file()
+
+    @pytest.mark.slow
+    def test_bundled(self, folder, tmp_path):
+        self.run((BUNDLED / "README.md").read_text(encoding="utf-8"), folder, tmp_path, count=3)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["tiny", 'a "tiny" folder'])
+    def test_folder(self, folder, tiny_checkpoint, tmp_path, name):
+        shutil.copytree(tiny_checkpoint, folder / name)
+        self.run(str(make_card(folder / name)), folder, tmp_path, count=4)
+
+    @pytest.mark.slow
+    def test_networks(self, folder, tiny_checkpoint, tmp_path):
+        for name in ("encoder", "generator"):
+            shutil.copytree(tiny_checkpoint / name, folder / "networks" / name)
+        self.run(str(make_card(folder / "networks")), folder, tmp_path, count=2)

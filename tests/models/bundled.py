@@ -14,6 +14,7 @@ from vivface.models import (
     RefinementNetwork,
     StyleGAN2Generator,
 )
+from vivface.models.refinement import generate_refined
 
 REPOSITORY = Path(__file__).parents[2]
 CHECKPOINT = REPOSITORY / "vivface" / "bundled"
@@ -48,5 +49,5 @@ def reenact(networks: dict[str, ModelMixin], face: torch.Tensor) -> dict[str, to
     motion = networks["transformer"](driving.motion, source.memory)
     generator = networks["generator"]
     styles = generator.add_motion(generator.to_stylespace(source.identity), motion)
-    stage1, refined = networks["refinement"].synthesize(generator, styles, face)
+    stage1, refined = generate_refined(generator, networks["refinement"], styles, face)
     return {"stage1": stage1, "refined": refined, "embedding": networks["recognizer"].embed(refined)}

@@ -69,6 +69,44 @@ class TestModulatedConvolution:
         made = torch.autograd.grad(modulated_conv2d(*inputs, upsample=upsample, method=method).square().sum(), inputs)
         assert all(close(a, b, 1e-4) for a, b in zip(made, wanted, strict=True))
 
+    @pytest.mark.parametrize("method", ["auto", "weights", "activations"])
+    @pytest.mark.parametrize(("upsample", "demodulate"), [(False, True), (True, True), (False, False)])
+    def test_offsets_change_the_weight_of_every_sample(self, method, upsample, demodulate):
+        x, style, weight = torch.randn(3, 6, 7, 5), 1 + 0.5 * torch.randn(3, 6), torch.randn(4, 6, 3, 3)
+        offset = 0.3 * torch.randn(3, 4, 6)
+        wanted = torch.cat(
+            [
+                plain.modulated_conv2d(
+                    x[i : i + 1], weight * (1 + offset[i, :, :, None, None]), style[i : i + 1], demodulate, upsample
+                )
+                for i in range(3)
+            ]
+        )
+        options = {"demodulate": demodulate, "upsample": upsample, "method": method}
+        with torch.no_grad():
+            assert close(modulated_conv2d(x, weight, style, offset=offset, **options), wanted)
+            one = modulated_conv2d(x, weight, style, offset=offset[:1], **options)
+            assert close(one[:1], wanted[:1]) and not close(one[1:], wanted[1:])
+
+    @pytest.mark.parametrize("method", ["weights", "activations"])
+    @pytest.mark.parametrize("upsample", [False, True])
+    def test_zero_offsets_change_no_bit(self, method, upsample):
+        x, style, weight = torch.randn(1, 6, 7, 5), 1 + 0.5 * torch.randn(1, 6), torch.randn(4, 6, 3, 3)
+        options = {"upsample": upsample, "method": method}
+        with torch.no_grad():
+            made = modulated_conv2d(x, weight, style, offset=torch.zeros(1, 4, 6), **options)
+            assert torch.equal(made, modulated_conv2d(x, weight, style, **options))
+
+    @pytest.mark.parametrize("method", ["weights", "activations"])
+    def test_gradients_of_offsets_agree(self, method):
+        inputs = [torch.randn(1, 4, 5, 5), 1 + 0.5 * torch.randn(1, 4), 0.3 * torch.randn(1, 3, 4)]
+        x, style, offset = (t.requires_grad_() for t in inputs)
+        weight = torch.randn(3, 4, 3, 3)
+        wanted = plain.modulated_conv2d(x, weight * (1 + offset[0, :, :, None, None]), style, True, False)
+        made = modulated_conv2d(x, weight, style, offset=offset, method=method)
+        wanted, made = (torch.autograd.grad(y.square().sum(), (x, style, offset)) for y in (wanted, made))
+        assert all(close(a, b, 1e-4) for a, b in zip(made, wanted, strict=True))
+
     def test_a_picture_larger_than_the_weight_modulates_weights(self, monkeypatch):
         seen = []
         monkeypatch.setattr(

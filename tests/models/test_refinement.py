@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from tests.models.roundtrip import check_half_storage, check_round_trip
 from vivface.models import RefinementNetwork, StyleGAN2Generator
+from vivface.models.refinement import generate_refined
 from vivface.models.stylegan2 import SynthesisState
 
 CONFIG = {
@@ -50,18 +51,18 @@ class TestSynthesis:
     @torch.no_grad()
     def test_second_picture_has_the_changed_feature(self, network, generator, reference):
         styles = generator.to_stylespace(torch.randn(2, generator.num_latents, 8))
-        first, refined = network.synthesize(generator, styles, reference)
-        assert torch.equal(first, generator.synthesize(styles))
-        state, output = generator.synthesize(styles, stop_after=generator.refinement_layer), network(first, reference)
+        first, refined = generate_refined(generator, network, styles, reference)
+        assert torch.equal(first, generator(styles=styles))
+        state, output = generator(styles=styles, stop_after=generator.refinement_layer), network(first, reference)
         feature = state.feature * (1 + output.scale) + output.shift
-        expected = generator.synthesize(styles, resume=SynthesisState(state.layer, feature, state.rgb))
+        expected = generator(styles=styles, resume=SynthesisState(state.layer, feature, state.rgb))
         assert torch.equal(refined, expected) and not torch.allclose(refined, first)
 
     def test_gradients_reach_styles(self, network, generator, reference):
         styles = [
             s.detach().requires_grad_() for s in generator.to_stylespace(torch.randn(1, generator.num_latents, 8))
         ]
-        network.synthesize(generator, styles, reference)[1].sum().backward()
+        generate_refined(generator, network, styles, reference)[1].sum().backward()
         assert all(style.grad.abs().sum() > 0 for style in styles)
 
 

@@ -113,7 +113,11 @@ class TestMotion:
 
     def test_one_identity_serves_many_motions(self, generator, w_plus, motion):
         styles = generator.add_motion(generator.to_stylespace(w_plus[:1]), motion)
-        assert same(generator.synthesize(styles), generator(w_plus[:1].expand(2, -1, -1), motion))
+        assert same(generator(styles=styles), generator(w_plus[:1].expand(2, -1, -1), motion))
+
+    def test_motion_is_added_to_styles_as_to_codes(self, generator, w_plus, motion):
+        styles = generator.to_stylespace(w_plus)
+        assert torch.equal(generator(styles=styles, motion=motion), generator(w_plus, motion))
 
     def test_zero_motion_changes_nothing(self, generator, w_plus):
         assert torch.equal(generator(w_plus, torch.zeros(2, 10, 16)), generator(w_plus))
@@ -122,32 +126,32 @@ class TestMotion:
 class TestStopAndResume:
     def test_every_layer(self, generator, w_plus, motion):
         styles = generator.add_motion(generator.to_stylespace(w_plus), motion)
-        whole = generator.synthesize(styles)
+        whole = generator(styles=styles)
         for name in generator.layer_names:
-            state = generator.synthesize(styles, stop_after=name)
+            state = generator(styles=styles, stop_after=name)
             assert state.layer == name
-            assert same(generator.synthesize(styles, resume=state), whole)
+            assert same(generator(styles=styles, resume=state), whole)
 
     def test_two_stops(self, generator, w_plus):
         styles = generator.to_stylespace(w_plus)
-        state = generator.synthesize(styles, stop_after="convs.1")
-        state = generator.synthesize(styles, resume=state, stop_after="convs.5")
-        assert same(generator.synthesize(styles, resume=state), generator.synthesize(styles))
+        state = generator(styles=styles, stop_after="convs.1")
+        state = generator(styles=styles, resume=state, stop_after="convs.5")
+        assert same(generator(styles=styles, resume=state), generator(styles=styles))
 
     def test_resuming_leaves_the_state_alone(self, generator, w_plus):
         styles = generator.to_stylespace(w_plus)
-        state = generator.synthesize(styles, stop_after="convs.3")
+        state = generator(styles=styles, stop_after="convs.3")
         feature, rgb = state.feature.clone(), state.rgb.clone()
-        generator.synthesize(styles, resume=state)
+        generator(styles=styles, resume=state)
         assert torch.equal(state.feature, feature) and torch.equal(state.rgb, rgb)
 
     def test_a_changed_feature_changes_the_image(self, generator, w_plus):
         styles = generator.to_stylespace(w_plus)
-        state = generator.synthesize(styles, stop_after=generator.refinement_layer)
+        state = generator(styles=styles, stop_after=generator.refinement_layer)
         assert state.feature.shape == (2, 8, 64, 64)
         assert state.rgb.shape == (2, 3, 32, 32)
-        changed = generator.synthesize(styles, resume=replace(state, feature=2 * state.feature))
-        assert not same(changed, generator.synthesize(styles))
+        changed = generator(styles=styles, resume=replace(state, feature=2 * state.feature))
+        assert not same(changed, generator(styles=styles))
 
     def test_below_64_there_is_no_refinement_layer(self):
         with pytest.raises(ValueError, match="size from 64"):
@@ -210,12 +214,16 @@ class TestErrors:
             generator(w_plus[:, :8])
         with pytest.raises(ValueError, match="motion"):
             generator(w_plus, motion[:, :4])
+        with pytest.raises(ValueError, match="neither of `w_plus` and `styles`"):
+            generator()
+        with pytest.raises(ValueError, match="both of `w_plus` and `styles`"):
+            generator(w_plus, styles=styles)
         with pytest.raises(ValueError, match="loud"):
-            generator.synthesize(styles, noise="loud")
+            generator(styles=styles, noise="loud")
         with pytest.raises(ValueError, match="convs.99"):
-            generator.synthesize(styles, stop_after="convs.99")
+            generator(styles=styles, stop_after="convs.99")
         with pytest.raises(ValueError, match="one a layer"):
-            generator.synthesize(styles[:3])
+            generator(styles=styles[:3])
 
 
 class TestSaving:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.models.roundtrip import check_half_storage, check_round_trip
-from vivface.convert.keys.vivface import transformer_keys
+from vivface.convert.vivface import transformer_keys
 from vivface.models import DeformationTransformer
 
 CONFIG = {"style_dim": 16, "layers": 2, "heads": 4, "feed_forward": 24}

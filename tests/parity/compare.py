@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vivface.convert.keys.keymap import KeyMap
+from vivface.convert.keymap import KeyMap
 
 IMAGE = 5e-5  # images and features, of the stored array's maximum
 CODE = 2e-5  # codes, of the maximum

@@ -5,14 +5,14 @@ import torch
 
 from tests.parity.compare import EMBEDDING, IMAGE, assert_close, assert_matches, fill
 from vivface import models
-from vivface.convert.keys import arcface
+from vivface.convert import ir_se50
 
 
 @pytest.fixture(scope="module")
 def network(checkpoint):
     with torch.device("meta"):
         network = models.IdentityNetwork()
-    fill(network, arcface.identity_keys(), checkpoint("arcface/manifest.json"))
+    fill(network, ir_se50.identity_keys(), checkpoint("arcface/manifest.json"))
     with torch.no_grad():
         yield network.eval()
 

@@ -5,15 +5,15 @@ import torch
 
 from tests.parity.compare import CODE, assert_close, assert_matches, fill
 from vivface import models
-from vivface.convert.keys import e4e, stylegan2
-from vivface.convert.keys.keymap import latent_average
+from vivface.convert import e4e, stylegan2
+from vivface.convert.stylegan2 import single_latent
 
 
 @pytest.fixture(scope="module")
 def case(checkpoint):
     weights = checkpoint("e4e/manifest.json")
     parts = e4e.split(weights["state_dict"])
-    average = latent_average(weights["latent_avg"])
+    average = single_latent(weights["latent_avg"])
 
     with torch.device("meta"):
         generator = models.StyleGAN2Generator(size=256)
@@ -45,4 +45,4 @@ def test_layout_1024(meta_checkpoint):
     stylegan2.generator_keys(18).translate(parts["decoder"], generator)
     counted = [p for name, p in encoder.named_parameters() if not name.startswith("motion_heads.")]
     assert sum(p.numel() for p in counted) == 267_136_704
-    assert latent_average(weights["latent_avg"]).shape == encoder.latent_avg.shape
+    assert single_latent(weights["latent_avg"]).shape == encoder.latent_avg.shape

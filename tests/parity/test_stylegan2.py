@@ -5,7 +5,7 @@ import torch
 
 from tests.parity.compare import CODE, assert_close, assert_matches, fill
 from vivface import models
-from vivface.convert.keys import stylegan2
+from vivface.convert import stylegan2
 
 
 @pytest.fixture(scope="module", params=[64, 256])

@@ -5,16 +5,17 @@ import torch
 
 from tests.parity.compare import CODE, assert_close, assert_matches, fill
 from vivface import models
-from vivface.convert.keys import stylegan2, vivface
-from vivface.convert.keys.keymap import latent_average
+from vivface.convert import stylegan2, vivface
+from vivface.convert.keymap import plain_names
+from vivface.convert.stylegan2 import single_latent
 
 
 class System:
     """The four networks with the weights of a stage II checkpoint (stage I's are among them)."""
 
     def __init__(self, weights: dict):
-        parts = vivface.split(weights["state_dict"])
-        average = {"latent_avg": latent_average(weights["latent_avg"])}
+        parts = vivface.split(plain_names(weights["state_dict"]))
+        average = {"latent_avg": single_latent(weights["latent_avg"])}
         with torch.device("meta"):
             self.encoder = models.HybridEncoder(num_latents=14).eval()
             self.generator = models.StyleGAN2Generator(size=256).eval()
@@ -80,7 +81,7 @@ def published():
 
 class TestStage1:
     def test_weights_are_those_of_stage_1(self, checkpoint, system):
-        parts = vivface.split(checkpoint("vivface_stage1/manifest.json")["state_dict"])
+        parts = vivface.split(plain_names(checkpoint("vivface_stage1/manifest.json")["state_dict"]))
         assert set(parts) == {"encoder", "generator", "transformer", "unused"}
         entries = vivface.encoder_keys(14).translate(parts["encoder"], system.encoder)
         ours = system.encoder.state_dict()
@@ -157,10 +158,10 @@ class TestStage2:
             assert_matches(change.scale, stage2, "scale")
             assert_matches(change.shift, stage2, "shift")
             styles = generator.add_motion(generator.to_stylespace(identity), motion)
-            state = generator.synthesize(styles, stop_after=generator.refinement_layer)
+            state = generator(styles=styles, stop_after=generator.refinement_layer)
             before = state.feature
             state.feature = refinement.fuse(before, change.scale, change.shift)
-            refined = generator.synthesize(styles, resume=state)
+            refined = generator(styles=styles, resume=state)
         if name == "refined":
             assert_matches(before, stage2, "feature_before")
             assert_matches(state.feature, stage2, "feature_after")
@@ -180,7 +181,7 @@ class TestLayout1024:
     def test_every_entry_is_accounted_for(self, meta_checkpoint, published, stage):
         encoder, generator, transformer, refinement = published
         weights = meta_checkpoint(f"vivface_stage{stage}/layout_1024.json")
-        parts = vivface.split(weights["state_dict"])
+        parts = vivface.split(plain_names(weights["state_dict"]))
         vivface.encoder_keys(18).translate(parts.pop("encoder"), encoder)
         stylegan2.generator_keys(18).translate(parts.pop("generator"), generator)
         vivface.transformer_keys().translate(parts.pop("transformer"), transformer)
@@ -189,7 +190,7 @@ class TestLayout1024:
             vivface.modulator_keys().translate(parts.pop("modulator"), refinement.modulator)
         assert len(parts.pop("unused")) == 18
         assert not parts
-        assert latent_average(weights["latent_avg"]).shape == encoder.latent_avg.shape
+        assert single_latent(weights["latent_avg"]).shape == encoder.latent_avg.shape
 
     def test_parameter_counts(self, published):
         encoder, _, transformer, refinement = published

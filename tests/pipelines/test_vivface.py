@@ -110,11 +110,11 @@ class TestGenerate:
         with torch.no_grad():
             deformation = pipeline.transformer(codes, identity.memory)
             styles = generator.add_motion(generator.to_stylespace(identity.w_plus), deformation)
-            stage1 = F.interpolate(generator.synthesize(styles), (64, 64), mode="bilinear", align_corners=False)
+            stage1 = F.interpolate(generator(styles=styles), (64, 64), mode="bilinear", align_corners=False)
             output = network(stage1, identity.reference.expand(3, -1, -1, -1))
-            state = generator.synthesize(styles, stop_after="convs.6")
+            state = generator(styles=styles, stop_after="convs.6")
             state.feature = state.feature * (1 + output.scale) + output.shift
-            expected = generator.synthesize(styles, resume=state)
+            expected = generator(styles=styles, resume=state)
         refined, plain = (pipeline.generate(identity, codes, refine=refine) for refine in (True, False))
         assert torch.allclose(refined, expected, atol=1e-4)
         assert (refined - plain).abs().max() > 0.05

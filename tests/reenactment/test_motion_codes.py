@@ -49,6 +49,14 @@ class TestRoundTrip:
         assert (after.fps, after.time_base, after.frames) == (FPS, TIME_BASE, FRAMES)
         assert (after.code_shape, after.fingerprint) == ((10, 32), [0.5, 0.25])
 
+    def test_feature_maps_are_stored_in_half_precision(self, tmp_path):
+        codes = torch.randn(2, 512, 7, 7, generator=torch.Generator().manual_seed(0))
+        codes[0, 0, 0, 0] = 1e6  # more than float16 holds
+        path = ListedMotion(codes).save(tmp_path / "maps.safetensors")
+        assert path.stat().st_size < 2 * 2 * 512 * 49 + 2000
+        (batch,) = MotionCodes.load(path)
+        assert torch.equal(batch.codes, codes.clamp(max=65504).half().float())
+
     def test_can_be_read_twice(self, saved):
         motion = MotionCodes.load(saved)
         assert sum(len(batch.codes) for batch in motion) == sum(len(batch.codes) for batch in motion) == FRAMES

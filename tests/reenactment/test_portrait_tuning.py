@@ -6,7 +6,9 @@ import torch
 
 from tests.tiny import make_tiny_pipeline
 from vivface import MotionCodes
-from vivface.reenactment.portrait_tuning import CODE_STEPS, adapt_to_source, likeness_loss, portrait_loss
+from vivface.models.refinement import generate_refined
+from vivface.reenactment.portrait_tuning import CODE_STEPS, likeness_loss, portrait_loss, tune_to_portrait
+from vivface.reenactment.tuning import TuningNetworks
 
 STEPS = 30
 
@@ -30,18 +32,18 @@ def test_reconstruction_improves(tiny_pipeline, identity, adapted):
     assert own_error(tiny_pipeline, adapted) < 0.7 * own_error(tiny_pipeline, identity)
 
 
-def test_the_refined_picture_is_what_must_show_the_portrait(tiny_pipeline, identity):
-    """Tuned for R's picture, the generator lets R show the portrait better than tuned for its own."""
+def test_the_refined_image_is_what_must_show_the_portrait(tiny_pipeline, identity):
+    """Tuned for R's image, the generator lets R show the portrait better than tuned for its own."""
     networks = tiny_pipeline.generator, tiny_pipeline.encoder, tiny_pipeline.transformer
 
     def refined_error(refinement) -> float:
-        adapted = adapt_to_source(*networks, identity.w_plus, identity.reference, STEPS, refinement=refinement)
-        styles = adapted.generator.to_stylespace(adapted.w_plus)
+        copies = TuningNetworks(*networks, refinement)
+        adapted = tune_to_portrait(copies, identity, identity.reference, STEPS)
         own = tiny_pipeline.transformer(identity.motion, identity.memory)
         with torch.no_grad():
-            styles = adapted.generator.add_motion(styles, own)
-            _, picture = tiny_pipeline.refinement.synthesize(adapted.generator, styles, identity.reference)
-        return float((picture - identity.reference).abs().mean())
+            styles = adapted.generator.add_motion(adapted.styles, own)
+            _, image = generate_refined(adapted.generator, tiny_pipeline.refinement, styles, identity.reference)
+        return float((image - identity.reference).abs().mean())
 
     assert refined_error(tiny_pipeline.refinement) < refined_error(None)
     assert all(parameter.grad is None for parameter in tiny_pipeline.refinement.parameters())
@@ -133,11 +135,7 @@ def test_checkpoint_decides_by_default(tiny_checkpoint, portrait):
 
 
 def test_no_steps_change_nothing(tiny_pipeline, identity):
-    pipeline = tiny_pipeline
-    done = adapt_to_source(
-        pipeline.generator, pipeline.encoder, pipeline.transformer, identity.w_plus, identity.reference, steps=0
-    )
-    assert torch.equal(done.w_plus, identity.w_plus) and done.generator is None
+    assert tiny_pipeline.adjust_manifold(identity, method="portrait", steps=0) is identity
 
 
 def test_loss_is_zero_for_equal_and_weighs_the_face():

@@ -16,7 +16,7 @@ from vivface.editing import AttributeDirections, Direction
 from vivface.media import save_image
 from vivface.space.limits import Limits
 
-LIMITS = Limits(picture_bytes=3_000_000, video_bytes=4_000_000, motion_bytes=4_000_000, seconds=20)
+LIMITS = Limits(image_bytes=3_000_000, video_bytes=4_000_000, motion_bytes=4_000_000, seconds=20)
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Server:
 
     Attributes:
         url (`str`): where.
-        demo (`gr.Blocks`): the page; `demo.studio` does its work.
+        demo (`gr.Blocks`): the page; `demo.service` does its work.
         files (`Path`): where it keeps uploads and results.
     """
 
@@ -83,7 +83,7 @@ def serve(checkpoint: Path, examples: Path, files: Path, file_seconds: int = 360
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(folder)
-    tempfile.tempdir = None  # reads TMPDIR anew
+    tempfile.tempdir = None  # so that TMPDIR is read again
     try:
         demo = app.create_demo(checkpoint, LIMITS, examples, file_seconds)
         options = app.launch_options(LIMITS)

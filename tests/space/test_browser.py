@@ -89,7 +89,7 @@ def test_the_second_face(page, two_faces):
     choose(page, "portrait", two_faces)
     expect(page.locator("#portrait-note")).to_contain_text("2 faces found", timeout=PATIENCE)
     first = page.locator("#portrait-crop img").get_attribute("src")
-    page.locator("#face-choice").get_by_label("2").check()
+    page.locator("#portrait-choice").get_by_label("2").check()
     page.wait_for_function(
         "before => document.querySelector('#portrait-crop img')?.src !== before", arg=first, timeout=PATIENCE
     )
@@ -124,7 +124,7 @@ def test_stop_and_run_again(page, uploaded, face_clip, tmp_path):
 
 
 def test_bad_uploads_leave_the_page_usable(page, uploaded, media_dir):
-    for name, message in (("text.jpg", "not a picture"), ("no_face.jpg", "No face")):
+    for name, message in (("text.jpg", "not an image"), ("no_face.jpg", "No face")):
         choose(page, "portrait", media_dir / "hard" / name)
         expect(page.locator("#portrait-note [role=alert]")).to_contain_text(message, timeout=PATIENCE)
     for name, message in (("text.mp4", "not a video"), ("no_face.mp4", "No face")):
@@ -138,6 +138,10 @@ def test_a_slider_changes_the_preview(page, uploaded):
     choose(page, "portrait", uploaded)
     expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
     page.get_by_role("tab", name="Edit").click()
+    expect(page.locator("#still-note")).to_contain_text("confirm", timeout=PATIENCE)  # consent is missing
+    assert page.locator("#still img").count() == 0
+    agree(page)
+    expect(page.locator("#still img")).to_be_visible(timeout=PATIENCE)
     before = page.locator("#still img").get_attribute("src")
     page.locator("#edit-age input[type=number]").fill("1.5")
     page.locator("#edit-age input[type=number]").press("Enter")
@@ -153,7 +157,7 @@ def test_live(page, uploaded):
     page.locator("#camera").get_by_text("Click to Access Webcam").click()
     page.locator("#camera .button-wrap button").first.click()  # starts the stream
     expect(page.locator("#rate")).to_contain_text(re.compile(r"[1-9]\d*\.\d frames per second"), timeout=PATIENCE)
-    expect(page.locator("#mirror img")).to_be_visible()
+    expect(page.locator("#live-output img")).to_be_visible()
 
 
 def test_every_control_has_a_name(page):

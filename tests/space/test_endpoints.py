@@ -1,6 +1,8 @@
 """Programs that call the page: every endpoint, bad uploads, ten at once."""
 
 import gc
+import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.space.test_limits import write_huge_png
 from vivface.errors import VivFaceError
 from vivface.media import VideoReader, is_marked_synthetic, save_image
 from vivface.reenactment.codes import MotionCodes
+from vivface.space.options import option_fields
 from vivface.space.uploads import sweep
 
 PUBLIC = {"/reenact", "/find_faces", "/find_driving_faces", "/extract_motion", "/edit_portrait", "/list_edits"}
@@ -43,7 +46,7 @@ class TestEndpoints:
         for name, endpoint in endpoints.items():
             assert endpoint["description"], name
         described = {parameter["parameter_name"] for parameter in endpoints["/reenact"]["parameters"]}
-        assert {"portrait", "driving", "motion_file", "consent", "edits"} <= described
+        assert described == {"portrait", "driving", "motion_file", "consent", *option_fields()}
 
     def test_reenact(self, client, portrait, face_clip):
         video, comparison, motion, line = client.predict(
@@ -56,7 +59,7 @@ class TestEndpoints:
         assert line.startswith("21 frames in ")
 
     def test_a_motion_file_drives(self, client, portrait, face_clip):
-        motion, line = client.predict(handle_file(str(face_clip)), length=0.4, api_name="/extract_motion")
+        motion, line = client.predict(handle_file(str(face_clip)), duration=0.4, api_name="/extract_motion")
         assert line == "10 frames, 0.4 seconds of motion."
         video, comparison, again, _ = client.predict(
             handle_file(str(portrait)), motion_file=handle_file(motion), consent=True, api_name="/reenact"
@@ -66,7 +69,7 @@ class TestEndpoints:
         assert comparison is None and again is None
 
     def test_faces(self, client, two_faces, face_clip):
-        picture, boxes = client.predict(handle_file(str(two_faces)), face=2, api_name="/find_faces")
+        picture, boxes = client.predict(handle_file(str(two_faces)), face=1, api_name="/find_faces")
         assert len(boxes) == 2 and Path(picture).stat().st_size > 0
         _, boxes = client.predict(handle_file(str(face_clip)), api_name="/find_driving_faces")
         assert len(boxes) == 1
@@ -86,23 +89,21 @@ class TestEndpoints:
         with pytest.raises(AppError, match="agreed"):
             client.predict(handle_file(str(two_faces)), handle_file(str(face_clip)), api_name="/reenact")
         example = handle_file(str(examples / "portrait.png"))
-        video, *_ = client.predict(example, handle_file(str(face_clip)), length=0.2, api_name="/reenact")
+        video, *_ = client.predict(example, handle_file(str(face_clip)), duration=0.2, api_name="/reenact")
         assert Path(video).is_file()
 
     def test_progress_is_told_and_a_job_can_be_cancelled(self, server, client, portrait, tmp_path):
         clip = write_face_clip(tmp_path / "long.mp4", frames=300)
         job = client.submit(handle_file(str(portrait)), handle_file(str(clip)), consent=True, api_name="/reenact")
         deadline = time.monotonic() + 120
-        while not any(
-            " frames" in update[3] and not update[3].split(": ")[1].startswith("0") for update in job.outputs()
-        ):
+        while not any(re.search(r"frames: [1-9]", update[3]) for update in job.outputs()):
             assert time.monotonic() < deadline and not job.done()
             time.sleep(0.1)
         job.cancel()
-        sessions = server.demo.studio.sessions
-        while any(session.job is not None for session in sessions._sessions.values()):
+        while len(server.demo.service.queue):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        time.sleep(0.2)  # the folder goes right after
         assert server.work_names() == []
 
 
@@ -118,7 +119,7 @@ class TestBadUploads:
 
     @pytest.mark.parametrize(
         ("name", "match"),
-        [("no_face.jpg", "No face"), ("text.jpg", "not a picture"), ("truncated.jpg", "cut off"), ("no_face.mp4", "")],
+        [("no_face.jpg", "No face"), ("text.jpg", "not an image"), ("truncated.jpg", "cut off"), ("no_face.mp4", "")],
     )
     def test_portraits(self, client, media_dir, name, match):
         self.refused(client, handle_file(str(media_dir / "hard" / name)), match=match, api_name="/find_faces")
@@ -131,7 +132,7 @@ class TestBadUploads:
             ("zero_byte.mp4", "empty"),
             ("text.mp4", "not a video"),
             ("truncated_no_index.mp4", "cut off"),
-            ("gray.png", "still picture"),
+            ("gray.png", "still image"),
         ],
     )
     def test_driving(self, client, media_dir, name, match):
@@ -140,7 +141,7 @@ class TestBadUploads:
     def test_pickle(self, client, portrait, tmp_path):
         for name in ("motion.safetensors", "portrait.png", "clip.mp4"):
             (tmp_path / name).write_bytes(b"\x80\x04\x95\x1e\x00\x00\x00cposix\nsystem\n\x8c\x04echo\x85R.")
-        self.refused(client, handle_file(str(tmp_path / "portrait.png")), match="not a picture", api_name="/find_faces")
+        self.refused(client, handle_file(str(tmp_path / "portrait.png")), match="not an image", api_name="/find_faces")
         self.refused(
             client,
             handle_file(str(portrait)),
@@ -173,10 +174,50 @@ class TestBadUploads:
         before = server.file_names()
         stolen = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
         call = f"{server.url}/gradio_api/call/find_faces"
-        event = httpx.post(call, json={"data": [stolen, 1]}, timeout=120).json()["event_id"]
+        event = httpx.post(call, json={"data": [stolen, 0]}, timeout=120).json()["event_id"]
         answer = httpx.get(f"{call}/{event}", timeout=120).text
         assert "event: error" in answer and "event: complete" not in answer
         assert server.file_names() == before
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            ({"face": 1e9}, "Face 1000000000"),
+            ({"face": -1}, "`face` is -1"),
+            ({"driving_face": "second"}, "`driving_face` is 'second'"),
+            ({"driving_face": 3}, "Face 3"),
+            ({"start": -1}, "`start` is -1"),
+            ({"start": "soon"}, "`start` is 'soon'"),
+            ({"duration": 1e9}, "`duration` is 1000000000"),
+            ({"strength": "much"}, "`strength` is 'much'"),
+            ({"motion_mode": "sideways"}, "'absolute' or 'relative'"),
+            ({"refine": "yes"}, "`refine` is 'yes'"),
+            ({"edits": ["smile"]}, "amounts by name"),
+            ({"edits": {"age": "old"}}, "'old'"),
+            ({"edits": {"<b>hat</b>": 1}}, "&lt;b&gt;"),
+        ],
+    )
+    def test_options(self, client, portrait, face_clip, options, match):
+        files = handle_file(str(portrait)), handle_file(str(face_clip))
+        self.refused(client, *files, consent=True, match=match, api_name="/reenact", **options)
+
+    def test_options_of_other_endpoints(self, client, uploaded, face_clip):
+        path, clip = handle_file(str(uploaded)), handle_file(str(face_clip))
+        self.refused(client, path, face=5, match="Face 5", api_name="/find_faces")
+        self.refused(client, clip, start="x", match="`start` is 'x'", api_name="/find_driving_faces")
+        self.refused(client, clip, start=-2, match="`start` is -2", api_name="/extract_motion")
+        self.refused(client, path, True, edits=[1], match="amounts by name", api_name="/edit_portrait")
+        self.refused(client, path, "true", edits={}, match="consent", api_name="/edit_portrait")
+
+    @pytest.mark.parametrize("amount", ["nan", "inf", "-inf"])
+    def test_amounts_that_are_no_numbers(self, server, portrait, amount):
+        upload = TestUploads.upload(server, files={"files": ("a.png", portrait.read_bytes())}).json()[0]
+        file = {"path": upload, "meta": {"_type": "gradio.FileData"}}
+        data = json.dumps({"data": [file, True, {"age": float(amount)}, 0, True]})  # writes NaN and Infinity as such
+        call = f"{server.url}/gradio_api/call/edit_portrait"
+        event = httpx.post(call, content=data, headers={"content-type": "application/json"}, timeout=120).json()
+        answer = httpx.get(f"{call}/{event['event_id']}", timeout=120).text
+        assert "event: error" in answer and "expected a number from" in answer and "Traceback" not in answer
 
 
 class TestUploads:
@@ -237,7 +278,7 @@ class TestMany:
                 handle_file(str(face_clip)),
                 consent=True,
                 paste_back=True,
-                length=0.4,
+                duration=0.4,
                 api_name="/reenact",
             )
             with VideoReader(video) as reader:
@@ -262,7 +303,7 @@ def test_an_upload_that_was_deleted_meanwhile(server, two_faces):
     path = Path(response.json()[0])
     path.unlink()
     with pytest.raises(VivFaceError, match="gone.png"):
-        server.demo.studio.is_example(str(path))
+        server.demo.service.admit(str(path), True)
 
 
 def test_every_file_is_deleted_in_the_end(server, two_faces, face_clip, tmp_path):
@@ -272,7 +313,7 @@ def test_every_file_is_deleted_in_the_end(server, two_faces, face_clip, tmp_path
     """
     client = connect(server, tmp_path)
     client.predict(
-        handle_file(str(two_faces)), handle_file(str(face_clip)), consent=True, length=0.2, api_name="/reenact"
+        handle_file(str(two_faces)), handle_file(str(face_clip)), consent=True, duration=0.2, api_name="/reenact"
     )
     assert server.file_names() and server.work_names() == []
     time.sleep(1)

@@ -104,6 +104,10 @@ class TestCommand:
         assert changed
         assert all(n == "encoder" and k.startswith("motion_heads.") and ".linears." in k for n, k in changed)
 
+    def test_an_unknown_device_is_refused(self, people, tmp_path):
+        with pytest.raises(OptionError, match="no device 'abacus'"):
+            main([str(tmp_path), "--folders", str(people), "--device", "abacus"])
+
     def test_options_are_checked(self, people, tmp_path):
         with pytest.raises(OptionError, match="--limit 0.5, expected at least 2 and 1"):
             main([str(tmp_path), "--folders", str(people), "--limit", "0.5"])

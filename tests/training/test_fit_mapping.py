@@ -14,6 +14,7 @@ from training.tools.fit_mapping import (
     sliced_wasserstein,
     whitening,
 )
+from vivface.errors import OptionError
 from vivface.models import StyleGAN2Generator
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -63,7 +64,7 @@ class TestCommand:
         for name in ("generator", "encoder"):
             getattr(pipeline, name).save_pretrained(tmp_path / name)
         generator, encoder = (load_file(tmp_path / name / WEIGHTS) for name in ("generator", "encoder"))
-        main([str(tmp_path), "--folders", str(people), "--codes", "20", "--steps", "5"])
+        main([str(tmp_path), "--folders", str(people), "--codes", "20", "--steps", "5", "--device", "cpu"])
         assert "distance to 20 codes" in capsys.readouterr().out
 
         after = load_file(tmp_path / "generator" / WEIGHTS)
@@ -75,3 +76,7 @@ class TestCommand:
         assert codes.shape == (20, 10, 32)
         assert torch.allclose(after["latent_avg"], codes.mean((0, 1)), atol=1e-5)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["encoder", "generator"]
+
+    def test_an_unknown_device_is_refused(self, people, tmp_path):
+        with pytest.raises(OptionError, match="no device 'abacus'"):
+            main([str(tmp_path), "--folders", str(people), "--device", "abacus"])

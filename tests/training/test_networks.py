@@ -19,6 +19,7 @@ from training.stages.learner import Progress
 from training.stages.refinement import Directions, Disturbance
 from vivface.errors import OptionError
 from vivface.models import HybridEncoder, IdentityNetwork, StyleGAN2Generator
+from vivface.models.refinement import generate_refined
 from vivface.models.stylegan2 import SynthesisState
 
 
@@ -190,12 +191,14 @@ class TestReenact:
     """One way from codes to images, against the networks called by hand."""
 
     @pytest.fixture(scope="class")
-    def networks(self) -> dict:
+    @classmethod
+    def networks(cls) -> dict:
         pipeline = make_tiny_pipeline(size=128)
         return {name: getattr(pipeline, name).eval() for name in ("generator", "encoder", "transformer", "refinement")}
 
     @pytest.fixture(scope="class")
-    def codes(self, networks):
+    @classmethod
+    def codes(cls, networks):
         torch.manual_seed(0)
         with torch.no_grad():
             sources = networks["encoder"](torch.rand(2, 3, 64, 64) * 2 - 1)
@@ -214,7 +217,7 @@ class TestReenact:
             image = generator(identity[source : source + 1], deformation)
             assert torch.allclose(output.image[pair], image[0], atol=1e-4)
             styles = generator.add_motion(generator.to_stylespace(identity[source : source + 1]), deformation)
-            expected = networks["refinement"].synthesize(generator, styles, reference[source : source + 1])
+            expected = generate_refined(generator, networks["refinement"], styles, reference[source : source + 1])
             assert torch.allclose(output.refined[pair], expected[1][0], atol=1e-4)
         assert (output.image - output.refined).abs().max() > 1e-3
 

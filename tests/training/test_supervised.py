@@ -83,7 +83,7 @@ class TestSmall:
     def test_rgb_layer_holds_a_picture_of_that_size(self, size):
         generator = StyleGAN2Generator(32, style_dim=8, mapping_layers=1, channels=[4] * 4, motion_codes=2)
         styles = generator.to_stylespace(generator.sample_latents(1))
-        state = generator.synthesize(styles, stop_after=generator.rgb_layer(size))
+        state = generator(styles=styles, stop_after=generator.rgb_layer(size))
         assert state.rgb.shape == (1, 3, size, size)
 
     def test_faces_of_little_contrast_count_more_wherever_they_are(self):
@@ -226,8 +226,9 @@ class TestFrozenEncoder:
     encoder = "{image_size: 128, widths: [4, 4, 4, 8, 16], units: [1, 1, 1, 1], num_latents: 12, style_dim: 16}"
 
     @pytest.fixture(scope="class")
-    def taught(self, people):
-        changes = [f"data.folders=[{people}]", f"networks.frozen_encoder={self.encoder}", "options.encoder_codes=1"]
+    @classmethod
+    def taught(cls, people):
+        changes = [f"data.folders=[{people}]", f"networks.frozen_encoder={cls.encoder}", "options.encoder_codes=1"]
         changes += ["options.encoder_features=1", "options.full_size_identities=1", "options.contrast=0.5"]
         changes += ["options.motion_refined=1"]
         return SupervisedStage(read_preset("tiny-supervised", changes), Accelerator())
@@ -258,8 +259,9 @@ class TestRecognizer:
     network = "{widths: [4, 4, 4, 4, 8], units: [1, 1, 1, 1], embedding_dim: 8, image_size: 32}"
 
     @pytest.fixture(scope="class")
-    def taught(self, people):
-        changes = [f"data.folders=[{people}]", f"networks.recognizer={self.network}"]
+    @classmethod
+    def taught(cls, people):
+        changes = [f"data.folders=[{people}]", f"networks.recognizer={cls.network}"]
         changes += ["options.identity=1", "options.perceptual=1"]
         torch.manual_seed(0)
         return SupervisedStage(read_preset("tiny-supervised", changes), Accelerator())

@@ -26,11 +26,11 @@ from vivface.pipelines.vivface import VivFacePipeline
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 MEANINGS = {  # of the columns of `training.tools.evaluate`
     "psnr_same": "PSNR to the true frames, own motion, dB",
-    "closer_to_source": "fraction of the frames whose face is nearer to the portrait's than to the driver's",
+    "closer_to_source": "fraction of the frames whose face is nearer to the portrait's than to the driving person's",
     "id_l2": "distance of face embeddings to the portrait's",
-    "jitter_ratio": "jitter of the landmarks, driver's = 1",
+    "jitter_ratio": "jitter of the landmarks, that of the driving video = 1",
     "face_found": "fraction of the frames in which a face is found",
-} | {name: f"correlation of {name.replace('_', ' ')} with the driver's" for name in ("yaw", "pitch", "roll")}
+} | {name: f"correlation of {name.replace('_', ' ')} with the driving video" for name in ("yaw", "pitch", "roll")}
 MEANINGS |= {name: f"correlation of {name.split('_')[0]} opening" for name in ("mouth_open", "eye_open")}
 
 

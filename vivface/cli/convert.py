@@ -1,10 +1,15 @@
 """`vivface convert`: the authors' files to folders that `from_pretrained` reads."""
 
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vivface.convert.conversion import Conversion
 
 app = typer.Typer(
     help="Turn the authors' published files into safetensors; nothing that a file contains is ever run.",
@@ -21,76 +26,110 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")]
-DType = Annotated[Precision, typer.Option(help="Type of the stored numbers.")]
-Variant = Annotated[str | None, typer.Option(help="Put this in the names of the weight files, for example fp16.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Reload what was written and compare every tensor.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there already.")]
+def writes_folder(read: Callable[..., "Conversion"]) -> Callable[..., None]:
+    """Make a command of a function that reads official files: with the options of writing a folder, added once."""
+
+    def command(
+        *,
+        output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+        dtype: Annotated[
+            Precision, typer.Option(help="Type of the stored numbers; norms are always float32.")
+        ] = Precision.FLOAT32,
+        variant: Annotated[
+            str | None, typer.Option(help="Put this in the names of the weight files, for example fp16.")
+        ] = None,
+        verify: Annotated[
+            bool, typer.Option("--verify", help="Reload what was written and compare every tensor.")
+        ] = False,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is there already.")] = False,
+        **files: Path | None,
+    ) -> None:
+        from diffusers.utils import logging
+
+        from vivface.convert.conversion import show, write
+        from vivface.files import check_folder
+
+        logging.set_verbosity_error()
+        check_folder(output, overwrite)
+        conversion = read(**files)
+        table = write(conversion, output, dtype=dtype.value, variant=variant, verify=verify, overwrite=overwrite)
+        show(table, conversion)
+
+    options = [p for p in inspect.signature(command).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    files = inspect.signature(read).parameters.values()
+    command.__signature__ = inspect.Signature([*(p.replace(kind=p.KEYWORD_ONLY) for p in files), *options])
+    command.__annotations__ = {p.name: p.annotation for p in (*files, *options)}
+    command.__doc__ = read.__doc__
+    return command
 
 
 @app.command("vivface")
+@writes_folder
 def vivface_command(
     stage1: Annotated[Path, typer.Argument(help="The stage I file (.pt); or a stage II file, which holds both.")],
-    output: Output,
     stage2: Annotated[Path | None, typer.Option(help="The stage II file (.pt), with the refinement network.")] = None,
-    dtype: DType = Precision.FLOAT32,
-    variant: Variant = None,
-    verify: Verify = False,
-    overwrite: Overwrite = False,
-) -> None:
+) -> "Conversion":
     """ViVFace, stages I and II -> a whole pipeline."""
-    _quiet()
     from vivface.convert import vivface
 
-    _run(lambda: vivface.convert(stage1, stage2), output, dtype, variant, verify, overwrite)
+    return vivface.convert(stage1, stage2)
 
 
 @app.command("stylegan2")
+@writes_folder
 def stylegan2_command(
     file: Annotated[Path, typer.Argument(help="rosinality's .pt or NVIDIA's .pkl (PyTorch).")],
-    output: Output,
-    dtype: DType = Precision.FLOAT32,
-    variant: Variant = None,
-    verify: Verify = False,
-    overwrite: Overwrite = False,
-) -> None:
+) -> "Conversion":
     """StyleGAN2, any size -> StyleGAN2Generator."""
-    _quiet()
     from vivface.convert import stylegan2
 
-    _run(lambda: stylegan2.convert(file), output, dtype, variant, verify, overwrite)
+    return stylegan2.convert(file)
+
+
+@app.command("stylegan3")
+@writes_folder
+def stylegan3_command(
+    file: Annotated[Path, typer.Argument(help="NVIDIA's .pkl, T or R.")],
+) -> "Conversion":
+    """StyleGAN3, any size -> StyleGAN3Generator."""
+    from vivface.convert import stylegan3
+
+    return stylegan3.convert(file)
 
 
 @app.command("e4e")
-def e4e_command(
-    file: Annotated[Path, typer.Argument(help="The e4e file (.pt).")],
-    output: Output,
-    dtype: DType = Precision.FLOAT32,
-    variant: Variant = None,
-    verify: Verify = False,
-    overwrite: Overwrite = False,
-) -> None:
+@writes_folder
+def e4e_command(file: Annotated[Path, typer.Argument(help="The e4e file (.pt).")]) -> "Conversion":
     """e4e -> HybridEncoder (with new motion heads) and StyleGAN2Generator."""
-    _quiet()
     from vivface.convert import e4e
 
-    _run(lambda: e4e.convert(file), output, dtype, variant, verify, overwrite)
+    return e4e.convert(file)
 
 
 @app.command("ir-se50")
+@writes_folder
 def ir_se50_command(
     file: Annotated[Path, typer.Argument(help="The identity network (model_ir_se50.pth).")],
-    output: Output,
-    dtype: DType = Precision.FLOAT32,
-    variant: Variant = None,
-    verify: Verify = False,
-    overwrite: Overwrite = False,
-) -> None:
+) -> "Conversion":
     """IR-SE-50 -> IdentityNetwork."""
-    _quiet()
     from vivface.convert import ir_se50
 
-    _run(lambda: ir_se50.convert(file), output, dtype, variant, verify, overwrite)
+    return ir_se50.convert(file)
+
+
+@app.command("hyperreenact")
+@writes_folder
+def hyperreenact_command(
+    hypernetwork: Annotated[Path, typer.Argument(help="The hypernetwork (hypernetwork.pt).")],
+    generator: Annotated[Path, typer.Option(help="Its StyleGAN2 generator (stylegan-voxceleb.pt).")],
+    inversion: Annotated[Path, typer.Option(help="Its e4e encoder (e4e-voxceleb.pt).")],
+    appearance: Annotated[Path, typer.Option(help="The identity network (insight_face.pth, an IR-SE-50).")],
+    pose: Annotated[Path, typer.Option(help="DECA's checkpoint (deca_model.tar).")],
+) -> "Conversion":
+    """HyperReenact and the four networks that it works with -> a whole pipeline."""
+    from vivface.convert import hyperreenact
+
+    return hyperreenact.convert(hypernetwork, generator, inversion, appearance, pose)
 
 
 @app.command("directions")
@@ -128,20 +167,3 @@ def directions_command(
         shape, length = tuple(direction.vector.shape), direction.vector.norm(dim=-1).mean()
         table.add_row(direction.name, direction.label, str(shape), f"{length:.3g}", f"{direction.reach:g}")
     Console(highlight=False).print(table)
-
-
-def _run(convert, output: Path, dtype: Precision, variant: str | None, verify: bool, overwrite: bool) -> None:
-    from vivface.convert.conversion import show, write
-    from vivface.files import check_folder
-
-    check_folder(output, overwrite)
-    conversion = convert()
-    options = {"dtype": dtype.value, "variant": variant, "verify": verify, "overwrite": overwrite}
-    show(write(conversion, output, **options), conversion)
-
-
-def _quiet() -> None:
-    """Libraries that chat while they save are kept quiet."""
-    from diffusers.utils import logging
-
-    logging.set_verbosity_error()

@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | motion | convert | push`.
+"""The command line: `vivface reenact | edit | motion | convert | push | bench`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from vivface import __version__
+from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
+from vivface.cli.edit import edit
 from vivface.cli.motion import motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
@@ -26,9 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("reenact")(reenact)
+app.command("edit")(edit)
 app.command("motion")(motion)
 app.add_typer(convert, name="convert")
 app.command("push")(push)
+app.command("bench")(bench)
 
 
 def main() -> None:

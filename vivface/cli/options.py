@@ -14,8 +14,31 @@ if TYPE_CHECKING:
 Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
 ]
+System = Annotated[
+    str | None, typer.Option(help="Which system to build from the checkpoint: vivface or hybrid; default as it says.")
+]
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        help="Tuning to the portrait: steps of the checkpoint's own, or portrait, pti or cma (source and driver "
+        "together), with or without steps, as cma:50; default as the checkpoint says."
+    ),
+]
+Edit = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=AMOUNT",
+        help="Edit the face, as age=1; over time by key frames, seconds:amount, as smile=0:0,2.5:1. May be repeated.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-Detector = Annotated[str, typer.Option(help="What finds faces: auto, dlib, face-alignment or face-alignment:DETECTOR.")]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="What finds faces: auto or mesh (Apache-2.0), dlib (its landmark file excludes commercial use), "
+        "face-alignment or face-alignment:DETECTOR (weights of other authors)."
+    ),
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]
@@ -24,7 +47,7 @@ Duration = Annotated[float | None, typer.Option(help="How much of the driving vi
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
 
 
-def load(checkpoint: str | None, device: str, detector: str) -> "ReenactmentPipeline":
+def load(checkpoint: str | None, device: str, detector: str, system: str | None = None) -> "ReenactmentPipeline":
     """The pipeline on its device, with third-party logging silenced."""
     with console.status("Loading ..."):
         from diffusers.utils import logging
@@ -33,7 +56,7 @@ def load(checkpoint: str | None, device: str, detector: str) -> "ReenactmentPipe
         from vivface.runtime import choose_device
 
         logging.set_verbosity_error()
-        pipeline = load_pipeline(checkpoint).to(choose_device(device)).use_detector(detector)
+        pipeline = load_pipeline(checkpoint, system=system).to(choose_device(device)).use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -9,13 +9,16 @@ import typer
 
 from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
+    Adapt,
     Checkpoint,
     Detector,
     Device,
     DrivingFace,
     Duration,
+    Edit,
     Overwrite,
     Start,
+    System,
     check_output,
     load,
 )
@@ -29,9 +32,11 @@ class MotionMode(StrEnum):
 
 
 def reenact(
-    source: Annotated[Path, typer.Argument(help="The portrait: an image with a face.")],
+    source: Annotated[
+        Path, typer.Argument(help="The portrait: an image with a face, or a file of an earlier --save-identity.")
+    ],
     driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov or .mkv).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
@@ -42,25 +47,37 @@ def reenact(
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
     driving_face: DrivingFace = None,
-    adapt: Annotated[
-        int | None, typer.Option(min=0, help="Steps of tuning to the portrait; default as the checkpoint says.")
-    ] = None,
+    adapt: Adapt = None,
+    edit: Edit = None,
     start: Start = 0.0,
     duration: Duration = None,
     side_by_side: Annotated[bool, typer.Option(help="Show portrait, driving video and result in a row.")] = False,
     save_motion: Annotated[
         Path | None, typer.Option(help="Also write the motion codes to this file (.safetensors).")
     ] = None,
+    save_identity: Annotated[
+        Path | None,
+        typer.Option(help="Also write the portrait's code, tuned or not, to this file (.safetensors); a SOURCE later."),
+    ] = None,
     overwrite: Overwrite = True,
     checkpoint: Checkpoint = None,
+    system: System = None,
     device: Device = "auto",
     detector: Detector = "auto",
 ) -> None:
     """Animate a portrait with the motion of a video."""
-    check_output(output, (".mp4", ".mov", ".mkv"), overwrite, inputs=(source, driving))
+    from vivface.editing import parse_edits
+    from vivface.media.output import OUTPUT_SUFFIXES
+    from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
+
+    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(source, driving))
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
-    pipeline = load(checkpoint, device, detector)
+    if save_identity is not None:
+        check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=(source, driving))
+    edits = parse_edits(edit) if edit else None
+    pipeline = load(checkpoint, device, detector, system)
+    portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Encoding the portrait", total=None, rate="")
         began = time.perf_counter()
@@ -75,7 +92,7 @@ def reenact(
 
         result = None
         result = pipeline(
-            source,
+            portrait,
             driving,
             refine=refine,
             paste_back=paste_back,
@@ -86,17 +103,21 @@ def reenact(
             face=face,
             driving_face=driving_face,
             adapt=adapt,
+            edits=edits,
             start=start,
             duration=duration,
             on_progress=show,
         )
+        if save_identity is not None:
+            result.identity.save(save_identity)
         prepared = time.perf_counter() - began
         result.save(output, side_by_side=side_by_side, save_motion=save_motion, on_progress=show)
     report = result.report
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     print(
-        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), portrait {prepared:.1f} s"
+        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), "
+        f"after {prepared:.1f} s for the portrait"
     )
 
 

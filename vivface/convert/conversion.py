@@ -9,21 +9,24 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vivface import __version__
-from vivface.convert.keys.keymap import KeyMap
+from vivface.convert.keymap import KeyMap, listing
 from vivface.convert.reading import Source
-from vivface.errors import CheckpointError
+from vivface.errors import CheckpointError, OptionError, first_line
 from vivface.files import complete_folder
 from vivface.hub.card import RECORD, make_card
+from vivface.models.precision import cast, find_infinite
 
-SHARD_SIZE = "2GB"  # a part is written in pieces no larger than this
+SHARD_SIZE = "2GB"  # a network is written in pieces no larger than this
+PIECE = 2**22  # numbers that are compared at once
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass
-class Part:
+class ConvertedModel:
     """A network that took its tensors from official entries.
 
     Args:
@@ -46,23 +49,25 @@ class Conversion:
     Args:
         kind (`str`): Name of the converter, such as "e4e".
         sources (`list[Source]`): The files.
-        parts (`dict[str, Part]`): By subfolder; the name "" stands for the folder itself.
-        pipeline (`DiffusionPipeline`, *optional*): The pipeline of the parts, when they make one.
+        components (`dict[str, ConvertedModel]`): By subfolder; the name "" means the folder itself.
+        pipeline (`DiffusionPipeline`, *optional*): The pipeline of the components, when they make one.
         notes (`list[str]`): What a user should know.
     """
 
     kind: str
     sources: list[Source]
-    parts: dict[str, Part]
+    components: dict[str, ConvertedModel]
     pipeline: DiffusionPipeline | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def fill(part: Part, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Module | None = None) -> None:
+def fill(
+    converted: ConvertedModel, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Module | None = None
+) -> None:
     """Give a network, made without values, the official ones; every key and shape is accounted for.
 
     Args:
-        part (`Part`): To fill; its counts grow.
+        converted (`ConvertedModel`): To fill; its counts grow.
         keys (`KeyMap`): Where each entry goes.
         official (`dict[str, torch.Tensor]`): Entries of the official network.
         inside (`torch.nn.Module`, *optional*): The submodule that the entries belong to; the whole model if None.
@@ -70,7 +75,7 @@ def fill(part: Part, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Mo
     Raises:
         CheckpointError: If a key, a shape or a type does not fit, or a value is not finite.
     """
-    module = part.model if inside is None else inside
+    module = converted.model if inside is None else inside
     entries = keys.translate(official, module)
     expected = module.state_dict()
     for name, tensor in entries.items():
@@ -79,8 +84,8 @@ def fill(part: Part, keys: KeyMap, official: Mapping[str, Tensor], inside: nn.Mo
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} holds values that are not finite: the file is damaged, download it again.")
     module.load_state_dict(entries, strict=False, assign=True)
-    part.entries += len(keys.names)
-    part.constants += len(keys.constants)
+    converted.entries += len(keys.names)
+    converted.constants += len(keys.constants)
 
 
 def without_values(network: type[ModelMixin], **config) -> ModelMixin:
@@ -104,46 +109,44 @@ def write(
     """Write safetensors, configs, a record of the sources and a model card; nothing stays behind on failure.
 
     Args:
-        conversion (`Conversion`): What to write.
+        conversion (`Conversion`): What to write; its networks get the type that they are stored with.
         folder (`Path`): Where to; it appears when it is complete.
-        dtype (`str`, *optional*, defaults to `"float32"`): Of the stored floating-point values.
+        dtype (`str`, *optional*, defaults to `"float32"`): Of the stored floating-point values; batch norms are always
+            stored in float32.
         variant (`str`, *optional*): In the names of the weight files, for example "fp16".
-        verify (`bool`, *optional*, defaults to `False`): Reload every part and compare it with the official tensors.
+        verify (`bool`, *optional*, defaults to `False`): Reload every network and compare it with the official tensors.
         overwrite (`bool`, *optional*, defaults to `False`): Replace a folder that is there already.
 
     Returns:
-        `rich.table.Table`: Every part with its entries and sizes.
+        `rich.table.Table`: Every network with its entries and sizes.
 
     Raises:
-        CheckpointError: If a part does not come back as it was written.
+        CheckpointError: If a value does not fit `dtype`, or a network does not come back as it was written.
         OptionError: If the folder cannot be written.
     """
-    for name, part in conversion.parts.items():
-        if empty := [key for key, tensor in part.model.state_dict().items() if tensor.is_meta]:
-            raise CheckpointError(f"Nothing in the file fills {', '.join(empty[:5])} of {name or 'the network'}.")
+    components = conversion.components
+    official = {name: converted.model.state_dict() for name, converted in components.items()}
+    for name, converted in components.items():
+        _cast(name, converted.model, DTYPES[dtype])
     with complete_folder(folder, overwrite) as temporary:
-        official = {name: part.model.state_dict() for name, part in conversion.parts.items()}
-        for part in conversion.parts.values():
-            part.model.to(DTYPES[dtype])
-            for tensor in (*part.model.parameters(), *part.model.buffers()):
-                tensor.data = tensor.data.contiguous()
-        options = {"variant": variant, "max_shard_size": SHARD_SIZE}
-        if conversion.pipeline is not None:
-            conversion.pipeline.save_pretrained(temporary, **options)
-        else:
-            for name, part in conversion.parts.items():
-                part.model.save_pretrained(temporary / name, **options)
-        if verify:
-            for name, part in conversion.parts.items():
-                _verify(temporary, name, part.model, official[name], DTYPES[dtype], variant)
-        (temporary / RECORD).write_text(json.dumps(_record(conversion, dtype), indent=2) + "\n", encoding="utf-8")
-        make_card(temporary, folder.name).save(temporary / "README.md")
+        try:
+            _save(conversion, temporary, variant)
+            if verify:
+                for name, converted in components.items():
+                    _verify(temporary, name, converted.model, official[name], variant)
+            record = json.dumps(_record(conversion, dtype), indent=2) + "\n"
+            (temporary / RECORD).write_text(record, encoding="utf-8")
+            make_card(temporary, folder.name).save(temporary / "README.md")
+        except (OSError, SafetensorError) as error:  # the disk is full, for example
+            raise OptionError(f"Cannot write '{folder}': {first_line(error)}.") from error
         return _table(conversion, temporary, folder, verify)
 
 
 def show(table: Table, conversion: Conversion) -> None:
     """Print the table, what was left out and what to know."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120  # of a file or a pipe, where rich assumes 80
     console.print(table)
     for source in conversion.sources:
         for name, reason in source.ignored.items():
@@ -152,19 +155,58 @@ def show(table: Table, conversion: Conversion) -> None:
         console.print(f"Note: {note}", markup=False, soft_wrap=True)
 
 
-def _verify(
-    folder: Path, name: str, model: ModelMixin, official: Mapping[str, Tensor], dtype: torch.dtype, variant: str | None
-) -> None:
-    """Reload one part from its files and compare every tensor with the official one."""
+def _cast(name: str, model: ModelMixin, dtype: torch.dtype) -> None:
+    """Give a filled network the type that it is stored with."""
+    if empty := [key for key, tensor in model.state_dict().items() if tensor.is_meta]:
+        raise CheckpointError(f"Nothing in the file fills {listing(empty)} of {name or 'the network'}.")
+    cast(model, torch.float32)  # files of any precision; the norms stay so
+    cast(model, dtype)
+    if infinite := find_infinite(model):
+        raise CheckpointError(
+            f"{listing(infinite)} of {name or 'the network'} do not fit float32: check which file it is."
+        )
+
+
+def _save(conversion: Conversion, folder: Path, variant: str | None) -> None:
+    for converted in conversion.components.values():
+        for tensor in (*converted.model.parameters(), *converted.model.buffers()):
+            tensor.data = tensor.data.contiguous()
+    options = {"variant": variant, "max_shard_size": SHARD_SIZE}
+    if conversion.pipeline is not None:
+        conversion.pipeline.save_pretrained(folder, **options)
+    else:
+        for name, converted in conversion.components.items():
+            converted.model.save_pretrained(folder / name, **options)
+
+
+def _verify(folder: Path, name: str, model: ModelMixin, official: Mapping[str, Tensor], variant: str | None) -> None:
+    """Reload one network from its files and compare every tensor with the official one.
+
+    Each stored value has to be the official one to within the precision that it is stored with.
+    """
     options = {"variant": variant} if variant else {}
     try:
-        loaded = type(model).from_pretrained(folder, subfolder=name or None, torch_dtype=dtype, **options).state_dict()
+        loaded = type(model).from_pretrained(folder, subfolder=name or None, **options).state_dict()
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{name or 'The network'} cannot be reloaded ({str(error).splitlines()[0]}).") from error
+        raise CheckpointError(f"{name or 'The network'} cannot be reloaded ({first_line(error)}).") from error
+    written = model.state_dict()
     for key, tensor in official.items():
-        expected = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        if key not in loaded or not torch.equal(loaded[key], expected):
+        if key not in loaded or not _same(loaded[key], tensor, written[key].dtype):
             raise CheckpointError(f"{key} of {name or 'the network'} did not come back as it was written.")
+
+
+def _same(loaded: Tensor, official: Tensor, stored: torch.dtype) -> bool:
+    """Whether a tensor is the official one, rounded to the type that it was stored with."""
+    if not stored.is_floating_point:
+        return torch.equal(loaded, official)
+    limits = torch.finfo(stored)
+    relative, absolute = limits.eps / 2, limits.smallest_normal * limits.eps  # half a step; the smallest step
+    if loaded.shape != official.shape:
+        return False
+    if loaded.dtype == official.dtype and torch.equal(loaded, official):
+        return True
+    pieces = zip(loaded.flatten().split(PIECE), official.flatten().split(PIECE), strict=True)
+    return all(torch.allclose(a.double(), b.double(), rtol=relative, atol=absolute) for a, b in pieces)
 
 
 def _record(conversion: Conversion, dtype: str) -> dict:
@@ -181,19 +223,19 @@ def _record(conversion: Conversion, dtype: str) -> dict:
             }
             for source in conversion.sources
         ],
-        "fresh": {name: part.fresh for name, part in conversion.parts.items() if part.fresh},
+        "fresh": {name: each.fresh for name, each in conversion.components.items() if each.fresh},
         "notes": conversion.notes,
     }
 
 
 def _table(conversion: Conversion, written: Path, folder: Path, verified: bool) -> Table:
     table = Table(title=f"{folder} ({conversion.kind}{', verified' if verified else ''})", title_justify="left")
-    for title in ("part", "network", "entries", "constants", "fresh", "parameters", "MB"):
-        table.add_column(title, justify="left" if title in ("part", "network") else "right")
-    for name, part in conversion.parts.items():
+    for title in ("component", "network", "entries", "constants", "fresh", "parameters", "MB"):
+        table.add_column(title, justify="left" if title in ("component", "network") else "right")
+    for name, converted in conversion.components.items():
         size = sum(file.stat().st_size for file in (written / name).glob("*.safetensors"))
-        parameters = sum(p.numel() for p in part.model.parameters())
-        counts = [part.entries, part.constants, part.fresh, parameters]
+        parameters = sum(p.numel() for p in converted.model.parameters())
+        counts = [converted.entries, converted.constants, converted.fresh, parameters]
         numbers = [*(f"{count:,}" for count in counts), f"{size / 1e6:.1f}"]
-        table.add_row(name or ".", type(part.model).__name__, *numbers)
+        table.add_row(name or ".", type(converted.model).__name__, *numbers)
     return table

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vivface.convert.reading import read, shown
+from vivface.convert.keymap import listing
+from vivface.convert.reading import read
 from vivface.editing.directions import AttributeDirections, Direction
-from vivface.errors import CheckpointError, OptionError
+from vivface.errors import CheckpointError, OptionError, first_line
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 VECTOR_REACH = 3.0  # of unit vectors: how far faces stay plausible
@@ -74,7 +75,7 @@ def _content(file: Path) -> object:
         with loaded:
             return {key: loaded[key] for key in loaded.files}
     except (ValueError, OSError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or ["empty"])[0].rstrip(".")
+        reason = first_line(error)
         if "pickle" in str(error):
             reason = "it holds Python objects, which are not read"
         raise CheckpointError(f"'{file}' is no file of plain numbers ({reason}): check which file it is.") from error
@@ -86,12 +87,12 @@ def _components(name: str, file: Path, content: dict, latents: int) -> list[Dire
     for names in (COMPONENTS, DEVIATIONS, MEANS):
         key = next((key for key in names if key in content), None)
         if key is None:
-            raise CheckpointError(f"'{file}' lacks {names[0]} of a GANSpace file; it has {shown(content)}.")
+            raise CheckpointError(f"'{file}' lacks {names[0]} of a GANSpace file; it has {listing(content)}.")
         found.append(_numbers(file, content[key]))
     components, deviations, _ = found
     known = {*COMPONENTS, *MEANS, *DEVIATIONS, *OTHERS}
     if unknown := [str(key) for key in content if key not in known]:
-        raise CheckpointError(f"'{file}' has {shown(unknown)}, which a GANSpace file does not know.")
+        raise CheckpointError(f"'{file}' has {listing(unknown)}, which a GANSpace file does not know.")
     deviations = deviations.flatten()
     if components.ndim < 2 or len(components) != len(deviations):
         raise CheckpointError(

@@ -6,17 +6,23 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from vivface.convert.keymap import listing, plain_names
 from vivface.convert.pickles import UnsafePickle, read_pickle
-from vivface.errors import CheckpointError
+from vivface.errors import CheckpointError, first_line
 
 TORCH_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # first bytes of files before the zip format
+TRAINING = "training state, which inference does not need"
+TRAINING_NAMES = re.compile(  # of entries with tensors
+    r"d|ada_aug_p|n_averaged|best_val_loss|(.*_)?(discriminator|optim|optimizers?|schedulers?|scaler|path_length|rng)(_.*)?"
+)
 FORBIDDEN_NAME = re.compile(r"GLOBAL ([\w.]+)")  # in the message of torch.load
 
 
@@ -43,33 +49,43 @@ class Source:
         with open(self.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def sections(self, what: str, needed: tuple[str, ...], ignored: Mapping[str, str]) -> list:
-        """Values of the top-level entries `needed`; every other entry has to be one of `ignored`.
+    def network(self, what: str, names: tuple[str, ...], beside: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """Tensors of the network that the file is about, by their plain names.
+
+        The network is under the first of `names` that the file has, or the file is its state dict. Whatever else
+        training adds (optimisers, counters, options) is left out and noted in `ignored`.
 
         Args:
             what (`str`): What the file should be, for messages.
-            needed (`tuple[str, ...]`): Entries to return, in this order.
-            ignored (`dict[str, str]`): Entries that may be there and are left out, with the reason.
+            names (`tuple[str, ...]`): Top-level entries that may hold the network, the best first.
+            beside (`tuple[str, ...]`, *optional*): Top-level entries that the caller reads itself.
 
         Raises:
-            CheckpointError: If an entry is missing or unknown.
+            CheckpointError: If there is no such network, or a top-level entry is unknown.
         """
         if not isinstance(self.content, dict):
             raise CheckpointError(
                 f"'{self.path}' holds a {type(self.content).__name__}; expected the dict of {what}: check which file "
                 "it is."
             )
-        if missing := [name for name in needed if name not in self.content]:
+        others = {name: value for name, value in self.content.items() if name not in beside}
+        if name := next((name for name in names if name in others), None):
+            entries = others.pop(name)
+            self.ignored |= {worse: TRAINING for worse in names if others.pop(worse, None) is not None}
+        else:  # a bare state dict has names with dots
+            entries = {key: t for key, t in others.items() if isinstance(t, Tensor) and "." in str(key)}
+            others = {key: value for key, value in others.items() if key not in entries}
+            if not entries:
+                raise CheckpointError(
+                    f"'{self.path}' lacks the entry {' or '.join(names)} of {what}; it has {listing(self.content)}: "
+                    "check which file it is."
+                )
+        if unknown := [key for key, value in others.items() if not _training_state(str(key), value)]:
             raise CheckpointError(
-                f"'{self.path}' lacks the entry {', '.join(missing)} of {what}; it has "
-                f"{shown(self.content)}: check which file it is."
+                f"'{self.path}' has the entries {listing(unknown)}, which {what} does not know: check which file it is."
             )
-        if unknown := [name for name in self.content if name not in needed and name not in ignored]:
-            raise CheckpointError(
-                f"'{self.path}' has the entries {shown(unknown)}, which {what} does not know: check which file it is."
-            )
-        self.ignored |= {name: reason for name, reason in ignored.items() if name in self.content}
-        return [self.content[name] for name in needed]
+        self.ignored |= {str(key): TRAINING for key in others}
+        return plain_names(self.tensors(entries, name or "its top level"))
 
     def tensors(self, entries: object, what: str) -> dict[str, Tensor]:
         """Check that `entries` is a dict of ordinary tensors.
@@ -85,6 +101,21 @@ class Source:
         return entries
 
 
+def _training_state(name: str, value: object) -> bool:
+    """Whether a top-level entry is left by training: known by its name, or without any tensor in it."""
+    if TRAINING_NAMES.fullmatch(name):
+        return True
+    seen, waiting = set(), [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            return False
+        if id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return True
+
+
 def read(path: Path) -> Source:
     """Read a file of `torch.save`: tensors, numbers, strings and plain containers only.
 
@@ -96,7 +127,7 @@ def read(path: Path) -> Source:
         if start.startswith(b"\x80"):
             raise CheckpointError(
                 f"'{path}' is a bare pickle; expected a file that PyTorch saved: check which file it is (only "
-                "`vivface convert stylegan2` reads NVIDIA's pickles)."
+                "`vivface convert stylegan2` and `stylegan3` read NVIDIA's pickles)."
             )
         raise _no_checkpoint(path, start, "a file that PyTorch saved")
     return Source(path, _read_torch(path))
@@ -113,14 +144,24 @@ def read_torch_or_nvidia(path: Path) -> Source:
         return Source(path, _read_torch(path))
     if not start.startswith(b"\x80"):
         raise _no_checkpoint(path, start, "a file that PyTorch saved or a network pickle of NVIDIA")
-    try:
+    with refusing_pickles(path):
         return Source(path, read_pickle(path))
+
+
+@contextmanager
+def refusing_pickles(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a pickle is read into one sentence.
+
+    Raises:
+        CheckpointError: If the file asks for more than plain data, or is damaged.
+    """
+    try:
+        yield
     except UnsafePickle as error:
         reason = "of the older TensorFlow code, " if "tflib" in str(error) else ""
-        raise CheckpointError(
-            f"'{path}' is refused: reading it would run {error}, {reason}and only tensors, numbers, strings and plain "
-            "containers are read; get the file from its authors."
-        ) from error
+        raise _refused(path, f"{error}, {reason}") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # whatever a damaged file leads to
         raise _damaged(path, error) from error
 
@@ -135,10 +176,7 @@ def _read_torch(path: Path) -> object:
         named = FORBIDDEN_NAME.search(str(error))
         if named is None:  # the message would advise to read the file unsafely
             raise _damaged(path, ValueError("it is not readable as plain data")) from error
-        raise CheckpointError(
-            f"'{path}' is refused: reading it would run {named[1]}, and only tensors, numbers, strings and "
-            "plain containers are read; get the file from its authors."
-        ) from error
+        raise _refused(path, f"{named[1]}, ") from error
     except Exception as error:  # whatever a damaged file leads to
         raise _damaged(path, error) from error
 
@@ -160,12 +198,12 @@ def _no_checkpoint(path: Path, start: bytes, expected: str) -> CheckpointError:
     return CheckpointError(f"'{path}' is {'empty' if not start else 'another kind of file'}; expected {expected}.")
 
 
+def _refused(path: Path, named: str) -> CheckpointError:
+    return CheckpointError(
+        f"'{path}' is refused: reading it would run {named}and only tensors, numbers, strings and plain containers are "
+        "read; get the file from its authors."
+    )
+
+
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(".: ")
-    return CheckpointError(f"'{path}' is damaged ({reason}): download it again.")
-
-
-def shown(names: object) -> str:
-    """The first few names, for messages."""
-    names = [str(name)[:60] for name in names]
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return CheckpointError(f"'{path}' is damaged ({first_line(error)}): download it again.")

@@ -39,12 +39,12 @@ class Direction:
     """One attribute and where it leads.
 
     Attributes:
-        name (`str`): by which edits name it, lower case with underscores.
-        label (`str`): for people.
+        name (`str`): By which edits name it, lower case with underscores.
+        label (`str`): For people.
         space (`str`): `"w_plus"` for attributes of the person, `"motion"` for pose and expression.
         vector (`torch.Tensor` of shape `(num_latents, style_dim)` or `(motion_codes, style_dim)`): the step of an
             amount of 1.
-        reach (`float`): amounts from -reach to reach give plausible faces.
+        reach (`float`): Amounts from -reach to reach give plausible faces.
     """
 
     name: str
@@ -124,7 +124,7 @@ class AttributeDirections(Mapping[str, Direction]):
                     ]
                 )
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"The directions '{path}' cannot be read ({error}): copy them anew.") from error
+            raise CheckpointError(f"The directions '{path}' cannot be read ({error}): copy them again.") from error
 
     @classmethod
     def of_checkpoint(cls, folder: str | os.PathLike) -> "AttributeDirections":
@@ -134,14 +134,27 @@ class AttributeDirections(Mapping[str, Direction]):
 
     # Edits -----------------------------------------------------------------------------------------------------------
 
-    def check(self, edits: Mapping[str, float]) -> None:
-        """Raise an OptionError for a name that is not among the directions or an amount that is no finite number."""
+    def check_names(self, edits: Mapping[str, object]) -> None:
+        """Check that edits are a mapping and name known directions.
+
+        Raises:
+            OptionError: If they do not.
+        """
         if not isinstance(edits, Mapping):
             raise OptionError(f"The edits are {str(edits)[:80]}; expected amounts by name, such as {{'smile': 0.5}}.")
-        for name, amount in edits.items():
+        for name in edits:
             if name not in self:
                 known = ", ".join(self) or "none"
                 raise OptionError(f"There is no direction {name!r} in this checkpoint: it has {known}.")
+
+    def check(self, edits: Mapping[str, float]) -> None:
+        """Check that edits name known directions and amounts within their reach.
+
+        Raises:
+            OptionError: If they do not.
+        """
+        self.check_names(edits)
+        for name, amount in edits.items():
             is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
             if not (is_number and abs(amount) <= 4 * self[name].reach):
                 raise OptionError(
@@ -157,9 +170,9 @@ class AttributeDirections(Mapping[str, Direction]):
         The source's own motion is edited too, so that relative motion, which starts from it, shows the same edits.
 
         Args:
-            generator (`StyleGAN2Generator`): whose styles the code is turned into, unless the identity has its own.
-            identity (`IdentityCode`): the portrait; not changed.
-            edits (mapping of `str` to `float`): amounts by name.
+            generator (`StyleGAN2Generator`): Whose styles the code is turned into, unless the identity has its own.
+            identity (`IdentityCode`): The portrait; not changed.
+            edits (mapping of `str` to `float`): Amounts by name.
 
         Raises:
             OptionError: If a name is unknown or an amount out of range.

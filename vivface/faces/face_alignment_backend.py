@@ -57,7 +57,7 @@ class FaceAlignmentBackend:
             import face_alignment
         except ImportError as error:
             raise BackendError(
-                "The face-alignment backend needs the package face-alignment: install it with pip, or use dlib."
+                "The face-alignment backend needs the package face-alignment: install it with pip, or use mesh."
             ) from error
         self.name = f"face-alignment:{detector}"
         missing = missing_weights(detector)
@@ -71,12 +71,12 @@ class FaceAlignmentBackend:
             if not missing:
                 raise BackendError(
                     f"The weights of {self.name} in {_folder()} cannot be read ({_first_line(error)}): "
-                    "delete them to download them again, or use dlib."
+                    "delete them to download them again, or use mesh."
                 ) from error
             names = ", ".join(path.name for path in missing)
             raise BackendError(
                 f"The backend {self.name} needs {names} in {missing[0].parent}, which could not be downloaded "
-                f"({_first_line(error)}): put them there, connect to the network, or use dlib."
+                f"({_first_line(error)}): put them there, connect to the network, or use mesh."
             ) from error
 
     def detect(self, image: np.ndarray, *, effort: Effort = "normal", near: Face | None = None) -> list[Face]:

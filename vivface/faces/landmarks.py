@@ -7,11 +7,14 @@ Landmarks follow the iBUG 68-point order (Sagonas et al., 300 Faces in-the-Wild 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from vivface.errors import NoFaceError
+
+if TYPE_CHECKING:
+    from vivface.faces.mesh_reader import FacePoints
 
 Effort = Literal["low", "normal", "high"]
 
@@ -25,12 +28,14 @@ class Face:
         landmarks (`np.ndarray` of shape `(68, 2)`): float64.
         score (`float`): The detector's confidence; its scale belongs to the backend, higher is surer.
         memory (`object`, *optional*): What the backend wants to find again when it follows this face.
+        points (`FacePoints`, *optional*): Mesh and eyes, from backends that see them: what `FaceState` is read from.
     """
 
     box: np.ndarray
     landmarks: np.ndarray
     score: float
     memory: object = field(default=None, repr=False, compare=False)
+    points: FacePoints | None = field(default=None, repr=False, compare=False)
 
     @property
     def center(self) -> np.ndarray:

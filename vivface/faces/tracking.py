@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vivface.faces.landmarks import Face, LandmarkBackend, choose_face, overlap
+from vivface.faces.smoothing import Seconds
+from vivface.faces.state import FaceState, StateSmoother, read_state
 
 REACH = 1.0  # how far, in widths of its box, a lost face may turn up again in the next frame ...
 REACH_PER_FRAME = 0.15  # ... and how much farther with every frame missed
 SIZE_CHANGE = 1.8  # factor by which its size may have changed meanwhile
+FRAME_SECONDS = 1 / 25  # between frames whose time is not given
 WIDE_SEARCH_EVERY = 15  # missed frames between searches for faces of all sizes (the others look for large ones)
 
 
@@ -23,11 +26,14 @@ class TrackedFace:
             frame before; None as long as the face was never seen.
         found (`bool`): Whether the face is in this frame.
         redetected (`bool`): Whether it had to be searched in the picture (true in its first frame).
+        state (`FaceState`, or None): Lids, lips, brows, gaze and pose, smoothed; in a frame without the face those of
+            the frame before, with confidence 0. None with backends that do not see them, and before the first face.
     """
 
     landmarks: np.ndarray | None
     found: bool
     redetected: bool
+    state: FaceState | None = None
 
 
 class FaceTracker:
@@ -54,12 +60,18 @@ class FaceTracker:
         self._face: Face | None = None  # where it was seen last
         self._others: list[Face] = []  # the other people, where they were seen last
         self._missed = 0  # frames since then
+        self._smoother = StateSmoother()
 
-    def update(self, image: np.ndarray) -> TrackedFace:
+    def update(self, image: np.ndarray, time_s: Seconds | None = None) -> TrackedFace:
         """Find the face in the next frame.
 
         Args:
             image (`np.ndarray` of shape `(H, W, 3)`): uint8 RGB.
+            time_s (`float` or `Fraction`, *optional*): Presentation time in seconds, for the smoothing of the state; by
+                default `FRAME_SECONDS` after the frame before.
+
+        Returns:
+            `TrackedFace`: The face, or where it was last.
 
         Raises:
             NoFaceError: If the first frame that shows any face does not show the one asked for.
@@ -77,7 +89,14 @@ class FaceTracker:
         else:
             self._face, self._missed = face, 0
         landmarks = None if self._face is None else self._face.landmarks
-        return TrackedFace(landmarks, found=face is not None, redetected=redetected)
+        state = self._state(face, self.frames * FRAME_SECONDS if time_s is None else time_s, redetected)
+        return TrackedFace(landmarks, face is not None, redetected, state)
+
+    def _state(self, face: Face | None, time_s: Seconds, redetected: bool) -> FaceState | None:
+        if redetected:
+            self._smoother.reset()
+        seen = None if face is None or face.points is None else read_state(face.points)
+        return self._smoother.update(seen, time_s)
 
     def check(self) -> None:
         """Raise a NoFaceError when no frame so far showed the face."""

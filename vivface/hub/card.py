@@ -1,7 +1,6 @@
 """The model card of a checkpoint: what it is, where every weight comes from, how it was measured, what it is not for.
 
-Nothing is written by hand: a card is filled from the configs in the checkpoint's folder and from three records beside
-them, as far as they are there.
+A card is filled from the configs in the checkpoint's folder and from up to three records beside them:
 
     conversion.json   of `vivface convert`: the official files, their hashes, what was left out
     training.json     `description`, `data`, `license`, `base_model`, `datasets`, and `stages`, a list of dicts
@@ -10,16 +9,20 @@ them, as far as they are there.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from vivface import models
 from vivface.errors import CheckpointError
 
 RECORD, TRAINING, METRICS = "conversion.json", "training.json", "metrics.json"
 TEMPLATE = "template.md"
 PIPELINE_TAG = "image-to-video"
+PLACES = ("bundled", "folder", "hub")
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,17 @@ NVIDIA_NC = {
     "license_link": "https://nvlabs.github.io/stylegan2/license.html",
 }
 NVIDIA_WORDS = "Nvidia Source Code License-NC: non-commercial use only, research and evaluation."
+PAPERS = {  # of the systems
+    "VivFacePipeline": "Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video "
+    "Re-Enactment, AAAI 2025",
+    "HyperReenactPipeline": "HyperReenact: One-Shot Reenactment via Jointly Learning to Refine and Retarget Faces, "
+    "ICCV 2023",
+}
 ORIGINS = {
     "vivface": Origin(
         "ViVFace",
         "the authors of ViVFace (NickChang97/ViVFace)",
-        "Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video Re-Enactment, AAAI 2025",
+        PAPERS["VivFacePipeline"],
         "https://github.com/NickChang97/ViVFace",
         "The authors state no licence, so all rights are theirs: ask them before any use beyond private study. The "
         "generator inside was trained from StyleGAN2, which its authors license for non-commercial use only.",
@@ -88,9 +97,21 @@ ORIGINS = {
         license_name="mit-code-research-data",
         license_link="https://github.com/TreB1eN/InsightFace_Pytorch/blob/master/LICENSE",
     ),
+    "hyperreenact": Origin(
+        "HyperReenact",
+        "Stella Bounareli, Christos Tzelepis, Vasileios Argyriou, Ioannis Patras, Georgios Tzimiropoulos "
+        "(StelaBou/HyperReenact); the pose encoder by the authors of DECA, the identity network by TreB1eN",
+        PAPERS["HyperReenactPipeline"],
+        "https://github.com/StelaBou/HyperReenact",
+        "The pose encoder is DECA's, licensed for non-commercial scientific research only, without passing it on; the "
+        "generator was trained with StyleGAN2, non-commercial. Do not push this checkpoint to a public repository.",
+        license_name="deca-non-commercial-research",
+        license_link="https://deca.is.tue.mpg.de/license.html",
+    ),
 }
 TAGS = {
     "VivFacePipeline": ["face-reenactment", "talking-head", "stylegan2"],
+    "HyperReenactPipeline": ["face-reenactment", "talking-head", "stylegan2", "hypernetwork"],
     "StyleGAN2Generator": ["stylegan2", "faces"],
     "HybridEncoder": ["stylegan2", "gan-inversion", "e4e"],
     "IdentityNetwork": ["arcface", "face-recognition"],
@@ -102,31 +123,39 @@ TASKS = {  # of single networks
 }
 
 
-def make_card(folder: Path, name: str | None = None) -> ModelCard:
+def make_card(folder: Path, name: str | None = None, place: str | None = None) -> ModelCard:
     """Fill the card of a checkpoint's folder.
 
     Args:
         folder (`Path`): With `model_index.json` (a pipeline) or `config.json` (a network), or with networks in
             subfolders; and the records named above.
-        name (`str`, *optional*): Title of the card, and the Hub id of its examples; the folder's name by default.
+        name (`str`, *optional*): Title of the card; the folder's name by default.
+        place (`str`, *optional*): How the examples of the card load the checkpoint: `"bundled"`, from the package;
+            `"folder"`, from a folder `name`; `"hub"`, by the id `name`. By default what folder and name suggest.
 
     Raises:
         CheckpointError: If the folder holds no checkpoint, or a record is damaged.
     """
     name = name or folder.resolve().name
     index = _json(folder, "model_index.json")
-    parts = read_parts(folder, index)
+    components = read_components(folder, index)
     conversion, training, metrics = (_json(folder, file) or {} for file in (RECORD, TRAINING, METRICS))
     origin = ORIGINS.get(conversion.get("converter", ""))
     try:
+        kind = components[0]["class_name"] if index is None else _class_name(index)
         results = _results(metrics)
-        data = _card_data(name, index, parts, origin, training, results)
+        data = _card_data(name, index, kind, origin, training, results)
         return ModelCard.from_template(
             data,
             template_str=template_path().read_text(encoding="utf-8"),
             name=name,
+            place=place or _place(folder, name),
+            argument=json.dumps(name),
+            shell_argument=shlex.quote(name),
             index=index,
-            parts=parts,
+            kind=kind,
+            paper=PAPERS.get(kind),
+            components=components,
             origin=origin,
             conversion=conversion,
             training=training,
@@ -139,31 +168,48 @@ def make_card(folder: Path, name: str | None = None) -> ModelCard:
         ) from error
 
 
-def read_parts(folder: Path, index: dict | None) -> list[dict]:
+def _place(folder: Path, name: str) -> str:
+    if "/" in name:
+        return "hub"
+    bundled = Path(str(resources.files("vivface") / "bundled"))
+    return "bundled" if folder.resolve() == bundled.resolve() else "folder"
+
+
+def _class_name(index: dict) -> str:
+    name = index["_class_name"]
+    return name if isinstance(name, str) else name[-1]
+
+
+def read_components(folder: Path, index: dict | None) -> list[dict]:
     """Every network of a folder: `name`, `class_name`, `config`, and `bytes` of its weight files.
 
     Raises:
-        CheckpointError: If there is none.
+        CheckpointError: If there is none, or it is no network of this package.
     """
     subfolders = sorted(file.parent for file in folder.glob("*/config.json"))
     if index is not None:  # in the pipeline's order
         subfolders = [folder / key for key in index if (folder / key) in subfolders]
-    parts = []
-    for part in [folder] if (folder / "config.json").is_file() else subfolders:
-        config = _json(part, "config.json")
-        parts.append(
+    components = []
+    for subfolder in [folder] if (folder / "config.json").is_file() else subfolders:
+        config = _json(subfolder, "config.json")
+        class_name = config.get("_class_name")
+        if class_name not in models.__all__:
+            raise CheckpointError(
+                f"'{subfolder / 'config.json'}' names {str(class_name)[:60]!r}; expected a network of vivface."
+            )
+        components.append(
             {
-                "name": "" if part == folder else part.name,
-                "class_name": config.get("_class_name", "?"),
+                "name": "" if subfolder == folder else subfolder.name,
+                "class_name": class_name,
                 "config": {key: value for key, value in config.items() if not key.startswith("_")},
-                "bytes": sum(file.stat().st_size for file in part.glob("*.safetensors")),
+                "bytes": sum(file.stat().st_size for file in subfolder.glob("*.safetensors")),
             }
         )
-    if not parts:
+    if not components:
         raise CheckpointError(
             f"The folder '{folder}' holds no checkpoint: give one that `save_pretrained` or `vivface convert` wrote."
         )
-    return parts
+    return components
 
 
 def template_path() -> Path:
@@ -175,12 +221,11 @@ def template_path() -> Path:
 def _card_data(
     name: str,
     index: dict | None,
-    parts: list[dict],
+    kind: str,
     origin: Origin | None,
     training: dict,
     results: list[EvalResult] | None,
 ) -> ModelCardData:
-    kind = "VivFacePipeline" if index is not None else parts[0]["class_name"]
     if origin is None:
         license = {"license": training.get("license", "apache-2.0")}
     else:
@@ -222,7 +267,7 @@ def _json(folder: Path, name: str) -> dict | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{file}' is damaged ({error}): copy or write it anew.") from error
+        raise CheckpointError(f"'{file}' is damaged ({error}): copy or write it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"'{file}' holds a {type(content).__name__}; expected an object with names.")
     return content

@@ -11,7 +11,9 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import FrozenDict
 
 from vivface.errors import OptionError
+from vivface.hub.layout import write_generic_layout
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, load_components, read_index
+from vivface.hub.registry import PIPELINES
 from vivface.runtime import choose_device
 
 
@@ -94,12 +96,17 @@ class Checkpoint:
         return pipeline
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save as every pipeline does; the configs do not tell from which folder a component was once loaded."""
+        """Save as every pipeline does, with the files by which `DiffusionPipeline.from_pretrained` reads the folder.
+
+        The configs do not tell from which folder a component was once loaded.
+        """
         for component in self.components.values():
             if component is not None:
                 config = {name: value for name, value in component.config.items() if name != "_name_or_path"}
                 component._internal_dict = FrozenDict(config)
         super().save_pretrained(save_directory, **kwargs)
+        if type(self).__name__ in PIPELINES:  # a class of one's own cannot be imported by others
+            write_generic_layout(save_directory)
 
     def _upload_folder(
         self,

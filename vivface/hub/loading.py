@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
 )
 
 from vivface.errors import CheckpointError
+from vivface.models.precision import find_infinite
 
 INDEX = "model_index.json"
 HUB_OPTIONS = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
@@ -91,6 +92,31 @@ def read_index(checkpoint: str | os.PathLike, pipeline_name: str | None = None, 
             f"The checkpoint '{name}' is a {class_name}, not a {pipeline_name}: give one that {pipeline_name} saved."
         )
     return {**index, "_class_name": class_name}
+
+
+def find_file(checkpoint: str | os.PathLike, name: str, **hub) -> Path | None:
+    """A file that a checkpoint may hold beside its index.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+        name (`str`): Path in the checkpoint.
+        hub: As for `read_index`.
+
+    Returns:
+        `pathlib.Path`: Where it is on this machine; None if the checkpoint has no such file.
+
+    Raises:
+        CheckpointError: If it cannot be fetched.
+    """
+    if os.path.isdir(checkpoint):
+        path = Path(checkpoint) / name
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(os.fspath(checkpoint), name, **hub))
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(f"'{name}' of '{checkpoint}' cannot be fetched ({_first_line(error)}).") from error
 
 
 def load_components(
@@ -181,6 +207,11 @@ def load_component(
     if wrong:
         shown = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise CheckpointError(f"The weights of '{subfolder}' in the checkpoint '{name}' do not fit: {shown}.")
+    if infinite := find_infinite(model):
+        raise CheckpointError(
+            f"The component '{subfolder}' of the checkpoint '{name}' holds numbers that are not finite "
+            f"({infinite[0]}): convert or export it again in float32 or bfloat16."
+        )
     return model
 
 

@@ -1,43 +1,19 @@
-"""Checkpoints on the Hugging Face Hub: push a folder, in a layout that every loader reads.
+"""Push a checkpoint's folder to the Hugging Face Hub, with a model card and in a layout that every loader reads."""
 
-`VivFacePipeline.from_pretrained(id)` loads part by part and needs nothing special. For the generic route,
-`DiffusionPipeline.from_pretrained(id, trust_remote_code=True)`, a repository also holds small Python files that
-only import the package's classes, and `model_index.json` names those files:
-
-    model_index.json                 "_class_name": ["pipeline_vivface", "VivFacePipeline"]
-    pipeline_vivface.py              from vivface.pipelines.vivface import VivFacePipeline
-    generator/modeling_stylegan2.py  from vivface.models.stylegan2 import StyleGAN2Generator
-    generator/config.json, generator/diffusion_pytorch_model.safetensors, ...
-"""
-
-import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from vivface.errors import BackendError, CheckpointError
-from vivface.hub.card import make_card, read_parts
+from vivface.errors import BackendError, first_line
+from vivface.hub.card import PLACES, make_card
+from vivface.hub.layout import generic_files
 
-INDEX = "model_index.json"
 CARD = "README.md"
-# What belongs to a checkpoint; pickles and whatever else lies in the folder stays here
+# What belongs to a checkpoint; pickles and whatever else is in the folder stay here
 PATTERNS = ("*.json", "*.safetensors", "*.md", "*.png", "*.jpg", "*.webp", "*.mp4", "LICENSE*", "NOTICE*")
-PIPELINE_FILE = '''"""Loads vivface's pipeline by the generic route; needs `pip install vivface`."""
-
-from vivface.pipelines.{module} import {name}
-
-__all__ = ["{name}"]
-'''
-PART_FILE = '''"""Loads a network of vivface by the generic route; needs `pip install vivface`."""
-
-from diffusers import ModelMixin  # by this base class the generic loader recognises a network
-
-from vivface.models.{module} import {name}
-
-__all__ = ["ModelMixin", "{name}"]
-'''
 
 
 @dataclass(frozen=True)
@@ -98,50 +74,27 @@ def push_folder(
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         commit = api.create_commit(repo_id, operations, commit_message=message, create_pr=create_pr, revision=revision)
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".: ")
-        raise BackendError(f"'{repo_id}' cannot be pushed ({reason}): check the name and `hf auth login`.") from error
-    except Exception as error:
-        if not type(error).__module__.startswith(("httpx", "httpcore")):  # the client's own errors of the connection
-            raise
-        raise BackendError(f"'{repo_id}' cannot be pushed, as the Hub cannot be reached ({error}).") from error
+    except (HfHubHTTPError, ValueError) as error:
+        raise BackendError(
+            f"'{repo_id}' cannot be pushed ({first_line(error)}): check the name and `hf auth login`."
+        ) from error
+    except (OSError, *connection_errors()) as error:
+        raise BackendError(
+            f"'{repo_id}' cannot be pushed, as the Hub cannot be reached ({first_line(error)}): check the connection."
+        ) from error
     return Pushed(repo_id, commit.pr_url or commit.commit_url, sorted(content), left)
 
 
-def generic_files(folder: Path) -> dict[str, str]:
-    """Files that a pushed pipeline has beside, or instead of, those of its folder: name -> text.
+def connection_errors() -> tuple[type[Exception], ...]:
+    """Base classes of what huggingface_hub's HTTP client raises when there is no connection.
 
-    Empty for a folder of single networks, which every loader reads as they are.
-
-    Raises:
-        CheckpointError: If the folder holds no complete checkpoint.
+    Which client that is depends on the version of huggingface_hub: requests (its errors are `OSError`s), httpx, httpx2.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"There is no checkpoint folder '{folder}': give one that `save_pretrained` wrote.")
-    if not (folder / INDEX).is_file():
-        _check_weights(folder, [part["name"] for part in read_parts(folder, None)])
-        return {}
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        parts = {key: value for key, value in index.items() if isinstance(value, list) and not key.startswith("_")}
-        parts = {key: (str(module), str(name)) for key, (module, name) in parts.items() if name is not None}
-        class_name = index["_class_name"]
-        pipeline = class_name if isinstance(class_name, str) else class_name[-1]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{INDEX} of the checkpoint '{folder}' is damaged ({error}): copy it anew.") from error
-    if pipeline != "VivFacePipeline":
-        raise CheckpointError(f"The checkpoint '{folder}' is a {pipeline}; expected a VivFacePipeline.")
-    _check_weights(folder, list(parts))
-
-    module = "vivface"
-    index["_class_name"] = [f"pipeline_{module}", pipeline]
-    files = {f"pipeline_{module}.py": PIPELINE_FILE.format(module=module, name=pipeline)}
-    for key, (path, name) in parts.items():
-        module = path.rsplit(".", 1)[-1].removeprefix("modeling_")  # a folder may come from the Hub itself
-        index[key] = [f"modeling_{module}", name]
-        files[f"{key}/modeling_{module}.py"] = PART_FILE.format(module=module, name=name)
-    files[INDEX] = json.dumps(index, indent=2) + "\n"
-    return files
+    found = []
+    for name in ("httpx", "httpx2"):
+        if (module := sys.modules.get(name)) is not None:
+            found.append(module.HTTPError)
+    return tuple(found)
 
 
 def card_text(folder: Path, repo_id: str) -> str:
@@ -151,18 +104,10 @@ def card_text(folder: Path, repo_id: str) -> str:
         text = card.read_text(encoding="utf-8")
         titles = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# ")]
         generic = "library_name: diffusers" in text and "vivface" not in text  # the one that diffusers writes
-        if not generic and not (titles and text.strip() == str(make_card(folder, titles[0])).strip()):
+        ours = titles and any(text.strip() == str(make_card(folder, titles[0], place)).strip() for place in PLACES)
+        if not generic and not ours:
             return text
     return str(make_card(folder, repo_id))
-
-
-def _check_weights(folder: Path, parts: list[str]) -> None:
-    for part in parts:
-        missing = [] if (folder / part / "config.json").is_file() else ["config.json"]
-        missing += [] if any((folder / part).glob("*.safetensors")) else ["*.safetensors"]
-        if missing:
-            where = f"The part '{part}' of the checkpoint" if part else "The checkpoint"
-            raise CheckpointError(f"{where} '{folder}' is incomplete: {' and '.join(missing)} is missing.")
 
 
 def _hidden(file: Path, folder: Path) -> bool:

@@ -1,11 +1,12 @@
-"""Reading and writing of pictures and videos.
+"""Reading and writing of images and videos.
 
-Pictures are `uint8` arrays of shape (height, width, 3), RGB, upright. Times are exact: `Fraction` seconds.
-GIF export lives in `vivface.media.gif` and is imported only by those who need it (moviepy is slow to import).
+Images are `uint8` arrays of shape `(height, width, 3)`, RGB, upright. Times are exact: `Fraction` seconds.
+`vivface.media.gif` is imported only when a GIF is written, as moviepy takes a second to import.
 """
 
 from vivface.files import check_output
 from vivface.media.images import load_image, save_image
+from vivface.media.output import open_writer
 from vivface.media.provenance import is_marked_synthetic
 from vivface.media.side_by_side import side_by_side
 from vivface.media.video import VideoFrame, VideoReader
@@ -18,6 +19,7 @@ __all__ = [
     "check_output",
     "is_marked_synthetic",
     "load_image",
+    "open_writer",
     "save_image",
     "side_by_side",
 ]

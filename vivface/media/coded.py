@@ -21,6 +21,7 @@ from vivface.media.seeking import seek_before, seek_targets
 from vivface.media.tracks import clock_origin, frame_rate, length_and_frames, main_video, pixel_aspect
 
 _UNEXPLAINED_GAP = Fraction(1, 2)  # seconds by which frames may end before the whole file does
+_CLEARLY = Fraction(1, 4)  # of a frame: durations that differ by less are rounded
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ class CodedVideo:
             if rest > 0 and (own is None or rest - own <= _UNEXPLAINED_GAP):
                 return replace(frame, duration=rest)
             return frame if own is None else replace(frame, duration=own)
+        if own is not None and abs(own - frame.duration) * self.fps > _CLEARLY and own - rest <= _UNEXPLAINED_GAP:
+            frame = replace(frame, duration=own)
         if rest - frame.duration > _UNEXPLAINED_GAP:
             end = float(frame.time + frame.duration)
             self._warn(f"its frames end at {end:.1f} s of {float(self.length):.1f} s; it may be cut off")

@@ -1,4 +1,4 @@
-"""Animated GIFs: a finished video as a GIF, and a writer with the interface of `VideoWriter`.
+"""Animated GIFs, by a writer with the interface of `VideoWriter`.
 
 moviepy takes a second to import, which is why it is imported when a GIF is finished.
 """
@@ -15,11 +15,10 @@ from types import TracebackType
 
 import numpy as np
 
-from vivface.errors import MediaError, OptionError
+from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
 from vivface.media.containers import input_path, open_input
 from vivface.media.provenance import mark_gif
-from vivface.media.video import VideoReader
 from vivface.media.writer import VideoWriter
 
 GIF_SUFFIXES = (".gif",)
@@ -110,40 +109,16 @@ class GifWriter:
             except MediaError as caught:  # of the temporary file, whose name means nothing to a user
                 raise MediaError(str(caught).replace(str(self._video.path), str(self.path))) from caught
             if kind is None:
-                _convert(self._video.path, self.path, _step_of(self.fps), self.size, None)
+                _convert(self._video.path, self.path, _step_of(self.fps), self.size)
 
 
-def export_gif(
-    video: str | os.PathLike, path: str | os.PathLike, fps: float | None = None, height: int | None = None
-) -> None:
-    """Convert a finished video (one that `VideoWriter` wrote) to an endless animated GIF, marked as synthetic.
-
-    Args:
-        video (`str` or `os.PathLike`): An upright video file.
-        path (`str` or `os.PathLike`): Ends in .gif.
-        fps (`float`, *optional*): Frames per second; by default the video's, at most 25.
-        height (`int`, *optional*): Of the frames, in pixels; by default the video's.
-
-    Raises:
-        MediaError: If `video` cannot be read or `path` cannot be written.
-        OptionError: If `fps` or `height` is not positive.
-    """
-    if (fps is not None and fps <= 0) or (height is not None and height <= 0):
-        raise OptionError(f"`fps` ({fps}) and `height` ({height}) have to be more than 0.")
-    path = check_output(path, GIF_SUFFIXES)
-    with VideoReader(video) as reader:  # refuses what moviepy must not open
-        fps, size, source = fps or _step_of(reader.fps), reader.size, reader.path
-    _convert(source, path, fps, size, height)
-
-
-def _convert(video: Path, path: Path, fps: float, size: tuple[int, int], height: int | None) -> None:
+def _convert(video: Path, path: Path, fps: float, size: tuple[int, int]) -> None:
     from moviepy import VideoFileClip
 
     with complete_file(path) as temporary:
         try:
             with VideoFileClip(str(video), audio=False) as clip:
                 shown = clip.cropped(x2=size[0], y2=size[1])  # odd sizes grew by one pixel in the video
-                shown = shown if height is None else shown.resized(height=height)
                 shown.write_gif(str(temporary), fps=fps, loop=0, logger=None)
             mark_gif(temporary)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Pictures next to each other: source | driving | result, frame by frame in the same stream."""
+"""Images next to each other: source | driving | result, frame by frame in the same stream."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 
 def side_by_side(images: Sequence[np.ndarray], height: int | None = None) -> np.ndarray:
-    """Scale pictures to one height and put them next to each other, from left to right.
+    """Scale images to one height and put them next to each other, from left to right.
 
     Args:
-        images: `uint8`, each of shape (H, W, 3).
-        height: Of the result, in pixels; by default that of the highest picture.
+        images (sequence of `np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB.
+        height (`int`, *optional*): Of the result, in pixels; by default that of the tallest image.
 
     Returns:
-        `uint8` of shape (height, sum of the scaled widths, 3). Proportions are kept.
+        `np.ndarray` of shape `(height, sum of the scaled widths, 3)`, `uint8`: RGB. Proportions are kept.
 
     Raises:
-        ValueError: If there is no picture.
+        ValueError: If there is no image.
     """
     if not images:
-        raise ValueError("`images` is empty, but needs at least one picture.")
+        raise ValueError("`images` is empty, but needs at least one image.")
     height = height or max(image.shape[0] for image in images)
     return np.hstack([_scaled(image, height) for image in images])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -20,6 +21,8 @@ from vivface.media.coded import CodedVideo, VideoFrame
 from vivface.media.containers import input_path
 
 MAX_PIXELS = 36_000_000  # a little more than 8K UHD
+_TOLERANCE = Fraction(1, 10)  # of a frame, by which rates and lengths may disagree
+_MISSING = Fraction(1, 5)  # seconds: less at the start of a clip is not worth a word
 
 __all__ = ["MAX_PIXELS", "VideoFrame", "VideoReader"]
 
@@ -78,10 +81,10 @@ class VideoReader:
         self.path = input_path(path)
         self.warnings: list[str] = []
         self._warn = partial(_add_warning, self.warnings, self.path.name)  # no reference to self: no cycle
-        self._part = None if duration is None else Fraction(duration)
+        self._part = None if duration is None else _seconds(duration)
         self._max_frames = max_frames
         self._closed = False
-        self._from = Fraction(start)
+        self._from = _seconds(start)
         self._source = _open_source(self.path, max_pixels, self._warn)
         frames = self._source.frames(self._from)
         first = next(frames, None)
@@ -90,6 +93,8 @@ class VideoReader:
             raise MediaError(f"Cannot read {str(self.path)!r}: there is no frame{where} that can be decoded.")
         self._begun: tuple[VideoFrame, Iterator[VideoFrame]] | None = (first, frames)
         self.start = first.time
+        if start == 0 and first.time > _MISSING:
+            self._warn(f"its first {float(first.time):.1f} s cannot be decoded and were left out")
         self.size = (first.image.shape[1], first.image.shape[0])
         self.time_base, self.fps, self.has_audio = self._source.time_base, self._source.fps, self._source.has_audio
         whole = self._source.length
@@ -101,7 +106,7 @@ class VideoReader:
         count = self._source.frame_count
         whole = count is not None and self.start == 0 and self.duration == self._source.length
         if not whole:
-            by_time = None if self.duration is None else max(round(self.duration * self.fps), 1)
+            by_time = None if self.duration is None else max(math.ceil(self.duration * self.fps - _TOLERANCE), 1)
             count = min((number for number in (count, by_time) if number is not None), default=None)
         return min((number for number in (count, self._max_frames) if number is not None), default=None)
 
@@ -154,6 +159,11 @@ def _open_source(path: Path, max_pixels: int, warn: Callable[[str], None]) -> Co
         if is_animation(path):
             return AnimatedImage(path, max_pixels, warn)
         raise
+
+
+def _seconds(value: float | Fraction) -> Fraction:
+    """A time that was meant: 0.2 is 1/5, not the float next to it."""
+    return Fraction(value).limit_denominator(1_000_000) if isinstance(value, float) else Fraction(value)
 
 
 def _add_warning(warnings: list[str], name: str, message: str) -> None:

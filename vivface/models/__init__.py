@@ -3,9 +3,12 @@
 from vivface.models.dense_motion import DenseMotionNetwork, DenseMotionOutput
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
+from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork, RefinementOutput
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
+from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.models.transformer import DeformationTransformer
 
 __all__ = [
@@ -16,9 +19,12 @@ __all__ = [
     "HybridEncoderOutput",
     "IdentityNetwork",
     "LatentDiscriminator",
+    "PoseEncoder",
+    "ReenactmentHypernetwork",
     "RefinementNetwork",
     "RefinementOutput",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
+    "StyleGAN3Generator",
     "SynthesisState",
 ]

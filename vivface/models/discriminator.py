@@ -21,7 +21,12 @@ STATISTICS_GROUP = 4  # samples that share one standard deviation
 
 
 class DownBlock(nn.Module):
-    """Two convolutions and a linear shortcut, half the side; the sum keeps its variance."""
+    """Two convolutions and a linear shortcut to half the size; the sum keeps its variance.
+
+    Args:
+        in_channels (`int`): Channels of the input.
+        out_channels (`int`): Channels of the output.
+    """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -30,16 +35,17 @@ class DownBlock(nn.Module):
         self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(batch, in_channels, height, width)` to `(batch, out_channels, height / 2, width / 2)`."""
         y = self.conv1(x)
         y = self.conv2(blur(y, padding=2))
         return (y + self.skip(blur_downsample(x))) / SQRT_2
 
 
 class StyleGAN2Discriminator(PrecisionMixin, ModelMixin, ConfigMixin):
-    """Judge images.
+    """Tell real images from generated ones (StyleGAN2, residual discriminator).
 
     Args:
-        size (`int`): Side of the image, a power of two from 8.
+        size (`int`, *optional*, defaults to 1024): Height and width of the image, a power of two from 8.
         channels (`list[int]`, *optional*): Channels at 4x4, 8x8, ..., `size`; defaults to the published table.
         channel_multiplier (`int`, *optional*, defaults to 2): Factor of the published table from 64x64 up.
 
@@ -63,7 +69,14 @@ class StyleGAN2Discriminator(PrecisionMixin, ModelMixin, ConfigMixin):
         self.linear2 = EqualizedLinear(channels[0], 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """`(batch, 3, size, size)` RGB in [-1, 1] -> `(batch, 1)` logits, positive for real."""
+        """Judge images.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, size, size)`): RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 1)`: Logits, positive for real.
+        """
         x = self.from_rgb(image.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
@@ -74,7 +87,7 @@ class StyleGAN2Discriminator(PrecisionMixin, ModelMixin, ConfigMixin):
 
 
 class LatentDiscriminator(PrecisionMixin, ModelMixin, ConfigMixin):
-    """Judge whether a code w comes from the mapping network.
+    """Tell codes w of the mapping network from encoded ones (ViVFace, latent regularization L_d).
 
     Args:
         style_dim (`int`, *optional*, defaults to 512): Entries of w and of the hidden layers.
@@ -88,14 +101,21 @@ class LatentDiscriminator(PrecisionMixin, ModelMixin, ConfigMixin):
         self.linears = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(layers))
 
     def forward(self, w: Tensor) -> Tensor:
-        """`(..., style_dim)` -> `(..., 1)` logits, positive for real."""
+        """Judge codes.
+
+        Args:
+            w (`torch.Tensor` of shape `(..., style_dim)`): Single codes of W.
+
+        Returns:
+            `torch.Tensor` of shape `(..., 1)`: Logits, positive for codes of the mapping network.
+        """
         for layer in self.linears[:-1]:
             w = F.leaky_relu(layer(w), 0.2)
         return self.linears[-1](w)
 
 
 def _minibatch_deviation(x: Tensor) -> Tensor:
-    """Mean standard deviation over groups of the batch, as one constant map a sample: `(batch, 1, side, side)`.
+    """Mean standard deviation over groups of the batch, as one constant map a sample: `(batch, 1, height, width)`.
 
     A batch that is no multiple of the group is one group.
     """

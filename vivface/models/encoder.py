@@ -1,7 +1,8 @@
 """Hybrid encoder: a face becomes an identity code, motion codes and a memory.
 
 ViVFace, "Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video Re-Enactment" (AAAI 2025),
-encoder E; the trunk, the feature pyramid and the identity heads are those of e4e (Tov et al., SIGGRAPH 2021).
+sec. "Stage-I Model", eq. 1: W_I = E_id(f_I), S_I = E_defor(f_I). The trunk, the feature pyramid and the identity heads
+are those of e4e (Tov et al., SIGGRAPH 2021).
 
     trunk -> c1, c2, c3 (1/4, 1/8, 1/16 of the image)
     p2 = up(c3) + lateral(c2),  p1 = up(p2) + lateral(c1)
@@ -29,7 +30,7 @@ HEAD_INIT_GAIN = 0.1  # codes start close to the mean latent (identity) and to z
 
 @dataclass
 class HybridEncoderOutput(BaseOutput):
-    """What a face is encoded to; parts that were not asked for are `None`.
+    """What a face is encoded to; what was not asked for is `None`.
 
     Args:
         identity (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Code in W+, the mean latent included.
@@ -47,14 +48,14 @@ class StyleHead(nn.Module):
 
     Args:
         dim (`int`): Channels of the feature map and entries of a style.
-        side (`int`): Side of the feature map, a power of two.
+        size (`int`): Height and width of the feature map, a power of two.
         count (`int`): Styles that share the convolutions.
     """
 
-    def __init__(self, dim: int, side: int, count: int):
+    def __init__(self, dim: int, size: int, count: int):
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Conv2d(dim, dim, kernel_size=3, stride=2, padding=1) for _ in range(int(math.log2(side)))
+            nn.Conv2d(dim, dim, kernel_size=3, stride=2, padding=1) for _ in range(int(math.log2(size)))
         )
         for conv in self.convs:  # the default would lose the signal on the way
             nn.init.kaiming_normal_(conv.weight, a=0.01)
@@ -62,6 +63,14 @@ class StyleHead(nn.Module):
         self.linears = nn.ModuleList(EqualizedLinear(dim, dim, init_gain=HEAD_INIT_GAIN) for _ in range(count))
 
     def forward(self, feature: Tensor) -> Tensor:
+        """Read the styles off a feature map.
+
+        Args:
+            feature (`torch.Tensor` of shape `(batch, dim, size, size)`): One level of the pyramid.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, count, dim)`.
+        """
         x = feature
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.01)
@@ -75,11 +84,11 @@ class StyleHeads(nn.Module):
     Args:
         count (`int`): Styles.
         dim (`int`): Entries of a style.
-        sides (`Sequence[int]`): Sides of c3, p2, p1.
+        sizes (`Sequence[int]`): Height and width of c3, p2, p1.
         shared (`bool`): Whether the styles of one level share their convolutions, or each has its own.
     """
 
-    def __init__(self, count: int, dim: int, sides: Sequence[int], shared: bool):
+    def __init__(self, count: int, dim: int, sizes: Sequence[int], shared: bool):
         super().__init__()
         self.heads = nn.ModuleList()
         self.levels = []  # of every head: 0 reads c3, 1 p2, 2 p1
@@ -87,21 +96,28 @@ class StyleHeads(nn.Module):
             end = FIRST_STYLE_OF_LEVEL[level + 1] if level < 2 else count
             styles = max(min(end, count) - first, 0)
             groups = [styles] if shared and styles else [1] * styles
-            self.heads.extend(StyleHead(dim, sides[level], group) for group in groups)
+            self.heads.extend(StyleHead(dim, sizes[level], group) for group in groups)
             self.levels += [level] * len(groups)
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """`[c3, p2, p1]` -> `(batch, count, dim)`"""
+        """Read the styles off the pyramid.
+
+        Args:
+            pyramid (`Sequence[torch.Tensor]`): c3, p2, p1, each `(batch, dim, size, size)` of its size.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, count, dim)`.
+        """
         return torch.cat([head(pyramid[level]) for head, level in zip(self.heads, self.levels, strict=True)], dim=1)
 
 
 class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
-    """Encode a face into identity code, motion codes and memory.
+    """Encode a face into identity code, motion codes and memory (ViVFace, eq. 1).
 
     At the defaults it is the published encoder. A slim one takes its widths from the config and shares heads.
 
     Args:
-        image_size (`int`, *optional*, defaults to 256): Side of the image, a power of two from 32.
+        image_size (`int`, *optional*, defaults to 256): Height and width of the image, a power of two from 32.
         widths (`tuple[int, ...]`, *optional*): Channels of the stem and of the four stages.
         units (`tuple[int, ...]`, *optional*): Residual units of the four stages.
         num_latents (`int`, *optional*, defaults to 18): Vectors of the identity code; 18 for a 1024 generator.
@@ -132,18 +148,18 @@ class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
             raise ValueError(
                 f"`widths` is {tuple(widths)}; expected five numbers, the last being style_dim {style_dim}."
             )
-        sides = (image_size // 16, image_size // 8, image_size // 4)  # of c3, p2, p1
+        sizes = (image_size // 16, image_size // 8, image_size // 4)  # of c3, p2, p1
         self.trunk = ResidualTrunk(widths, units)
         self.lateral_c2 = nn.Conv2d(widths[3], style_dim, kernel_size=1)
         self.lateral_c1 = nn.Conv2d(widths[2], style_dim, kernel_size=1)
-        self.identity_heads = StyleHeads(num_latents, style_dim, sides, shared_heads)
-        self.motion_heads = StyleHeads(motion_codes, style_dim, sides, shared_heads)
+        self.identity_heads = StyleHeads(num_latents, style_dim, sizes, shared_heads)
+        self.motion_heads = StyleHeads(motion_codes, style_dim, sizes, shared_heads)
         self.register_buffer("latent_avg", torch.zeros(style_dim))
 
     def forward(
         self, image: Tensor, *, identity: bool = True, motion: bool = True, memory: bool = True
     ) -> HybridEncoderOutput:
-        """Encode; a part that is not asked for costs nothing.
+        """Encode; what is not asked for costs nothing (ViVFace, eq. 1).
 
         Args:
             image (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1].
@@ -152,7 +168,7 @@ class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
             memory (`bool`, *optional*, defaults to `True`): Whether to return the memory.
 
         Returns:
-            `HybridEncoderOutput`
+            `HybridEncoderOutput`: What was asked for.
 
         Raises:
             ValueError: If the image has another shape.
@@ -160,20 +176,38 @@ class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
         return self.read(self.features(image), identity=identity, motion=motion, memory=memory)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Feature maps at 1/2, 1/4, 1/8 and 1/16 of the image; arguments and errors as for `forward`."""
-        side = self.config.image_size
-        if image.ndim != 4 or image.shape[1:] != (3, side, side):
-            raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {side}, {side}).")
+        """Feature maps of the trunk.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1].
+
+        Returns:
+            `list[torch.Tensor]`: At 1/2, 1/4 (c1), 1/8 (c2) and 1/16 (c3) of the image.
+
+        Raises:
+            ValueError: If the image has another shape.
+        """
+        size = self.config.image_size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {size}, {size}).")
         return self.trunk(image.contiguous(memory_format=torch.channels_last))
 
     def read(
         self, features: Sequence[Tensor], *, identity: bool = True, motion: bool = True, memory: bool = True
     ) -> HybridEncoderOutput:
-        """The codes of what `features` gave; options as for `forward`."""
+        """The codes, from the feature maps.
+
+        Args:
+            features (`Sequence[torch.Tensor]`): From `features`.
+            identity, motion, memory (`bool`, *optional*, default to `True`): As for `forward`.
+
+        Returns:
+            `HybridEncoderOutput`: What was asked for.
+        """
         _, c1, c2, c3 = features
         if identity or motion:
-            p2 = _enlarge(c3, c2) + self.lateral_c2(c2)
-            p1 = _enlarge(p2, c1) + self.lateral_c1(c1)
+            p2 = _upsample_to(c3, c2) + self.lateral_c2(c2)
+            p1 = _upsample_to(p2, c1) + self.lateral_c1(c1)
         return HybridEncoderOutput(
             identity=self._identity([c3, p2, p1]) if identity else None,
             motion=self.motion_heads([c3, p2, p1]) if motion else None,
@@ -186,5 +220,5 @@ class HybridEncoder(PrecisionMixin, ModelMixin, ConfigMixin):
         return torch.cat([styles[:, :1], styles[:, :1] + styles[:, 1:]], dim=1) + self.latent_avg
 
 
-def _enlarge(coarse: Tensor, fine: Tensor) -> Tensor:
+def _upsample_to(coarse: Tensor, fine: Tensor) -> Tensor:
     return F.interpolate(coarse, size=fine.shape[2:], mode="bilinear", align_corners=True)

@@ -1,17 +1,18 @@
 """Identity network: a face becomes a unit vector whose angle to another's says whether it is the same person.
 
-ArcFace (Deng et al., CVPR 2019, sec. 3.1) on the IR-SE-50 trunk.
+ArcFace (Deng et al., CVPR 2019, sec. 3.1) on the IR-SE-50 trunk; R of ViVFace, eq. 6.
 """
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from vivface.models.layers.norm import BatchNorm1d, BatchNorm2d
+from vivface.models.layers.pooling import average_pool
 from vivface.models.layers.residual import ResidualTrunk
 from vivface.models.precision import PrecisionMixin
 
@@ -25,7 +26,8 @@ class IdentityNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         widths (`tuple[int, ...]`, *optional*): Channels of the stem and of the stages.
         units (`tuple[int, ...]`, *optional*): Residual units of the stages.
         embedding_dim (`int`, *optional*, defaults to 512): Entries of the embedding.
-        image_size (`int`, *optional*, defaults to 112): Side of the input, a multiple of 2 to the number of stages.
+        image_size (`int`, *optional*, defaults to 112): Height and width of the input, a multiple of 2 to the number
+            of stages.
         dropout (`float`, *optional*, defaults to 0.6): Before the linear layer, in training.
 
     Raises:
@@ -44,16 +46,12 @@ class IdentityNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         super().__init__()
         if image_size % 2 ** len(units):
             raise ValueError(f"`image_size` is {image_size}; expected a multiple of {2 ** len(units)}.")
-        side = image_size // 2 ** len(units)
+        last_size = image_size // 2 ** len(units)
         self.trunk = ResidualTrunk(widths, units)
         self.norm = BatchNorm2d(widths[-1])
         self.drop = nn.Dropout(dropout)
-        self.linear = nn.Linear(widths[-1] * side * side, embedding_dim)
+        self.linear = nn.Linear(widths[-1] * last_size * last_size, embedding_dim)
         self.output_norm = BatchNorm1d(embedding_dim)
-
-    def features(self, image: Tensor) -> list[Tensor]:
-        """Outputs of the trunk's stages, at 1/2, 1/4, 1/8 and 1/16 of an image in [-1, 1] of any side."""
-        return self.trunk(image.contiguous(memory_format=torch.channels_last))
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed a face crop.
@@ -67,35 +65,61 @@ class IdentityNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the image has another shape.
         """
-        side = self.config.image_size
-        if image.ndim != 4 or image.shape[1:] != (3, side, side):
-            raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {side}, {side}).")
+        size = self.config.image_size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {size}, {size}).")
         return self.read(self.features(image))
 
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Feature maps of the trunk's stages.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, height, width)`): RGB in [-1, 1], of any size.
+
+        Returns:
+            `list[torch.Tensor]`: `(batch, widths[k + 1], height / 2^(k + 1), width / 2^(k + 1))` for every stage k.
+        """
+        return self.trunk(image.contiguous(memory_format=torch.channels_last))
+
     def read(self, features: Sequence[Tensor]) -> Tensor:
-        """The embedding `(batch, embedding_dim)` of a crop of `image_size` that `features` gave."""
+        """The embedding of a crop, from its feature maps.
+
+        Args:
+            features (`Sequence[torch.Tensor]`): From `features`, for an image of `image_size`.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, embedding_dim)`: Of length 1.
+        """
         x = self.drop(self.norm(features[-1]))
-        x = self.output_norm(self.linear(x.flatten(1)))
+        x = self.output_norm(self.linear(x.flatten(1)))  # (batch, embedding_dim)
         return x / x.norm(dim=1, keepdim=True)
 
     def crop(self, image: Tensor) -> Tensor:
         """Cut the face out of an FFHQ-aligned image.
 
         Args:
-            image (`torch.Tensor` of shape `(batch, 3, side, side)`): RGB; the crop is [35:223, 32:220] at side 256.
+            image (`torch.Tensor` of shape `(batch, channels, size, size)`): The crop is [35:223, 32:220] at size 256.
 
         Returns:
-            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: Average-pooled.
+            `torch.Tensor` of shape `(batch, channels, image_size, image_size)`: Average-pooled.
         """
         top, bottom, left, right = (round(edge * image.shape[2] / 256) for edge in CROP_256)
-        return F.adaptive_avg_pool2d(image[:, :, top:bottom, left:right], self.config.image_size)
+        return average_pool(image[:, :, top:bottom, left:right], self.config.image_size)
 
     def embed(self, image: Tensor) -> Tensor:
-        """Crop, then embed: `(batch, 3, side, side)` -> `(batch, embedding_dim)`."""
+        """Crop, then embed.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, size, size)`): FFHQ-aligned RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor` of shape `(batch, embedding_dim)`: Of length 1.
+        """
         return self(self.crop(image))
 
+    @apply_forward_hook
     def compare(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """How differently two batches of face crops are seen.
+        """How different two batches of face crops are (ViVFace, eq. 6, and a distance of feature maps).
 
         Args:
             image, target (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1], cropped by
@@ -105,20 +129,26 @@ class IdentityNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
             Two scalars in float32: 1 - cosine of the embeddings, averaged, and `feature_distance` of the stages.
         """
         with torch.no_grad():
-            wanted = self.features(target)
-            person = self.read(wanted).float()
-        made = self.features(image)
-        cosine = (self.read(made).float() * person).sum(dim=1)
-        return (1.0 - cosine).mean(), feature_distance(made, wanted)
+            target_features = self.features(target)
+            target_embedding = self.read(target_features).float()
+        features = self.features(image)
+        cosine = (self.read(features).float() * target_embedding).sum(dim=1)
+        return (1.0 - cosine).mean(), feature_distance(features, target_features)
 
 
-def feature_distance(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Distance of feature maps of several stages, each (batch, channels, height, width): LPIPS without its weights.
+def feature_distance(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
+    """Distance of feature maps of several stages: LPIPS (Zhang et al., CVPR 2018, eq. 1) without its weights.
 
-    As in LPIPS (Zhang et al., CVPR 2018, eq. 1) every feature vector is divided by its length, squared differences are
-    summed over channels and averaged over places, and stages are averaged.
+    As there, every feature vector is divided by its length, squared differences are summed over channels and averaged
+    over places, and stages are averaged.
+
+    Args:
+        features, target_features (`Sequence[torch.Tensor]`): `(batch, channels, height, width)` for every stage.
+
+    Returns:
+        `torch.Tensor`: A scalar in float32, in [0, 4].
     """
-    pairs = zip(made, wanted, strict=True)
+    pairs = zip(features, target_features, strict=True)
     return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).mean().float()
 
 

@@ -1,10 +1,11 @@
-"""Refinement network: identity detail is returned to a re-enacted frame.
+"""Refinement network R: identity detail is returned to a re-enacted image.
 
-ViVFace, refinement network R; the aligner and the modulator follow HFGI (Wang et al., CVPR 2022).
+ViVFace, sec. "Stage-II Model". The aligner (R_align) and the modulator (R_modu) follow HFGI (Wang et al., CVPR 2022).
 
     aligned = aligner(I', I_ref);  scale, shift = modulator(I', aligned);  f' = f (1 + scale) + shift
 
-f is the generator's feature map after its first 64x64 convolution.
+I' is the stage I image, I_ref the reference, f the generator's feature map after its first 64x64 convolution. The paper
+writes alpha and beta for 1 + scale and shift.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 
 @dataclass
 class RefinementOutput(BaseOutput):
-    """The aligned reference, and the change of the generator's feature.
+    """The aligned reference, and the change of the generator's feature map.
 
     Args:
         aligned (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB, about [-1, 1].
@@ -34,16 +35,20 @@ class RefinementOutput(BaseOutput):
     """
 
     aligned: Tensor
-    scale: Tensor
-    shift: Tensor
+    scale: Tensor = None  # always given; offloading hooks build the output from a dict
+    shift: Tensor = None
 
 
 class Aligner(nn.Module):
-    """Redraw the reference in the pose of the frame: three stages down, three up, with skips."""
+    """Redraw the reference in the pose of the stage I image: three stages down, three up, with skips (R_align).
+
+    Args:
+        widths (`Sequence[int]`): Channels at 1, 1/2, 1/4 and 1/8 of the image.
+    """
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
-        w1, w2, w3, w4 = widths  # at 1, 1/2, 1/4, 1/8 of the image
+        w1, w2, w3, w4 = widths
         self.stem = stem(6, w1)
         self.down1 = residual_stage(w1, [w2] * 3, stride=2)
         self.down2 = residual_stage(w2, [w3] * 3, stride=2)
@@ -53,21 +58,36 @@ class Aligner(nn.Module):
         self.up3 = residual_stage(w1 + w1, [w1, 3, 3], stride=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x1 = self.stem(x)
+        """Align.
+
+        Args:
+            x (`torch.Tensor` of shape `(batch, 6, image_size, image_size)`): Stage I image and reference, in [-1, 1].
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: RGB, about [-1, 1].
+        """
+        x1 = self.stem(x)  # (batch, w1, image_size, image_size)
         x2 = self.down1(x1)
         x3 = self.down2(x2)
-        x4 = self.down3(x3)
+        x4 = self.down3(x3)  # (batch, w4, image_size / 8, image_size / 8)
         y = self.up1(torch.cat([_resize(x4, x3.shape[2]), x3], dim=1))
         y = self.up2(torch.cat([_resize(y, x2.shape[2]), x2], dim=1))
-        return self.up3(torch.cat([_resize(y, x1.shape[2]), x1], dim=1))  # (batch, 3, side, side)
+        return self.up3(torch.cat([_resize(y, x1.shape[2]), x1], dim=1))  # (batch, 3, image_size, image_size)
 
 
 class Modulator(nn.Module):
-    """Frame and aligned reference -> scale and shift."""
+    """Stage I image and aligned reference -> scale and shift (R_modu).
+
+    Args:
+        widths (`Sequence[int]`): Channels at 1, 1/2, ... of the image.
+        hidden (`int`): Channels between the two last convolutions.
+        feature_channels (`int`): Channels of the generator's feature map.
+        feature_size (`int`): Height and width of the generator's feature map.
+    """
 
     def __init__(self, widths: Sequence[int], hidden: int, feature_channels: int, feature_size: int):
         super().__init__()
-        first, *others = widths  # at 1, 1/2, 1/4 of the image
+        first, *others = widths
         last = others[-1]
         self.stem = stem(6, first)
         self.downs = nn.ModuleList(residual_stage(a, [b] * 3, stride=2) for a, b in zip(widths, others, strict=False))
@@ -78,6 +98,15 @@ class Modulator(nn.Module):
         self.feature_size = feature_size
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the change of the feature map.
+
+        Args:
+            x (`torch.Tensor` of shape `(batch, 6, image_size, image_size)`): Stage I image and aligned reference, in
+                [-1, 1].
+
+        Returns:
+            Two `torch.Tensor` of shape `(batch, feature_channels, feature_size, feature_size)`: scale and shift.
+        """
         x = self.stem(x)
         for down in self.downs:
             x = down(x)
@@ -87,16 +116,19 @@ class Modulator(nn.Module):
 
 
 class RefinementNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
-    """Return identity detail of a reference image to a stage I frame.
+    """Return identity detail of a reference image to a stage I image (ViVFace, sec. "Stage-II Model").
 
     Args:
-        image_size (`int`, *optional*, defaults to 256): Side at which it sees images, a multiple of 8.
+        image_size (`int`, *optional*, defaults to 256): Height and width at which it sees images, a multiple of 8.
         feature_channels (`int`, *optional*, defaults to 512): Channels of the generator at 64x64.
         aligner_widths (`tuple[int, ...]`, *optional*): Channels of the aligner at 1, 1/2, 1/4 and 1/8.
         modulator_widths (`tuple[int, ...]`, *optional*): Channels of the modulator at 1, 1/2 and 1/4; two
-            numbers stop at 1/2, which fits a feature half as large as the image.
-        hidden (`int`, *optional*, defaults to 512): Channels between the two last convolutions.
-        feature_size (`int`, *optional*, defaults to 64): Side of the generator's feature map.
+            numbers stop at 1/2, which fits a feature map half as large as the image.
+        hidden (`int`, *optional*, defaults to 512): Channels between the modulator's two last convolutions.
+        feature_size (`int`, *optional*, defaults to 64): Height and width of the generator's feature map.
+
+    Raises:
+        ValueError: If the image size is no multiple of 8.
     """
 
     @register_to_config
@@ -115,64 +147,93 @@ class RefinementNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         self.aligner = Aligner(aligner_widths)
         self.modulator = Modulator(modulator_widths, hidden, feature_channels, feature_size)
 
-    def align(self, stage1_image: Tensor, reference: Tensor) -> Tensor:
-        """The reference in the frame's pose.
+    def forward(self, stage1_image: Tensor, reference: Tensor) -> RefinementOutput:
+        """Align the reference, then compute scale and shift of the generator's feature map.
 
         Args:
-            stage1_image (`torch.Tensor` of shape `(batch, 3, side, side)`): Stage I frame of any side, in [-1, 1].
-            reference (`torch.Tensor` of shape `(batch or 1, 3, side, side)`): Another view of the person.
+            stage1_image (`torch.Tensor` of shape `(batch, 3, size, size)`): Stage I image of any size, in [-1, 1].
+            reference (`torch.Tensor` of shape `(batch or 1, 3, size, size)`): Another view of the person, of any size,
+                in [-1, 1].
 
         Returns:
-            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: RGB, about [-1, 1].
+            `RefinementOutput`: Aligned reference, scale and shift.
         """
-        return self.aligner(self._pair(stage1_image, reference))
-
-    def modulation(self, stage1_image: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift of the generator's feature, from a stage I frame and the aligned reference."""
-        return self.modulator(self._pair(stage1_image, aligned))
-
-    def forward(self, stage1_image: Tensor, reference: Tensor) -> RefinementOutput:
-        """Align, then compute scale and shift; arguments as for `align`."""
-        stage1_image = self._see(stage1_image)
+        stage1_image = self._resized(stage1_image)
         aligned = self.align(stage1_image, reference)
         scale, shift = self.modulation(stage1_image, aligned)
         return RefinementOutput(aligned, scale, shift)
 
-    def synthesize(
-        self, generator: StyleGAN2Generator, styles: Sequence[Tensor], reference: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Generate, see what the picture lacks beside the reference, and generate again from the layer it changes.
+    def align(self, stage1_image: Tensor, reference: Tensor) -> Tensor:
+        """The reference in the pose of the stage I image.
 
         Args:
-            generator (`StyleGAN2Generator`): Of at least 64 x 64.
-            styles (list of `torch.Tensor` of shape `(batch, channels)`): Deformed styles A(W) + S'.
-            reference (`torch.Tensor` of shape `(batch or 1, 3, side, side)`): The portrait.
+            stage1_image (`torch.Tensor` of shape `(batch, 3, size, size)`): As for `forward`.
+            reference (`torch.Tensor` of shape `(batch or 1, 3, size, size)`): As for `forward`.
 
         Returns:
-            Two `torch.Tensor` of shape `(batch, 3, size, size)`, RGB, about [-1, 1]: stage I frame and refined frame.
+            `torch.Tensor` of shape `(batch, 3, image_size, image_size)`: RGB, about [-1, 1].
         """
-        state = generator.synthesize(styles, stop_after=generator.refinement_layer)
-        stage1 = generator.synthesize(styles, resume=state)
-        changes = self(stage1, reference)
-        feature = self.fuse(state.feature, changes.scale, changes.shift)
-        return stage1, generator.synthesize(styles, resume=SynthesisState(state.layer, feature, state.rgb))
+        return self.aligner(self._joined(stage1_image, reference))
+
+    def modulation(self, stage1_image: Tensor, aligned: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the generator's feature map.
+
+        Args:
+            stage1_image (`torch.Tensor` of shape `(batch, 3, size, size)`): As for `forward`.
+            aligned (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): From `align`.
+
+        Returns:
+            Two `torch.Tensor` of shape `(batch, feature_channels, feature_size, feature_size)`: scale and shift.
+        """
+        return self.modulator(self._joined(stage1_image, aligned))
 
     @staticmethod
     def fuse(feature: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        """f' = f (1 + scale) + shift, all of shape `(batch, channels, side, side)`."""
+        """Change the generator's feature map: f' = f (1 + scale) + shift.
+
+        Args:
+            feature, scale, shift (`torch.Tensor` of shape `(batch, channels, height, width)`): All alike.
+
+        Returns:
+            `torch.Tensor` of the same shape.
+        """
         return feature * (1 + scale) + shift
 
-    def _pair(self, first: Tensor, second: Tensor) -> Tensor:
-        first, second = self._see(first), self._see(second)
-        pair = torch.cat([first, second.expand(len(first), -1, -1, -1)], dim=1)  # (batch, 6, image_size, image_size)
-        return pair.contiguous(memory_format=torch.channels_last)
+    def _joined(self, first: Tensor, second: Tensor) -> Tensor:
+        first, second = self._resized(first), self._resized(second)
+        joined = torch.cat([first, second.expand(len(first), -1, -1, -1)], dim=1)  # (batch, 6, image_size, image_size)
+        return joined.contiguous(memory_format=torch.channels_last)
 
-    def _see(self, image: Tensor) -> Tensor:
+    def _resized(self, image: Tensor) -> Tensor:
         """Plain bilinear resampling, as in the paper: at 1024 it reads the middle 2x2 of every 4x4 block."""
         return _resize(image, self.config.image_size)
 
 
-def _resize(x: Tensor, side: int) -> Tensor:
-    if x.shape[2] == side and x.shape[3] == side:
+def generate_refined(
+    generator: StyleGAN2Generator, refinement: RefinementNetwork, styles: Sequence[Tensor], reference: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Render stage I, then render again with refined features (ViVFace, sec. "Stage-II Model": I'' = G(f')).
+
+    Both networks are called as modules, so that hooks and compiled networks take part. The second pass resumes at the
+    layer that the refinement changes.
+
+    Args:
+        generator (`StyleGAN2Generator`): Of at least 64 x 64.
+        refinement (`RefinementNetwork`): R.
+        styles (`Sequence[torch.Tensor]`): `(batch or 1, input channels)` for every layer: A(W) + S'.
+        reference (`torch.Tensor` of shape `(batch or 1, 3, size, size)`): The portrait, in [-1, 1].
+
+    Returns:
+        Two `torch.Tensor` of shape `(batch, 3, size, size)`, RGB, about [-1, 1]: stage I image and refined image.
+    """
+    state = generator(styles=styles, stop_after=generator.refinement_layer)
+    stage1_image = generator(styles=styles, resume=state)
+    changes = refinement(stage1_image, reference)
+    feature = refinement.fuse(state.feature, changes.scale, changes.shift)
+    return stage1_image, generator(styles=styles, resume=SynthesisState(state.layer, feature, state.rgb))
+
+
+def _resize(x: Tensor, size: int) -> Tensor:
+    if x.shape[2] == size and x.shape[3] == size:
         return x
-    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)

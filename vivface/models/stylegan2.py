@@ -1,26 +1,26 @@
-"""StyleGAN2 generator with an open StyleSpace.
+"""StyleGAN2 generator with an open StyleSpace: G and A of ViVFace (sec. "Framework Design" and "Stage-I Model").
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN" (CVPR 2020), sec. 2 and appendix B.
 
     z --mapping--> w --(repeat, edit)--> W+ --A--> StyleSpace (one modulation vector a layer) --synthesis--> image
 
-The affine maps A are applied by `to_stylespace`, apart from the synthesis: motion codes are added in between
-(`add_motion`), and a source's styles are computed once for all frames. The synthesis can stop after any layer and
-resume from there, so that a second pass repeats only what changed.
+ViVFace adds motion codes S to the StyleSpace of an identity code W and renders G(A(W) + S) (eq. 3). So the affine maps
+A can be applied apart from the synthesis (`to_stylespace`): a source's styles are computed once for all frames. The
+synthesis can stop after any layer and resume from there, so that a second pass repeats only what changed.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from vivface.models.layers.equalized import SQRT_2, EqualizedLinear
-from vivface.models.layers.fir import upsample_fir
-from vivface.models.layers.modulated import modulated_conv2d
+from vivface.models.layers.styled import MappingNetwork, StyledConv, ToRGB
 from vivface.models.precision import PrecisionMixin
 
 NOISE_MODES = ("fixed", "random", "none")
@@ -32,84 +32,33 @@ class SynthesisState:
 
     Args:
         layer (`str`): The last layer that ran, for example `"convs.6"`.
-        feature (`torch.Tensor` of shape `(batch, channels, side, side)`): Output of the last convolution layer.
-        rgb (`torch.Tensor` of shape `(batch, 3, side, side)` or `None`): Sum of the to-RGB layers so far, at the side
-            of the last of them; `None` before the first.
+        feature (`torch.Tensor` of shape `(batch, channels, height, width)`): Output of the last convolution layer.
+        rgb (`torch.Tensor` of shape `(batch, 3, height, width)` or `None`): Sum of the to-RGB layers so far, at the
+            size of the last of them; `None` before the first.
     """
 
     layer: str
     feature: Tensor
     rgb: Tensor | None
 
+    def to(self, *args, **kwargs) -> "SynthesisState":
+        """A state whose tensors are moved or cast; arguments as for `torch.Tensor.to`. Offloading hooks call it."""
+        rgb = None if self.rgb is None else self.rgb.to(*args, **kwargs)
+        return SynthesisState(self.layer, self.feature.to(*args, **kwargs), rgb)
+
 
 def published_channels(size: int, channel_multiplier: int = 2) -> list[int]:
-    """Channels from 4x4 up to `size`, of the published configs f (multiplier 2) and e (multiplier 1)."""
-    sides = [4 * 2**i for i in range(int(math.log2(size)) - 1)]
-    return [512 if side <= 32 else 16384 * channel_multiplier // side for side in sides]
-
-
-class MappingNetwork(nn.Module):
-    """z -> w: normalise, then equalized layers that learn 100 times slower than the synthesis."""
-
-    def __init__(self, style_dim: int, layers: int):
-        super().__init__()
-        self.layers = nn.ModuleList(
-            EqualizedLinear(style_dim, style_dim, lr_multiplier=0.01, activate=True) for _ in range(layers)
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU.
+    """Channels from 4x4 up to `size`, of the published configs f (multiplier 2) and e (multiplier 1).
 
     Args:
-        in_channels (`int`): Channels of the input, and entries of the layer's style.
-        out_channels (`int`): Channels of the output.
-        style_dim (`int`): Entries of w.
-        side (`int`): Side of the output in pixels.
-        upsample (`bool`): Whether the input is half as large.
+        size (`int`): Size of the image, a power of two from 8.
+        channel_multiplier (`int`, *optional*, defaults to 2): Factor from 64x64 up.
+
+    Returns:
+        `list[int]`: One entry for 4x4, 8x8, ..., `size`.
     """
-
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int, side: int, upsample: bool):
-        super().__init__()
-        self.modulation = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.noise_weight = nn.Parameter(torch.zeros(1))
-        self.register_buffer("noise_map", torch.randn(1, 1, side, side))
-        self.upsample = upsample
-
-    def forward(self, feature: Tensor, style: Tensor, noise: str) -> Tensor:
-        # lrelu(x) sqrt 2 = lrelu(x sqrt 2): the gain goes into the three terms instead of a full-size pass.
-        # What follows the convolution happens in place; no layer's gradient needs the values that are overwritten.
-        x = modulated_conv2d(feature, self.weight, style, upsample=self.upsample, gain=SQRT_2, bias=self.bias * SQRT_2)
-        if noise != "none":
-            noise_map = self.noise_map if noise == "fixed" else torch.randn_like(x[:, :1])
-            x.add_((noise_map * (self.noise_weight * SQRT_2)).to(x.dtype))
-        return F.leaky_relu_(x, 0.2)
-
-
-class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to RGB without demodulation, added to the enlarged picture so far."""
-
-    def __init__(self, in_channels: int, style_dim: int):
-        super().__init__()
-        self.modulation = EqualizedLinear(style_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(3))
-
-    def forward(self, feature: Tensor, style: Tensor, rgb: Tensor | None) -> Tensor:
-        # One (3, channels) matrix a sample: small enough to be modulated whatever the batch
-        scale = 1.0 / math.sqrt(self.weight.shape[1])
-        weight = self.weight[:, :, 0, 0] * style[:, None, :] * scale  # (batch, 3, channels)
-        x = torch.einsum("bchw,boc->bohw", feature, weight.to(feature.dtype))
-        x = x + self.bias.to(x.dtype)[:, None, None]
-        return x if rgb is None else x + upsample_fir(rgb)
+    sizes = [4 * 2**i for i in range(int(math.log2(size)) - 1)]
+    return [512 if each <= 32 else 16384 * channel_multiplier // each for each in sizes]
 
 
 class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
@@ -119,7 +68,7 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
     convolution: `conv1` 0; `to_rgb1`, `convs.0` 1; `convs.1` 2; `to_rgbs.0`, `convs.2` 3; ...
 
     Args:
-        size (`int`, *optional*, defaults to 1024): Side of the image in pixels, a power of two from 8.
+        size (`int`, *optional*, defaults to 1024): Height and width of the image in pixels, a power of two from 8.
         style_dim (`int`, *optional*, defaults to 512): Entries of z and of w.
         mapping_layers (`int`, *optional*, defaults to 8): Layers from z to w.
         channels (`list[int]`, *optional*): Channels at 4x4, 8x8, ..., `size`; defaults to the published table.
@@ -156,14 +105,14 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         self.register_buffer("latent_avg", torch.zeros(style_dim))
 
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.conv1 = StyledConv(channels[0], channels[0], style_dim, side=4, upsample=False)
+        self.conv1 = StyledConv(channels[0], channels[0], style_dim, size=4, upsample=False)
         self.to_rgb1 = ToRGB(channels[0], style_dim)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         for k in range(blocks):
-            wide, narrow, side = channels[k], channels[k + 1], 8 * 2**k
-            self.convs.append(StyledConv(wide, narrow, style_dim, side, upsample=True))
-            self.convs.append(StyledConv(narrow, narrow, style_dim, side, upsample=False))
+            wide, narrow, block_size = channels[k], channels[k + 1], 8 * 2**k
+            self.convs.append(StyledConv(wide, narrow, style_dim, block_size, upsample=True))
+            self.convs.append(StyledConv(narrow, narrow, style_dim, block_size, upsample=False))
             self.to_rgbs.append(ToRGB(narrow, style_dim))
 
         # Layers in call order, and the W+ index that each of them reads
@@ -175,21 +124,34 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
 
     @property
     def refinement_layer(self) -> str:
-        """Name of the first 64x64 convolution, whose output the refinement network changes."""
+        """Name of the first 64x64 convolution, whose output the refinement network changes.
+
+        Raises:
+            ValueError: If the generator is smaller than 64 x 64.
+        """
         if self.config.size < 64:
             raise ValueError(f"a generator of size {self.config.size} has no 64x64 layer; expected a size from 64.")
         return "convs.6"
 
-    def rgb_layer(self, side: int) -> str:
-        """Name of the layer after which the colour skip holds a picture of `side`, a power of two from 4 to `size`."""
-        return "to_rgb1" if side == 4 else f"to_rgbs.{int(math.log2(side)) - 3}"
+    def rgb_layer(self, size: int) -> str:
+        """Name of the layer after which the summed RGB has `size` x `size` pixels, a power of two from 4."""
+        return "to_rgb1" if size == 4 else f"to_rgbs.{int(math.log2(size)) - 3}"
 
     # Latents ---------------------------------------------------------------------------------------------------------
 
     def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Move w (any shape ending in `style_dim`) toward the mean latent: `avg + psi (w - avg)`."""
+        """Move w toward the mean latent: `avg + psi (w - avg)`.
+
+        Args:
+            w (`torch.Tensor` of shape `(..., style_dim)`): Codes of W or W+.
+            psi (`float`): Unitless; 0 gives the mean latent, 1 changes nothing.
+
+        Returns:
+            `torch.Tensor` of shape `(..., style_dim)`.
+        """
         return self.latent_avg + psi * (w - self.latent_avg)
 
+    @apply_forward_hook
     def sample_latents(self, batch: int, truncation: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """Draw identity codes.
 
@@ -206,8 +168,9 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         w = self.truncate(self.mapping(z.to(self.latent_avg)), truncation)
         return w[:, None].expand(-1, self.num_latents, -1)
 
+    @apply_forward_hook
     def to_stylespace(self, w_plus: Tensor) -> list[Tensor]:
-        """Apply the affine maps: A(W).
+        """Apply the affine maps: A(W) of eq. 3.
 
         Args:
             w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Identity code.
@@ -218,22 +181,15 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the code has another shape.
         """
-        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_latents, self.config.style_dim):
-            raise ValueError(
-                f"`w_plus` has shape {tuple(w_plus.shape)}; "
-                f"expected (batch, {self.num_latents}, {self.config.style_dim})."
-            )
-        return [
-            layer.modulation(w_plus[:, index]) for layer, index in zip(self._layers(), self.layer_latents, strict=True)
-        ]
+        return self._styles(w_plus)
 
-    def add_motion(self, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
-        """Add code i to every layer that reads W+ index i (ViVFace, sec. 3.2: A(W) + S).
+    def add_motion(self, styles: Sequence[Tensor], motion: Tensor) -> list[Tensor]:
+        """Add code i to every layer that reads W+ index i: A(W) + S of eq. 3.
 
         A layer with C inputs takes the first C entries of the code.
 
         Args:
-            styles (`list[torch.Tensor]`): From `to_stylespace`; a batch of one serves every motion.
+            styles (`Sequence[torch.Tensor]`): From `to_stylespace`; a batch of one serves every motion.
             motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`): Motion codes.
 
         Returns:
@@ -257,18 +213,27 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
 
     # Images ----------------------------------------------------------------------------------------------------------
 
-    def synthesize(
+    def forward(
         self,
-        styles: list[Tensor],
+        w_plus: Tensor | None = None,
+        motion: Tensor | None = None,
         *,
+        styles: Sequence[Tensor] | None = None,
+        offsets: Sequence[Tensor | None] | None = None,
         noise: str = "fixed",
         resume: SynthesisState | None = None,
         stop_after: str | None = None,
     ) -> Tensor | SynthesisState:
-        """Run the convolutions.
+        """Render an identity code or its styles, moved by motion codes: G(A(W) + S) (eq. 3).
 
         Args:
-            styles (`list[torch.Tensor]`): `(batch or 1, input channels)` for every layer, in call order.
+            w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`, *optional*): Identity code.
+            motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`, *optional*): Motion codes to add.
+            styles (`Sequence[torch.Tensor]`, *optional*): In place of `w_plus`: `(batch or 1, input channels)` for
+                every layer, in call order, as `to_stylespace` and `add_motion` give.
+            offsets (`Sequence[torch.Tensor | None]`, *optional*): Relative changes of the weights, from a hypernetwork:
+                `(batch or 1, output channels, input channels)` for every layer in call order, None where there is
+                none, as for every to-RGB layer.
             noise (`str`, *optional*, defaults to `"fixed"`): `"fixed"` adds the stored maps, `"random"` fresh ones,
                 `"none"` nothing.
             resume (`SynthesisState`, *optional*): Go on after the layer where an earlier call stopped.
@@ -279,8 +244,49 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
             `SynthesisState`.
 
         Raises:
-            ValueError: If the noise mode, a layer name or the number of styles is wrong.
+            ValueError: If not one of `w_plus` and `styles` is given, or a shape, the number of styles or offsets, the
+                noise mode or a layer name is wrong.
         """
+        if (w_plus is None) == (styles is None):
+            raise ValueError(f"{'neither' if styles is None else 'both'} of `w_plus` and `styles` given; expected one.")
+        styles = self._styles(w_plus) if styles is None else styles
+        self._check_synthesis(styles, noise, resume, stop_after)
+        if motion is not None:
+            styles = self.add_motion(styles, motion)
+
+        offsets = [None] * len(styles) if offsets is None else self._checked_offsets(offsets)
+
+        batch = max(len(given) for given in (*styles, *offsets) if given is not None)
+        styles = [style.expand(batch, -1) for style in styles]
+        if resume is None:
+            first, feature, rgb = 0, self.constant.expand(batch, -1, -1, -1), None
+        else:
+            first, feature, rgb = self.layer_names.index(resume.layer) + 1, resume.feature, resume.rgb
+        feature = feature.contiguous(memory_format=torch.channels_last)
+
+        layers = self._layers()
+        for i in range(first, len(layers)):
+            if isinstance(layers[i], ToRGB):
+                rgb = layers[i](feature, styles[i], rgb)  # (batch, 3, height, width)
+            else:
+                feature = layers[i](feature, styles[i], noise, offsets[i])  # (batch, channels, height, width)
+            if self.layer_names[i] == stop_after:
+                return SynthesisState(self.layer_names[i], feature, rgb)
+        return rgb
+
+    def _styles(self, w_plus: Tensor) -> list[Tensor]:
+        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_latents, self.config.style_dim):
+            raise ValueError(
+                f"`w_plus` has shape {tuple(w_plus.shape)}; "
+                f"expected (batch, {self.num_latents}, {self.config.style_dim})."
+            )
+        return [
+            layer.modulation(w_plus[:, index]) for layer, index in zip(self._layers(), self.layer_latents, strict=True)
+        ]
+
+    def _check_synthesis(
+        self, styles: Sequence[Tensor], noise: str, resume: SynthesisState | None, stop_after: str | None
+    ) -> None:
         names = self.layer_names
         if noise not in NOISE_MODES:
             raise ValueError(f"`noise` is {noise!r}; expected one of {', '.join(NOISE_MODES)}.")
@@ -290,39 +296,15 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
             if name is not None and name not in names:
                 raise ValueError(f"`{argument}` names layer {name!r}; expected one of {', '.join(names)}.")
 
-        batch = max(len(style) for style in styles)
-        styles = [style.expand(batch, -1) for style in styles]
-        if resume is None:
-            first, feature, rgb = 0, self.constant.expand(batch, -1, -1, -1), None
-        else:
-            first, feature, rgb = names.index(resume.layer) + 1, resume.feature, resume.rgb
-        feature = feature.contiguous(memory_format=torch.channels_last)
-
-        layers = self._layers()
-        for i in range(first, len(layers)):
-            if isinstance(layers[i], ToRGB):
-                rgb = layers[i](feature, styles[i], rgb)
-            else:
-                feature = layers[i](feature, styles[i], noise)
-            if names[i] == stop_after:
-                return SynthesisState(names[i], feature, rgb)
-        return rgb
-
-    def forward(self, w_plus: Tensor, motion: Tensor | None = None, noise: str = "fixed") -> Tensor:
-        """Image of an identity code, moved by motion codes: G(A(W) + S).
-
-        Args:
-            w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Identity code.
-            motion (`torch.Tensor` of shape `(batch, motion_codes, style_dim)`, *optional*): Motion codes.
-            noise (`str`, *optional*, defaults to `"fixed"`): As for `synthesize`.
-
-        Returns:
-            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
-        """
-        styles = self.to_stylespace(w_plus)
-        if motion is not None:
-            styles = self.add_motion(styles, motion)
-        return self.synthesize(styles, noise=noise)
+    def _checked_offsets(self, offsets: Sequence[Tensor | None]) -> list[Tensor | None]:
+        if len(offsets) != len(self.layer_names):
+            raise ValueError(f"`offsets` has {len(offsets)} entries; expected {len(self.layer_names)}, one a layer.")
+        for name, layer, offset in zip(self.layer_names, self._layers(), offsets, strict=True):
+            expected = None if isinstance(layer, ToRGB) else tuple(layer.weight.shape[:2])
+            if offset is not None and (offset.ndim != 3 or offset.shape[1:] != expected):
+                words = "no offset" if expected is None else f"(batch, {expected[0]}, {expected[1]})"
+                raise ValueError(f"`offsets` has shape {tuple(offset.shape)} for {name}; expected {words}.")
+        return list(offsets)
 
     def _layers(self) -> list[nn.Module]:
         """The layers in call order."""

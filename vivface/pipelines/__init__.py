@@ -1,41 +1,5 @@
 """The systems, one a file, on their common base."""
 
-import os
-from importlib import import_module
-from typing import TYPE_CHECKING
+from vivface.hub.registry import PIPELINES, load_pipeline, pipeline_class
 
-from vivface.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from vivface.pipelines.base import ReenactmentPipeline
-
-#: Class names, as a checkpoint's `model_index.json` states them -> the modules of the classes.
-PIPELINES = {"VivFacePipeline": "vivface.pipelines.vivface"}
-
-
-def pipeline_class(name: str) -> "type[ReenactmentPipeline]":
-    """A system's class by its name.
-
-    Raises:
-        CheckpointError: If there is no such system.
-    """
-    if name not in PIPELINES:
-        raise CheckpointError(f"There is no pipeline {str(name)[:80]!r}; expected one of: {', '.join(PIPELINES)}.")
-    return getattr(import_module(PIPELINES[name]), name)
-
-
-def load_pipeline(checkpoint: str | os.PathLike | None = None, **options) -> "ReenactmentPipeline":
-    """Load whichever system a checkpoint is.
-
-    Args:
-        checkpoint (`str` or `os.PathLike`, *optional*): Folder or Hub id; the bundled checkpoint by default.
-        options: As for `from_pretrained` of every system.
-
-    Raises:
-        CheckpointError: If the checkpoint is missing, incomplete, damaged, or of no known system.
-    """
-    from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, read_index
-
-    checkpoint = bundled_checkpoint() if checkpoint is None else checkpoint
-    index = read_index(checkpoint, **{name: options[name] for name in HUB_OPTIONS if options.get(name) is not None})
-    return pipeline_class(index["_class_name"]).from_pretrained(checkpoint, **options)
+__all__ = ["PIPELINES", "load_pipeline", "pipeline_class"]

@@ -12,42 +12,43 @@ import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import PIL.Image
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
+from vivface.editing import AttributeDirections, Edits
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
+from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.hub.checkpoint import Checkpoint
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.editable import Editable, Image
+from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
 from vivface.reenactment.portrait import Portrait, source_name
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import MotionMode, RenderOptions, render_frames
 from vivface.reenactment.result import ReenactmentResult
+from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 
-Image = str | os.PathLike | PIL.Image.Image | np.ndarray | BinaryIO
-CROPS = ("ffhq", "stable")
 BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
 MAX_BATCH = {"cpu": 8, "cuda": 32}
 
 
-class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
     its readers see, `crop` and `adapt_steps` among them), and defines `code_shape`, `read_portrait`, `read_motion`,
-    `generate` and, if it can be tuned to a portrait, `tune`.
+    `generate` and, if it can be tuned to a portrait, `tuning_networks`.
     """
 
     #: The component that reads motion codes; its first weights recognise a motion file's origin.
@@ -68,6 +69,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
             raise OptionError(f"`adapt_steps` is {settings['adapt_steps']}; expected 0 or more.")
         self.register_modules(**components)
         self.register_to_config(**settings)
+        self.directions = AttributeDirections()
 
     # Faces -----------------------------------------------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """Read the motion of aligned driving frames.
 
         Args:
-            images (`torch.Tensor` of shape `(batch, 3, image_size, image_size)`): RGB in [-1, 1].
+            images (`torch.Tensor` of shape `(batch, 3, motion_size, motion_size)`): RGB in [-1, 1].
 
         Returns:
             `torch.Tensor` of shape `(batch, *code_shape)`.
@@ -113,17 +115,15 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """
         raise NotImplementedError
 
-    def tune(
-        self, identity: IdentityCode, portrait: Portrait, steps: int, seed: int, on_progress: OnProgress | None
-    ) -> IdentityCode:
-        """Fit the identity, and perhaps a copy of the generator, to the portrait.
+    @property
+    def motion_size(self) -> int:
+        """Width and height of the driving frames that `read_motion` takes, in pixels."""
+        return self.config.image_size
 
-        Raises:
-            OptionError: If this system has no such tuning.
-        """
-        raise OptionError(
-            f"`adapt` is {steps}, but {type(self).__name__} is not tuned to portraits: leave it out or give 0."
-        )
+    @property
+    def motion_crop(self) -> str:
+        """How driving frames are cut: a key of `vivface.faces.CROPS`."""
+        return self.config.crop
 
     @property
     def output_size(self) -> int:
@@ -137,7 +137,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         self,
         image: Image,
         face: int | None = None,
-        adapt: int | None = None,
+        adapt: int | str | None = None,
         seed: int = 0,
         on_progress: OnProgress | None = None,
     ) -> IdentityCode:
@@ -147,22 +147,28 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
             image (`str`, `os.PathLike`, `PIL.Image.Image`, `numpy.ndarray` or open file): A file, a PIL image, or a
                 uint8 RGB array `(height, width, 3)`.
             face (`int`, *optional*): Which face, 0 the largest; by default the largest.
-            adapt (`int`, *optional*): Steps of tuning to this portrait; by default `adapt_steps` of the checkpoint.
+            adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to this portrait, or `"pti"`,
+                `"pti:STEPS"`; by default `adapt_steps` of the checkpoint.
             seed (`int`, *optional*, defaults to 0): Of the tuning.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
         Raises:
             MediaError: If the image cannot be read.
             NoFaceError: If it shows no face, or not the asked one.
+            OptionError: If `adapt` is unknown or needs the driving video.
         """
-        _check_counts(face=face, adapt=adapt)
+        _check_counts(face=face)
+        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
+        if tuning.method == "cma":
+            raise OptionError(
+                "`adapt` is 'cma', which needs a driving video: take 'pti' or 'portrait', or `adjust_manifold`."
+            )
         self._evaluate()
         portrait = Portrait.find(load_image(image), self.backend, face, source_name(image), self.config.image_size)
         with compute_slot(self._execution_device):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
-        steps = self.config.adapt_steps if adapt is None else adapt
-        return self.tune(identity, portrait, steps, seed, on_progress) if steps > 0 else identity
+        return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(
         self,
@@ -171,6 +177,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         max_pixels: int = MAX_PIXELS,
+        max_frames: int | None = None,
     ) -> VideoMotion:
         """Open a video as a lazy stream of motion codes.
 
@@ -180,6 +187,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
             start (`float` or `Fraction`, *optional*, defaults to 0): Where to begin, seconds.
             duration (`float` or `Fraction`, *optional*): How much to read, seconds; by default all.
             max_pixels (`int`, *optional*): Width times height beyond which a video is refused.
+            max_frames (`int`, *optional*): Most frames to read, whatever the file declares; by default all.
 
         Raises:
             MediaError: If the video cannot be opened. While it is read: if no frame can be decoded.
@@ -187,13 +195,13 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """
         _check_counts(driving_face=face)
         start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
-        reader = VideoReader(video, start, duration, max_pixels=max_pixels)
-        driving = DrivingVideo(reader, self.backend, self.config.image_size, self.config.crop, face)
+        reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
+        driving = DrivingVideo(reader, self.backend, self.motion_size, self.motion_crop, face)
         return VideoMotion(driving, self, duration)
 
     @torch.no_grad()
     def encode_crops(self, crops: Sequence[np.ndarray]) -> Tensor:
-        """Motion codes `(batch, *code_shape)` of aligned uint8 RGB crops `(image_size, image_size, 3)`."""
+        """Motion codes `(batch, *code_shape)` of aligned uint8 RGB crops `(motion_size, motion_size, 3)`."""
         self._evaluate()
         with compute_slot(self._execution_device):
             return self.read_motion(self.images(crops))
@@ -207,6 +215,7 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         motion_mode: MotionMode = "absolute",
         strength: float = 1.0,
         batch_size: int | None = None,
+        edits: Edits | None = None,
     ) -> Iterator[np.ndarray]:
         """Show an identity under a motion, frame by frame.
 
@@ -219,6 +228,8 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
                 the driving video; `"relative"` adds its changes since its first frame to the source's own.
             strength (`float`, *optional*, defaults to 1.0): How far to go from the source's own motion to that, 0 to 3.
             batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
+            edits (mapping, *optional*): Amounts by name of `directions`, each a number, a function of seconds, or key
+                frames such as `{0: 0, 2.5: 1}`; see `vivface.editing.TimedEdits`.
 
         Returns:
             Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -229,7 +240,8 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
-        return (frame.image for frame in render_frames(self, self._own(identity), motion, options))
+        frames = render_frames(self, self._own(identity), motion, options, edits=self._edits(edits))
+        return (frame.image for frame in frames)
 
     def __call__(
         self,
@@ -244,7 +256,8 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         seed: int = 0,
         face: int | None = None,
         driving_face: int | None = None,
-        adapt: int | None = None,
+        adapt: int | str | None = None,
+        edits: Edits | None = None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         on_progress: OnProgress | None = None,
@@ -254,10 +267,11 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         Args:
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), or codes.
-            refine, paste_back, motion_mode, strength, batch_size: As for `render`.
+            refine, paste_back, motion_mode, strength, batch_size, edits: As for `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
-            adapt (`int`, *optional*): Steps of tuning to the portrait; by default as the checkpoint says.
+            adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of
+                `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
@@ -269,30 +283,34 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
         """
         # 1. Check what was asked.
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
+        edits = self._edits(edits)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
-        if isinstance(driving, MotionCodes):
-            motion = driving
-        elif Path(driving).suffix == MOTION_SUFFIX:
-            motion = MotionCodes.load(driving)
-        else:
-            motion = self.encode_motion(driving, driving_face, start, duration)
+        motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
 
-        # 3. Read the portrait, once.
+        # 3. Read the portrait, once, and tune to it.
         if isinstance(source, IdentityCode):
-            identity = self._own(source)
+            identity, tuning = self._own(source), tuning if adapt is not None else Tuning(steps=0)
         else:
-            identity = self.encode_identity(source, face, adapt, seed, on_progress)
+            identity = self.encode_identity(source, face, adapt=0)
+        identity = self._adjusted(identity, tuning, seed, on_progress, motion)
 
         # 4. Frames are made when the result is read.
-        return ReenactmentResult(self, identity, motion, options)
+        return ReenactmentResult(self, identity, motion, options, edits)
 
     # Details ---------------------------------------------------------------------------------------------------------
 
     def images(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
+
+    def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
+        """A video, or a saved motion file, as a stream of codes."""
+        if Path(driving).suffix == MOTION_SUFFIX:
+            return MotionCodes.load(driving)
+        return self.encode_motion(driving, *options)
 
     @property
     def fingerprint(self) -> list[float]:
@@ -336,7 +354,9 @@ class ReenactmentPipeline(Checkpoint, DiffusionPipeline):
 def _codes(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"motion codes of {shape[0]} numbers"
-    return f"{' x '.join(map(str, shape[:-1]))} motion codes of {shape[-1]} numbers"
+    if len(shape) > 2:
+        return f"motion maps of {' x '.join(map(str, shape))} numbers"
+    return f"{shape[0]} motion codes of {shape[1]} numbers"
 
 
 def _seconds(name: str, value: float | Fraction) -> Fraction:

@@ -8,7 +8,6 @@ Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Vid
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,14 +18,13 @@ from vivface.errors import OptionError
 from vivface.media.tensors import to_images
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
-from vivface.models.refinement import RefinementNetwork
+from vivface.models.refinement import RefinementNetwork, generate_refined
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait
-from vivface.reenactment.portrait_tuning import adapt_to_source
-from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.tuning import TuningNetworks
 
 
 class VivFacePipeline(ReenactmentPipeline):
@@ -139,26 +137,11 @@ class VivFacePipeline(ReenactmentPipeline):
             nothing = self.transformer(nothing, identity.memory)
         return to_images(self._synthesize(identity, nothing, refine))[0]
 
-    def tune(
-        self, identity: IdentityCode, portrait: Portrait, steps: int, seed: int, on_progress: OnProgress | None
-    ) -> IdentityCode:
-        """Fit the identity code, and after some steps a copy of the generator, to the portrait."""
-        target = self.images([portrait.crop(self.config.crop, self.output_size)])
-        adapted = adapt_to_source(
-            self.generator,
-            self.encoder,
-            self.transformer,
-            identity.w_plus,
-            target,
-            steps=steps,
-            seed=seed,
-            refinement=self.refinement,
-            recognizer=self.recognizer,
-            on_progress=on_progress,
+    def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
+        """Copies of G, E, T, R and the recognizer, for a tuning."""
+        return TuningNetworks(
+            generator or self.generator, self.encoder, self.transformer, self.refinement, self.recognizer
         )
-        with torch.no_grad():
-            styles = (adapted.generator or self.generator).to_stylespace(adapted.w_plus)
-        return replace(identity, w_plus=adapted.w_plus, styles=styles, generator=adapted.generator)
 
     def _synthesize(self, identity: IdentityCode, deformation: Tensor, refine: bool) -> Tensor:
         # 2. G(A(W) + S').
@@ -166,7 +149,7 @@ class VivFacePipeline(ReenactmentPipeline):
         styles = [style.expand(len(deformation), -1) for style in identity.styles]
         styles = generator.add_motion(styles, deformation.to(styles[0].dtype))
         if not refine or self.refinement is None:
-            return generator.synthesize(styles)
+            return generator(styles=styles)
 
         # 3. R: what the stage I image lacks beside the source, as scale and shift of one layer; once more from there.
-        return self.refinement.synthesize(generator, styles, identity.reference)[1]
+        return generate_refined(generator, self.refinement, styles, identity.reference)[1]

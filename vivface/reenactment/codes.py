@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vivface.errors import OptionError
 from vivface.reenactment.progress import OnProgress
 
-MOTION_SUFFIX = ".safetensors"
+MOTION_SUFFIX = IDENTITY_SUFFIX = ".safetensors"
 BATCH_SIZE = 8
 
 
@@ -203,6 +204,25 @@ class MotionCodes(ABC):
         """
         return MappedMotion(self, function)
 
+    def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
+        """Aligned faces of evenly spaced frames.
+
+        Args:
+            most (`int`): Number of frames; fewer if the video has fewer.
+            on_progress (callable, *optional*): Called without arguments several times a second; may raise to stop.
+
+        Returns:
+            list of `numpy.ndarray` of shape `(image_size, image_size, 3)`: uint8 RGB.
+
+        Raises:
+            OptionError: If the codes come from a file, which has no images.
+            MediaError: If the video cannot be read.
+            NoFaceError: If no frame shows a face.
+        """
+        raise OptionError(
+            f"This tuning looks at the driving video, but '{self.name}' is a motion file: give the video."
+        )
+
     def save(self, path: str | os.PathLike) -> Path:
         """Write all codes to a safetensors file as they come; see `vivface.reenactment.motion_file`.
 
@@ -240,3 +260,31 @@ class MappedMotion(MotionCodes):
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         return self._function(self._motion.batches(batch_size, images, on_progress))
+
+    def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
+        return self._motion.crops(most, on_progress)
+
+
+class StillMotion(MotionCodes):
+    """One frame of a portrait's own motion.
+
+    Args:
+        identity (`IdentityCode`): The portrait.
+    """
+
+    def __init__(self, identity: IdentityCode):
+        super().__init__(
+            name="the portrait's own motion",
+            fps=Fraction(1),
+            time_base=Fraction(1),
+            frames=1,
+            code_shape=tuple(identity.motion.shape[1:]),
+            fingerprint=identity.fingerprint,
+        )
+        self._identity = identity
+
+    def batches(
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+    ) -> Iterator[MotionBatch]:
+        """One batch of one frame."""
+        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True])

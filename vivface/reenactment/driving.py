@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad
+from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker, TrackedFace
@@ -48,7 +49,8 @@ class DrivingVideo:
         reader (`VideoReader`): The video, or the part of it to use; every pass iterates it from its start.
         backend (`LandmarkBackend`): Finds faces and their landmarks.
         size (`int`): Width and height of a crop in pixels.
-        crop (`str`): `"ffhq"` cuts every frame by its own landmarks, `"stable"` follows slow movement only.
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
+            by its own landmarks.
         face (`int`, *optional*): Which face to follow, 0 the largest of the first frame; None follows the largest.
 
     Attributes:
@@ -86,7 +88,7 @@ class DrivingVideo:
         warnings.clear()
         self.searched = 0
         tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        stabilizer = QuadStabilizer(self.crop)
+        stabilizer = QuadStabilizer("stable" if self.crop == "stable" else "ffhq")
         early = _EarlyFrames()  # those before the first face
         waiting = True
         for frame in self.reader:
@@ -117,7 +119,7 @@ class DrivingVideo:
             )
 
     def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
-        quad = stabilizer.update(ffhq_quad(tracked.landmarks), frame.time, cut=tracked.redetected)
+        quad = stabilizer.update(face_quad(tracked.landmarks, self.crop), frame.time, cut=tracked.redetected)
         return crop_quad(frame.image, quad, self.size)
 
 

@@ -1,8 +1,9 @@
 """Motion codes on disk: one safetensors file, written and read as a stream.
 
-The tensor `codes` has shape `(frames, *code_shape)`, float32. The metadata holds `fps` and `time_base` as fractions;
-in units of the time base the `timestamps` of all frames and the `end` of the last one; the numbers of the frames in
-which no face was seen (`missing`); and a few weights of the network that read the codes (`encoder`).
+The tensor `codes` has shape `(frames, *code_shape)`: float32, or float16 where a frame's code is a feature map. The
+metadata holds `fps` and `time_base` as fractions; in units of the time base the `timestamps` of all frames and the
+`end` of the last one; the numbers of the frames in which no face was seen (`missing`); and a few weights of the network
+that read the codes (`encoder`).
 """
 
 import json
@@ -23,6 +24,8 @@ from vivface.reenactment.codes import BATCH_SIZE, MOTION_SUFFIX, MotionBatch, Mo
 from vivface.reenactment.progress import OnProgress
 
 MOTION_FORMAT = "vivface-motion-1"
+HALF_FROM = 16_384  # numbers a frame from which they are stored in half precision
+HALF_LARGEST = 65_504.0
 MAX_INTEGER = 2**31 - 1  # of a fraction's two numbers, as video containers hold them
 MAX_SECONDS = 10**6
 MAX_FPS = 1000
@@ -119,6 +122,7 @@ class MotionRecorder:
         self._timestamps: list[int] = []
         self._missing: list[int] = []
         self._end = 0
+        self._half = math.prod(motion.code_shape) >= HALF_FROM
 
     def __enter__(self) -> "MotionRecorder":
         check_output(self._path, (MOTION_SUFFIX,))
@@ -132,7 +136,9 @@ class MotionRecorder:
         self._timestamps += [round(time / unit) for time in batch.times]
         self._end = self._timestamps[-1] + max(round(batch.durations[-1] / unit), 1)
         codes = batch.codes.detach().to("cpu", torch.float32).contiguous()
-        self._data.write(codes.numpy().astype("<f4").tobytes())
+        if self._half:
+            codes = codes.clamp(-HALF_LARGEST, HALF_LARGEST)
+        self._data.write(codes.numpy().astype("<f2" if self._half else "<f4").tobytes())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._data:
@@ -155,7 +161,8 @@ class MotionRecorder:
             "encoder": json.dumps(motion.fingerprint),
             "source": motion.name,
         }
-        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * math.prod(shape)]}
+        kind, size = ("F16", 2) if self._half else ("F32", 4)
+        tensor = {"dtype": kind, "shape": shape, "data_offsets": [0, size * math.prod(shape)]}
         header = json.dumps({"__metadata__": metadata, "codes": tensor}).encode()
         header += b" " * (-len(header) % 8)
         self._data.seek(0)

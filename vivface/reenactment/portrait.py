@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
+from vivface.faces.alignment import align_quad, crop_quad, ffhq_quad
+from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend, choose_face
+from vivface.faces.voxceleb import align_voxceleb
 
 FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
 
@@ -61,9 +63,14 @@ class Portrait:
 
     def crop(self, mode: str, size: int) -> np.ndarray:
         """The face as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
-        if mode == "ffhq":
-            return align_ffhq(self.image, self.landmarks, size)
-        return crop_quad(self.image, self.quad, size)
+        if mode == "voxceleb":
+            return align_voxceleb(self.image, self.landmarks, size)
+        return cut_face(self.image, face_quad(self.landmarks, mode), mode, size)
+
+
+def cut_face(image: np.ndarray, quad: np.ndarray, mode: str, size: int) -> np.ndarray:
+    """A square of an image as a checkpoint of crop `mode` wants it: uint8 RGB `(size, size, 3)`."""
+    return align_quad(image, quad, size) if mode == "ffhq" else crop_quad(image, quad, size)
 
 
 def source_name(source: object) -> str:

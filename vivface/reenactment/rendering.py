@@ -85,12 +85,23 @@ class FrameMaker(Protocol):
         """Motion codes `(batch, *code_shape)` to images `(batch, 3, size, size)`, RGB, about [-1, 1]."""
 
 
+class FrameEdits(Protocol):
+    """Edits of a run, applied to the person once and to every batch of frames."""
+
+    def prepare(self, identity: IdentityCode) -> IdentityCode:
+        """What stays the same in every frame."""
+
+    def __call__(self, identity: IdentityCode, motion: Tensor, times: list[Fraction]) -> tuple[IdentityCode, Tensor]:
+        """Identity and motion codes `(batch, *code_shape)` of the frames at these times."""
+
+
 def render_frames(
     system: FrameMaker,
     identity: IdentityCode,
     motion: MotionCodes,
     options: RenderOptions,
     *,
+    edits: FrameEdits | None = None,
     images: bool = False,
     recorder: MotionRecorder | None = None,
     on_progress: OnProgress | None = None,
@@ -101,6 +112,7 @@ def render_frames(
         system (`FrameMaker`): Makes the images.
         identity (`IdentityCode`), motion (`MotionCodes`): Whose face and whose motion.
         options (`RenderOptions`): How.
+        edits (`FrameEdits`, *optional*): Of the person and the motion; strength and motion mode leave them alone.
         images (`bool`, *optional*, defaults to False): Whether to return the driving frames, too.
         recorder (`MotionRecorder`, *optional*): Receives the motion codes.
         on_progress (callable, *optional*): Told while the first face is searched and after every batch; may raise.
@@ -108,6 +120,7 @@ def render_frames(
     on_progress = on_progress or ignore_progress
     paste = PasteBack(identity.photo, identity.quad, system.output_size, harmonize=True) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
+    identity = identity if edits is None else edits.prepare(identity)
     first = None  # the driver's first code, which relative motion counts from
     done = 0
     for batch in motion.batches(batch_size, images, on_progress):
@@ -121,11 +134,14 @@ def render_frames(
         moved = options.strength != 1 or options.motion_mode == "relative"
         target = identity.motion + options.strength * change if moved else codes
 
-        # 2. The system's images.
-        with compute_slot(system.device):
-            made = to_images(system.generate(identity, target, options.refine))
+        # 2. Edits.
+        shown, target = (identity, target) if edits is None else edits(identity, target, batch.times)
 
-        # 3. Back into the photo.
+        # 3. The system's images.
+        with compute_slot(system.device):
+            made = to_images(system.generate(shown, target, options.refine))
+
+        # 4. Back into the photo.
         for number, image in enumerate(made):
             yield RenderedFrame(
                 image if paste is None else paste(image),

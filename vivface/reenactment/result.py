@@ -8,20 +8,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 
 from vivface.errors import OptionError
+from vivface.media.output import open_writer
 from vivface.media.side_by_side import side_by_side as in_a_row
-from vivface.media.writer import VideoWriter
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import FrameMaker, RenderedFrame, RenderOptions, render_frames
+from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames
 from vivface.reenactment.streams import WriteBehind
+
+if TYPE_CHECKING:
+    from vivface.media.gif import GifWriter
+    from vivface.media.writer import VideoWriter
 
 WRITE_DEPTH = 16  # frames that may wait for the video encoder
 
@@ -63,15 +67,24 @@ class ReenactmentResult:
         identity (`IdentityCode`): Whose face.
         motion (`MotionCodes`): Whose motion.
         options (`RenderOptions`): How frames are made.
+        edits (`FrameEdits`, *optional*): Of the person and the motion.
 
     Attributes:
         report (`Report`): Of the last iteration or `save`, kept up to date while it goes on.
     """
 
-    def __init__(self, system: System, identity: IdentityCode, motion: MotionCodes, options: RenderOptions):
+    def __init__(
+        self,
+        system: System,
+        identity: IdentityCode,
+        motion: MotionCodes,
+        options: RenderOptions,
+        edits: FrameEdits | None = None,
+    ):
         self.identity = identity
         self.motion = motion
         self.options = options
+        self.edits = edits
         self.report = Report(warnings=list(identity.warnings))
         self._system = system
 
@@ -113,6 +126,7 @@ class ReenactmentResult:
             self.identity,
             self.motion,
             self.options,
+            edits=self.edits,
             images=images,
             recorder=recorder,
             on_progress=on_progress,
@@ -150,7 +164,7 @@ class ReenactmentResult:
         Every file appears when it is complete, and none of them if the work is stopped or fails.
 
         Args:
-            path (`str` or `pathlib.Path`): The video to write (.mp4, .mov or .mkv).
+            path (`str` or `pathlib.Path`): The video to write (.mp4, .mov, .mkv or .gif).
             side_by_side (`bool`, *optional*, defaults to False): Show source, driving video and result in a row.
             comparison (`str` or `pathlib.Path`, *optional*): Also write such a row to this second video.
             height (`int`, *optional*): Of the result in pixels; as it is made by default.
@@ -195,9 +209,9 @@ class ReenactmentResult:
         self.report.warnings += writer.warnings
         return Path(path)
 
-    def _writer(self, path: str | Path, size: tuple[int, int]) -> VideoWriter:
+    def _writer(self, path: str | Path, size: tuple[int, int]) -> VideoWriter | GifWriter:
         motion = self.motion
-        return VideoWriter(
+        return open_writer(
             path,
             size,
             motion.fps,

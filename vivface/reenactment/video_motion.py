@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -83,3 +83,23 @@ class VideoMotion(MotionCodes):
                     found=[frame.found for frame in chunk],
                     images=[frame.image for frame in chunk] if images else None,
                 )
+
+    def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
+        """Read the whole video, keeping few crops at a time; a frame without a face has none."""
+
+        def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
+            return self._driving.frames(self.warnings, stop=stop)
+
+        kept, stride = [], 1
+        with ReadAhead(open_frames, depth=2 * BATCH_SIZE, on_wait=on_progress) as ahead:
+            faces = (frame.crop for frame in ahead if frame.crop is not None)
+            for number, crop in enumerate(faces):
+                if on_progress is not None:
+                    on_progress()
+                if number % stride:
+                    continue
+                kept.append(crop)
+                if len(kept) == 4 * most:  # thin out, and keep that spacing from now on
+                    kept, stride = kept[::2], 2 * stride
+        places = np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int)
+        return [kept[place] for place in places]

@@ -1,1 +1,1 @@
-"""What a page needs beside the pipeline: limits, previews, sessions, jobs that can be cancelled, live driving."""
+"""The page that `app.py` opens: layout, events, endpoints, and the work behind them for many visitors at once."""

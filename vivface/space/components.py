@@ -1,8 +1,9 @@
-"""Gradio components with two habits changed: inputs are not opened before they are checked, outputs are marked."""
+"""Gradio components with other habits: inputs reach the program as they were given, images made here are marked."""
 
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -10,37 +11,89 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from vivface.media.provenance import picture_options
+from vivface.space.options import option_fields
 
 JPEG_QUALITY = 92
 
 
-def picture_input(**options) -> gr.Image:
+class ImageUpload(gr.Image):
     """A `gr.Image` that hands over the path of the upload, untouched.
 
-    `gr.Image` itself opens the picture, with every decoder that Pillow has, before any function sees it; what is no
-    picture, or is huge, then ends in an error of Pillow. Here limits and messages are those of `vivface`.
+    `gr.Image` itself opens the image, with every decoder that Pillow has, before any function sees it; what is no
+    image, or is huge, then ends in an error of Pillow. Here limits and messages are those of `vivface`.
     """
-    component = gr.Image(type="filepath", image_mode=None, interactive=True, **options)
 
-    def preprocess(payload: ImageData | None) -> str | None:
-        if payload is None or payload.path is None:
-            return None
-        return str(Path(payload.path))
+    is_template = True  # looks like its base class
 
-    component.preprocess = preprocess
-    return component
+    def __init__(self, **options: Any):
+        super().__init__(type="filepath", image_mode=None, interactive=True, **options)
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        """The path of the upload."""
+        return None if payload is None or payload.path is None else str(Path(payload.path))
 
 
-def rendered_picture(**options) -> gr.Image:
-    """A `gr.Image` for pictures that the program makes: sent inside the page, without a file, marked as synthetic."""
-    component = gr.Image(type="numpy", interactive=False, buttons=["fullscreen"], **options)
+class RenderedImage(gr.Image):
+    """A `gr.Image` for images that the program makes: sent inside the page, without a file, marked as synthetic."""
 
-    def postprocess(value: np.ndarray | None) -> ImageData | None:
+    is_template = True
+
+    def __init__(self, **options: Any):
+        super().__init__(type="numpy", interactive=False, buttons=["fullscreen"], **options)
+
+    def postprocess(self, value: np.ndarray | None) -> ImageData | None:
+        """uint8 RGB `(height, width, 3)` to a data URL."""
         if value is None:
             return None
         buffer = io.BytesIO()
         Image.fromarray(value).save(buffer, "JPEG", quality=JPEG_QUALITY, **picture_options(".jpg"))
         return ImageData(url="data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
 
-    component.postprocess = postprocess
-    return component
+
+class NumberInput(gr.Number):
+    """A `gr.Number` that hands over whatever was given, so that what is no number is refused in one sentence."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """What was given."""
+        return payload
+
+
+class SliderInput(gr.Slider):
+    """A `gr.Slider` that hands over whatever was given."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        """What was given."""
+        return payload
+
+
+def option_component(name: str, **changes: Any) -> gr.components.Component:
+    """The control of an option, from what the option says about itself."""
+    item = option_fields()[name]
+    about = item.metadata
+    looks = dict(label=about["label"]) | ({"info": about["info"]} if about["info"] else {}) | changes
+    if about["kind"] is dict:
+        return gr.JSON({}, **looks)
+    if about["kind"] is bool:
+        return gr.Checkbox(item.default, **looks)
+    if about["kind"] is str:
+        return gr.Radio(about["choices"], value=item.default, **looks)
+    if "choices" in about:
+        return gr.Dropdown(about["choices"], value=item.default, **looks)
+    if "step" in about:
+        return SliderInput(about["low"], about["high"], item.default, step=about["step"], **looks)
+    return NumberInput(item.default, minimum=about["low"], maximum=about.get("high"), **looks)
+
+
+def option_parameter(name: str) -> gr.components.Component:
+    """The input of an option in an endpoint: takes anything, and `Options` checks it."""
+    item = option_fields()[name]
+    kind = item.metadata["kind"]
+    if kind is dict:
+        return gr.JSON({}, label=name)
+    if kind is bool:
+        return gr.Checkbox(item.default, label=name)
+    return gr.Textbox(item.default, label=name) if kind is str else NumberInput(item.default, label=name)

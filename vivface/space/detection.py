@@ -3,26 +3,31 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 
 from vivface.faces.landmarks import Effort, Face, LandmarkBackend
 
-REMEMBERED = 16  # pictures
+REMEMBERED = 16  # images whose faces are remembered
 
 
 class SharedBackend:
-    """A landmark backend that may be called from several threads, and that looks at the same picture only once.
+    """A landmark backend that several threads may call, and that searches the same image only once.
 
     Args:
-        backend (`LandmarkBackend`): does the work, one call at a time.
+        backend (`LandmarkBackend`): Does the work, one call at a time.
     """
 
     def __init__(self, backend: LandmarkBackend):
         self.name = backend.name
         self._backend = backend
+        self._found: OrderedDict[bytes, list[Face]] = OrderedDict()
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Start with a free lock: in a forked process, where nobody may be left who could free the old one."""
         self._lock = threading.Lock()
-        self._seen: OrderedDict[bytes, list[Face]] = OrderedDict()
 
     def detect(self, image: np.ndarray, *, effort: Effort = "normal", near: Face | None = None) -> list[Face]:
         """All faces, the largest first; see `LandmarkBackend`."""
@@ -32,14 +37,19 @@ class SharedBackend:
         key = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, person=effort.encode()).digest()
         key += str(image.shape).encode()
         with self._lock:
-            if key not in self._seen:
-                self._seen[key] = self._backend.detect(image, effort=effort)
-                while len(self._seen) > REMEMBERED:
-                    self._seen.popitem(last=False)
-            self._seen.move_to_end(key)
-            return list(self._seen[key])
+            if key not in self._found:
+                self._found[key] = self._backend.detect(image, effort=effort)
+                while len(self._found) > REMEMBERED:
+                    self._found.popitem(last=False)
+            self._found.move_to_end(key)
+            return list(self._found[key])
 
     def refine(self, image: np.ndarray, face: Face) -> Face | None:
         """The same face in the next frame, or None; see `LandmarkBackend`."""
         with self._lock:
             return self._backend.refine(image, face)
+
+
+def without_memory(face: Face) -> Face:
+    """A face without what its backend keeps to follow it: small, and safe to keep."""
+    return replace(face, memory=None)

@@ -1,191 +1,235 @@
-"""A re-enactment that runs beside the page: it can be watched, and stopped between any two frames."""
+"""Work that runs beside the page: it can be watched, waits its turn, and can be stopped at any step."""
 
+import contextvars
+import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
-from PIL import Image
+from vivface.reenactment.progress import Progress
+from vivface.reenactment.result import Report
 
-from vivface.media.provenance import picture_options
-from vivface.media.side_by_side import side_by_side as in_a_row
-from vivface.media.writer import VideoWriter
-from vivface.reenactment.result import ReenactmentResult, Report
-from vivface.reenactment.streams import WriteBehind
-
-PREVIEW_FRAMES = 24
-PREVIEW_SIDE = 320
-ROW_HEIGHT = 512
-WRITE_DEPTH = 16
+POLL_SECONDS = 0.1
+STEPS = {
+    "adapting": "Learning the portrait",
+    "searching": "Searching for a face in the video",
+    "rendering": "Making frames",
+}
 
 
 class Cancelled(Exception):
     """The visitor stopped the job."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outputs:
-    """Files that a job made."""
+    """Files that a run writes, and the first frames as a moving image, which appear early."""
 
     video: Path
     comparison: Path | None = None
     motion: Path | None = None
-
-
-@dataclass
-class Writing:
-    """How a result is written.
-
-    Attributes:
-        outputs (`Outputs`): where to.
-        height (`int`, *optional*): of the video in pixels; as the pipeline makes it if None.
-    """
-
-    outputs: Outputs
-    height: int | None = None
-
-
-@dataclass
-class Job:
-    """Runs `work(job)` in a thread.
-
-    Attributes:
-        report (`Report`): frames made so far, seconds, warnings.
-        total (`int`, *optional*): frames to make, an estimate; None while it is not known.
-        preview (`Path`, *optional*): the first frames as a moving picture, once they are made.
-        step (`str`): what is going on, for people.
-    """
-
-    work: Callable[["Job"], None]
-    report: Report = field(default_factory=Report)
-    total: int | None = None
     preview: Path | None = None
-    step: str = "Starting"
-    error: BaseException | None = None
 
-    def __post_init__(self) -> None:
-        self._stop = threading.Event()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vivface-job", daemon=True)
+
+@dataclass(frozen=True)
+class Update:
+    """How far a job is; the last update carries the result.
+
+    Attributes:
+        step (`str`): What is going on, for people.
+        done, total (`int`): Units of the step that are done and that there are; total is None while unknown.
+        unit (`str`): Of these, `"frames"` or `"steps"`.
+        seconds_left (`float`, *optional*): Estimate.
+        preview (`pathlib.Path`, *optional*): The first frames, once they are there.
+        result (*optional*): What the work returned, in the last update: for a run its `Outputs`.
+        report (`Report`, *optional*): What happened, in the last update of a run.
+    """
+
+    step: str
+    done: int = 0
+    total: int | None = None
+    unit: str = "frames"
+    seconds_left: float | None = None
+    preview: Path | None = None
+    result: Any = None
+    report: Report | None = None
+
+
+class JobQueue:
+    """Jobs run one at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()  # the first one runs
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, job: "Job") -> Iterator[None]:
+        """Wait for the end of all earlier jobs, however they end.
+
+        Raises:
+            Cancelled: If the job was stopped while it waited.
+        """
+        with self._changed:
+            self._jobs.append(job)
+        try:
+            with self._changed:
+                while self._jobs[0] is not job:
+                    ahead = self._jobs.index(job)
+                    job.step = f"Waiting for {ahead} other run{'s' * (ahead > 1)} to end"
+                    job.check()
+                    self._changed.wait(POLL_SECONDS)
+            job.check()
+            yield
+        finally:
+            with self._changed:
+                self._jobs.remove(job)
+                self._changed.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+
+class Job:
+    """Runs `work(job)` in a thread, with a folder of its own.
+
+    The folder is deleted once the job has ended and nobody watches it any more.
+
+    Args:
+        work (callable `Job -> result`): The work; it calls `check` or `on_progress` several times a second.
+        queue (`JobQueue`): Where it waits for its turn.
+        on_end (callable `Job -> None`, *optional*): Called when the thread ends, however it does.
+
+    Attributes:
+        folder (`pathlib.Path`): For the files of the job.
+        step (`str`): What is going on, for people.
+        result: What the work returned.
+        report (`Report`, *optional*): What a run was told at its end.
+        error (`BaseException`, *optional*): What ended the work instead.
+    """
+
+    def __init__(
+        self, work: Callable[["Job"], Any], queue: JobQueue, on_end: Callable[["Job"], None] = lambda job: None
+    ):
+        self.folder = Path(tempfile.mkdtemp(prefix="vivface-"))
+        self.step = "Starting"
+        self.preview: Path | None = None
+        self.result: Any = None
+        self.report: Report | None = None
+        self.error: BaseException | None = None
+        self._work = work
+        self._queue = queue
+        self._on_end = on_end
+        self._progress: Progress | None = None
+        self._began = 0.0  # when the present stage did
+        self._stop, self._ended = threading.Event(), threading.Event()
+        self._news = threading.Event()  # set when whoever watches should not wait longer
+        self._watched = True
+        self._lock = threading.Lock()
+        context = contextvars.copy_context()  # ZeroGPU reads there who is asking
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name="vivface-job", daemon=True)
 
     def start(self) -> "Job":
+        """Begin, or wait for the turn."""
         self._thread.start()
         return self
 
     def cancel(self) -> None:
-        """Ask for the end; the job stops at the next frame and removes what it wrote."""
+        """Ask for the end; does not wait for it."""
         self._stop.set()
+        self._news.set()
 
     def check(self) -> None:
-        """Raise Cancelled when the end was asked for; called by the work between frames."""
+        """Called by the work.
+
+        Raises:
+            Cancelled: If the end was asked for.
+        """
         if self._stop.is_set():
             raise Cancelled
 
+    def on_progress(self, progress: Progress) -> None:
+        """Called by the work: remember how far it is.
+
+        Raises:
+            Cancelled: If the end was asked for.
+        """
+        self.check()
+        if self._progress is None or self._progress.stage != progress.stage:
+            self._began = time.monotonic()
+        self._progress = progress
+        self.step = STEPS[progress.stage]
+        if progress.stage == "rendering" and progress.total and progress.done >= progress.total:
+            self.step = "Writing the file"
+
     @property
     def is_running(self) -> bool:
+        """Whether the thread has not ended yet."""
         return not self._ended.is_set()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether the job has ended, after at most so many seconds."""
         return self._ended.wait(seconds)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate, once there is something to estimate from."""
-        if not self.total or not self.report.frames or not self.report.seconds:
-            return None
-        return max(self.total - self.report.frames, 0) * self.report.seconds / self.report.frames
+    def updates(self, seconds: float) -> Iterator[Update]:
+        """Tell how far the job is until it ends or is stopped; the last update carries the result.
+
+        A stopped job is not waited for: it ends by itself, and the next one in the queue waits for that. Closing the
+        iterator stops the job, too, and takes no time.
+
+        Args:
+            seconds (`float`): Between two updates.
+
+        Raises:
+            Cancelled: If the job was stopped.
+            BaseException: What ended the work.
+        """
+        try:
+            while not self._news.wait(seconds):
+                yield self._update()
+            self.check()
+            if self.error is not None:
+                raise self.error
+            yield Update("Done", result=self.result, report=self.report)
+        finally:
+            self.cancel()
+            self._leave()
+
+    def _update(self) -> Update:
+        progress, step = self._progress, self.step
+        preview = self.preview if self.preview is not None and self.preview.exists() else None
+        if progress is None or progress.done == 0:
+            return Update(step, preview=preview)
+        unit = "steps" if progress.stage == "adapting" else "frames"
+        left = None
+        if progress.total and progress.stage != "searching":
+            left = (time.monotonic() - self._began) / progress.done * max(progress.total - progress.done, 0)
+        return Update(step, progress.done, progress.total, unit, left, preview)
 
     def _run(self) -> None:
         try:
-            self.work(self)
+            with self._queue.turn(self):
+                self.step = "Starting"
+                self.result = self._work(self)
         except BaseException as error:  # noqa: BLE001 - raised again where the job is watched
             self.error = error
         finally:
+            self._on_end(self)
             self._ended.set()
+            self._news.set()
+            self._clean()
 
+    def _leave(self) -> None:
+        with self._lock:
+            self._watched = False
+        self._clean()
 
-def write_result(result: ReenactmentResult, writing: Writing, job: Job) -> None:
-    """Write the video and, if asked for, the row of source, driving video and result; frames are made once.
-
-    Raises:
-        Cancelled: If the job was cancelled; nothing is left behind.
-    """
-    motion, outputs = result.motion, writing.outputs
-    size = _scaled_size(result.size, writing.height)
-    photo = result.identity.photo
-    began = time.perf_counter()
-    preview = _Preview(outputs.video.with_name("first-frames.webp"), motion.fps)
-    sound = dict(audio_from=motion.video, audio_start=motion.start, audio_duration=motion.duration)
-    with ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(outputs.video, size, motion.fps, motion.time_base, **sound))
-        row, row_size = None, None
-        if outputs.comparison is not None:
-            height = max(size[1], min(motion.video_size[1], ROW_HEIGHT))
-            blanks = [np.zeros((h, w, 3), np.uint8) for w, h in (motion.video_size, size)]
-            row_size = in_a_row([photo, *blanks], height).shape[1::-1]
-            row = stack.enter_context(VideoWriter(outputs.comparison, row_size, motion.fps, motion.time_base, **sound))
-
-        def write(frame) -> None:
-            image = frame.image if frame.image.shape[1::-1] == size else _resize(frame.image, size)
-            writer.write(image, frame.time, frame.duration)
-            if row is not None:
-                row.write(in_a_row([photo, frame.driving, image], row_size[1]), frame.time, frame.duration)
-
-        behind = stack.enter_context(WriteBehind(write, WRITE_DEPTH))
-        for frame in result.frames(images=row is not None):
-            job.check()
-            behind.put(frame)
-            job.report = result.report
-            if preview.add(frame.image):
-                job.preview = preview.path
-        job.step = "Writing the file"
-    job.report = result.report
-    job.report.seconds = time.perf_counter() - began
-    job.report.warnings += writer.warnings
-
-
-def _scaled_size(size: tuple[int, int], height: int | None) -> tuple[int, int]:
-    """Width and height with the asked height, both even."""
-    if height is None:
-        return size
-    width = round(size[0] * height / size[1] / 2) * 2
-    return max(width, 2), height
-
-
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    interpolation = cv2.INTER_AREA if size[1] < image.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(image, size, interpolation=interpolation)
-
-
-class _Preview:
-    """The first frames as an animated WebP, marked as synthetic."""
-
-    def __init__(self, path: Path, fps: Fraction):
-        self.path = path
-        self._milliseconds = max(20, round(1000 / fps))
-        self._frames: list[Image.Image] = []
-        self._done = False
-
-    def add(self, image: np.ndarray) -> bool:
-        """Take a frame; True when the file has just been written."""
-        if self._done:
-            return False
-        picture = Image.fromarray(image)
-        picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-        self._frames.append(picture)
-        if len(self._frames) < PREVIEW_FRAMES:
-            return False
-        # There and back again, so that the loop has no jump
-        frames = self._frames + self._frames[-2:0:-1]
-        options = picture_options(".webp")
-        frames[0].save(
-            self.path, save_all=True, append_images=frames[1:], duration=self._milliseconds, loop=0, method=2, **options
-        )
-        self._frames, self._done = [], True
-        return True
+    def _clean(self) -> None:
+        with self._lock:
+            if self._ended.is_set() and not self._watched:
+                shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,179 +1,234 @@
-"""Words and looks of the page."""
+"""The layout of the page: which components there are and where."""
 
-from html import escape
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
 
 import gradio as gr
+from gradio.components import Component
 
-INTRO = """
-<header class="intro">
-  <h1>vivface</h1>
-  <p>One portrait, one video: the portrait moves, speaks and looks as the video does.</p>
-</header>
-"""
+from vivface import __version__
+from vivface.reenactment.codes import MOTION_SUFFIX
+from vivface.space.components import ImageUpload, RenderedImage, SliderInput, option_component
+from vivface.space.face_picker import FacePicker
+from vivface.space.limits import MEGA
+from vivface.space.options import Options, check_value
+from vivface.space.previews import FaceDetections
+from vivface.space.service import ReenactmentService, new_visitor
+from vivface.space.text import ABOUT, CONSENT, EDIT_HINT, INTRO, LIVE_HINT, NO_EDITS, NO_LIVE, note_line
 
-LIVE_HINT = (
-    "Choose a portrait, then start your camera: the portrait follows you. When the machine is slower than the camera, "
-    "frames are left out; the picture never lags behind."
-)
-
-ABOUT = """
-### What this is
-
-vivface {version} re-enacts a portrait with the motion of a video. It reads *who* is in the portrait and *how* the face
-in the video moves, apart from each other, and makes new frames in the latent spaces of StyleGAN2, {size} x {size}
-pixels with the checkpoint of this page. Sound and timing of the video are kept.
-
-### Limits
-
-- Pictures up to {picture} MB, videos up to {video} MB; {seconds} seconds are made at once.
-- One upright face, not too small, works best. Hands before the face, large turns of the head and heavy glasses do not.
-- The checkpoint that comes with the package was trained on rendered heads: real people come out simplified.
-
-### Consent and provenance
-
-Use pictures of people who agreed, or your own. Do not make anyone say what they did not say. Every picture and video
-made here says in its metadata that it is synthetic; please leave that in. Uploads and results are deleted from this
-machine within about an hour, and nothing is used for training.
-
-### Programs
-
-Every function has a named endpoint: see *Use via API* at the foot of the page. {mcp}
-
-```python
-from gradio_client import Client, handle_file
-
-client = Client("http://127.0.0.1:7860")
-video, _, motion, line = client.predict(
-    handle_file("portrait.png"), handle_file("driving.mp4"), consent=True, api_name="/reenact"
-)
-```
-
-### Papers
-
-*Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video Re-Enactment* (AAAI 2025);
-*Robust One-Shot Face Video Re-enactment using Hybrid Latent Spaces of StyleGAN2* (ICCV 2023) for the edits.
-Code, model card and training recipes come with the package.
-"""
-
-CSS = """
-.gradio-container main { width: 100% !important; max-width: 1280px !important; margin: 0 auto; }
-.intro { padding: 0.25rem 0 0; }
-.intro h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -0.02em; margin: 0; }
-.intro p { margin: 0.15rem 0 0; color: var(--body-text-color-subdued); font-size: 1rem; }
-.note { padding: 0 !important; min-height: 0 !important; }
-.note:not(:has(p)) { display: none; }
-.note p { margin: 0.15rem 0; line-height: 1.45; }
-.note .error { color: var(--error-text-color); font-weight: 550; }
-.note .muted { color: var(--body-text-color-subdued); }
-.note .stats { font-variant-numeric: tabular-nums; font-weight: 550; }
-.note progress { width: 100%; height: 0.6rem; accent-color: var(--color-accent); }
-.note ul { margin: 0.2rem 0 0 1.1rem; color: var(--body-text-color-subdued); }
-.seen { gap: 0.5rem; flex-wrap: nowrap !important; }
-.seen > * { min-width: 0 !important; }
-#still img, #mirror img, #preview img, #result video, #comparison video {
-  width: 100%; height: 100%; object-fit: contain;
-}
-#driving video { max-height: 260px; }
-.dark { --color-accent: var(--primary-400); }
-.about { max-width: 46rem; }
-button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
-@media (max-width: 640px) {
-  .gradio-container { padding: 0.5rem !important; }
-  .intro h1 { font-size: 1.35rem; }
-}
-"""
+SESSION_SECONDS = 12 * 3600  # an open page is forgotten after this, a closed one after an hour
 
 
-# Thumbnails of examples come without names; screen readers get them here, whenever the gallery is drawn anew.
-JS = """
-() => {
-  const kinds = { "example-portraits": "Example portrait", "example-clips": "Example clip" };
-  const name = () => {
-    for (const [id, kind] of Object.entries(kinds)) {
-      document.querySelectorAll(`#${id} button.gallery-item`).forEach((button, index) => {
-        const label = `${kind} ${index + 1}`;
-        if (button.ariaLabel !== label) button.ariaLabel = label;
-      });
-    }
-  };
-  name();
-  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
-}
-"""
+class Page:
+    """All components of the page; must be made inside a `gr.Blocks`.
 
+    Args:
+        service (`ReenactmentService`): Does the work.
+        portraits, clips (lists of `Path`): The examples.
+    """
 
-def theme() -> gr.themes.Base:
-    """Quiet colours and the fonts of the visitor's own machine, so that nothing is fetched from elsewhere."""
-    look = gr.themes.Soft(
-        primary_hue=gr.themes.colors.teal,
-        secondary_hue=gr.themes.colors.teal,
-        neutral_hue=gr.themes.colors.slate,
-        font=["ui-sans-serif", "system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-        radius_size=gr.themes.sizes.radius_md,
-    )
-    return look.set(
-        # Contrast of at least 4.5 for text and 3 for controls, by day and by night
-        body_text_color_subdued="*neutral_600",
-        body_text_color_subdued_dark="*neutral_300",
-        color_accent="*primary_600",
-        button_primary_background_fill="*primary_700",
-        button_primary_background_fill_hover="*primary_800",
-        button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
-        button_primary_text_color="white",
-        button_primary_text_color_dark="white",
-        checkbox_border_color="*neutral_500",
-        checkbox_border_color_dark="*neutral_400",
-        # Labels that do not shout
-        block_border_width="1px",
-        block_label_background_fill="*background_fill_primary",
-        block_label_background_fill_dark="*background_fill_secondary",
-        block_label_text_color="*neutral_600",
-        block_label_text_color_dark="*neutral_200",
-        block_label_text_weight="500",
-        block_title_background_fill="none",
-        block_title_background_fill_dark="none",
-        block_title_text_color="*body_text_color",
-        block_title_text_color_dark="*body_text_color",
-        block_title_text_weight="500",
-        block_title_padding="0",
-    )
+    def __init__(self, service: ReenactmentService, portraits: list[Path], clips: list[Path]):
+        self.service = service
+        self.options: dict[str, Component] = {}
+        self.sliders: dict[str, gr.Slider] = {}
 
+        def forget(visitor: str) -> None:  # a function: Gradio copies it with every request, a method with its object
+            service.forget(visitor)
 
-def note_line(text: str) -> str:
-    """A remark."""
-    return f'<p class="muted">{escape(text)}</p>'
+        self.visitor = gr.State(new_visitor, time_to_live=SESSION_SECONDS, delete_callback=forget)
+        self.visitor.load_event_to_attach = None  # it would be a public endpoint; this one is not:
+        gr.on(None, new_visitor, None, [self.visitor], queue=False, api_visibility="private", show_progress="hidden")
+        gr.HTML(INTRO)
+        with gr.Row(elem_classes="columns"):
+            with gr.Column(scale=2, min_width=320):
+                self._add_portrait(portraits)
+            with gr.Column(scale=5, min_width=320), gr.Tabs():
+                with gr.Tab("Re-enact", id="reenact"), gr.Row():
+                    with gr.Column(min_width=280):
+                        self._add_driving(clips)
+                        self._add_options()
+                        with gr.Row():
+                            self.run = gr.Button("Re-enact", variant="primary", elem_id="run", scale=2)
+                            self.stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", scale=1)
+                    with gr.Column(min_width=280):
+                        self._add_result()
+                with gr.Tab("Edit", id="edit"):
+                    self._add_edits()
+                with gr.Tab("Live", id="live"):
+                    self._add_live()
+                with gr.Tab("About", id="about"):
+                    gr.Markdown(ABOUT.format(version=__version__, **self._numbers()), elem_classes="about")
+        self.options = {item.name: self.options[item.name] for item in fields(Options)}
 
+    def _add_portrait(self, examples: list[Path]) -> None:
+        self.portrait = ImageUpload(
+            label="Portrait",
+            sources=["upload", "webcam", "clipboard"],
+            height=300,
+            elem_id="portrait",
+            alt_text="The portrait you chose",
+            placeholder="# Drop an image with a face\nor tap to choose one",
+        )
+        self.portrait_faces = FacePicker(
+            "portrait",
+            "face",
+            self._detect_portrait,
+            alt_text="The portrait with a numbered frame around every face",
+            crop_alt_text="The chosen face, aligned",
+            height=200,
+            hint="On the right: the face as the networks see it.",
+        )
+        self.options["face"] = self.portrait_faces.face
+        self.consent = gr.Checkbox(False, label=CONSENT, info="Not needed for the examples.", elem_id="consent")
+        if examples:
+            gr.Examples(
+                [[str(path)] for path in examples],
+                self.portrait,
+                label="Example portraits",
+                elem_id="example-portraits",
+                api_visibility="private",
+            )
 
-def error_line(text: str) -> str:
-    """What went wrong, announced to screen readers."""
-    return f'<p class="error" role="alert">{escape(text)}</p>'
+    def _add_driving(self, examples: list[Path]) -> None:
+        with gr.Tabs(elem_classes="inner"):
+            with gr.Tab("Driving video"):
+                self.driving = gr.Video(
+                    label="Motion and voice", sources=["upload", "webcam"], include_audio=True, elem_id="driving"
+                )
+            with gr.Tab("Motion file"):
+                self.motion_file = gr.File(
+                    label="Motion saved from an earlier video; it is used instead of the video",
+                    file_types=[MOTION_SUFFIX],
+                    height=140,
+                    elem_id="motion-file",
+                )
+        self.driving_faces = FacePicker(
+            "driving",
+            "driving_face",
+            self._detect_driving,
+            alt_text="A frame of the driving video with a numbered frame around every face",
+            crop_alt_text="The chosen face of the driving video, aligned",
+            height=180,
+        )
+        self.options["driving_face"] = self.driving_faces.face
+        if examples:
+            gr.Examples(
+                [[str(path)] for path in examples],
+                self.driving,
+                label="Example videos",
+                elem_id="example-clips",
+                api_visibility="private",
+            )
 
+    def _add_options(self) -> None:
+        def add(name: str, **changes) -> None:
+            self.options[name] = option_component(name, elem_id=name.replace("_", "-"), **changes)
 
-def progress_line(step: str, frames: int, total: int | None, seconds_left: float | None) -> str:
-    """A bar with frames and time left."""
-    words = [escape(step)]
-    if total and frames:
-        words.append(f"{min(frames, total)} of {total} frames")
-    if seconds_left is not None:
-        words.append(f"about {duration(seconds_left)} left")
-    value = f' value="{min(frames, total)}" max="{total}"' if total and frames else ""
-    return (
-        f'<p class="stats" aria-live="polite">{" · ".join(words)}</p>'
-        f'<progress aria-label="Frames made"{value}></progress>'
-    )
+        add("paste_back")
+        add("compare")
+        with gr.Accordion("More options", open=False, elem_id="more-options"):
+            add("refine", visible=getattr(self.service.pipeline, "refinement", None) is not None)
+            add("adapt", visible=self.service.pipeline.config.adapt_steps > 0)
+            for name in ("motion_mode", "strength", "smoothing"):
+                add(name)
+            with gr.Row():
+                add("start", min_width=120)
+                add("duration", min_width=120)
+            add("height")
 
+    def _add_result(self) -> None:
+        self.status = gr.HTML(note_line("The result appears here."), elem_id="status", elem_classes="note")
+        self.preview = gr.Image(
+            label="First frames, while the rest is made",
+            interactive=False,
+            visible=False,
+            buttons=[],
+            elem_id="preview",
+            alt_text="The first frames of the result",
+            height=260,
+        )
+        self.video = gr.Video(label="Result", interactive=False, elem_id="result", height=380, buttons=["download"])
+        self.comparison = gr.Video(
+            label="Side by side: portrait, driving video, result",
+            interactive=False,
+            visible=False,
+            elem_id="comparison",
+            buttons=["download"],
+        )
+        with gr.Row():
+            self.download = gr.DownloadButton("Download video", visible=False, size="md", elem_id="download")
+            self.save_motion = gr.DownloadButton(
+                "Download motion file", visible=False, size="md", elem_id="keep-motion"
+            )
 
-def stats_line(frames: int, seconds: float, warnings: list[str]) -> str:
-    """What was made, how fast, and what should be known about it."""
-    rate = frames / seconds if seconds else 0
-    line = f"{frames} frame{'s' * (frames != 1)} · {seconds:.1f} seconds · {rate:.1f} frames per second"
-    remarks = "".join(f"<li>{escape(warning)}</li>" for warning in dict.fromkeys(warnings))
-    return f'<p class="stats">{line}</p>' + (f"<ul>{remarks}</ul>" if remarks else "")
+    def _add_edits(self) -> None:
+        self.options["edits"] = option_component("edits", visible=False)
+        if not self.service.directions:
+            gr.HTML(note_line(NO_EDITS))
+            return
+        gr.HTML(note_line(EDIT_HINT))
+        with gr.Row():
+            with gr.Column(min_width=260):
+                self.still = RenderedImage(
+                    label="Edited portrait", elem_id="still", alt_text="The portrait with your edits", height=360
+                )
+                self.still_note = gr.HTML(elem_id="still-note", elem_classes="note")
+                self.reset = gr.Button("Undo all edits", size="md", elem_id="reset-edits")
+            with gr.Column(min_width=260):
+                for space, title in (("motion", "Expression and pose"), ("w_plus", "Person and image")):
+                    if not (group := self.service.directions.of(space)):
+                        continue
+                    with gr.Accordion(title, open=True):
+                        for direction in group:
+                            reach, name = round(direction.reach, 2), direction.name
+                            self.sliders[name] = SliderInput(
+                                -reach, reach, 0, step=reach / 20, label=direction.label, elem_id=f"edit-{name}"
+                            )
 
+    def _add_live(self) -> None:
+        if not self.service.renderer.offers_live:
+            gr.HTML(note_line(NO_LIVE), elem_id="no-live")
+            return
+        gr.HTML(note_line(LIVE_HINT))
+        with gr.Row():
+            self.camera = gr.Image(
+                label="Your camera",
+                sources=["webcam"],
+                streaming=True,
+                type="numpy",
+                elem_id="camera",
+                alt_text="The image of your camera",
+                height=320,
+                webcam_options=gr.WebcamOptions(constraints={"video": {"width": 480, "height": 360}}),
+            )
+            self.live_output = RenderedImage(
+                label="Portrait", elem_id="live-output", alt_text="The portrait, moving as you do", height=320
+            )
+        self.rate = gr.HTML(elem_id="rate", elem_classes="note")
+        self.live_relative = gr.Checkbox(
+            False, label="Only my movements, starting from the portrait's own pose", elem_id="live-relative"
+        )
 
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    seconds = round(seconds)
-    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60} s"
+    def _detect_portrait(self, visitor: str, portrait: str | None) -> FaceDetections | None:
+        return None if portrait is None else self.service.detect_portrait(visitor, portrait)
+
+    def _detect_driving(
+        self, visitor: str, driving: str | None, motion_file: str | None, start: float | None
+    ) -> FaceDetections | str | None:
+        if motion_file is not None:
+            motion = self.service.limits.open_motion_file(motion_file)
+            return f"Motion of {motion.frames} frames, {float(motion.seconds or 0):.1f} seconds."
+        if driving is None:
+            return None
+        return self.service.detect_driving(visitor, driving, check_value("start", start))
+
+    def _numbers(self) -> dict[str, object]:
+        limits = self.service.limits
+        return dict(
+            size=self.service.pipeline.output_size,
+            seconds=round(limits.seconds),
+            video=limits.video_bytes // MEGA,
+            image=limits.image_bytes // MEGA,
+            mcp="The same endpoints serve MCP clients at `/gradio_api/mcp/`." if find_spec("mcp") else "",
+        )

@@ -1,4 +1,4 @@
-"""What the program sees in a picture or a video: numbered faces and the aligned crop."""
+"""What the program finds in an image or a video: numbered faces, and the aligned crop of each."""
 
 import os
 from dataclasses import dataclass
@@ -8,78 +8,98 @@ import numpy as np
 
 from vivface.errors import NoFaceError
 from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
-from vivface.faces.landmarks import Face, LandmarkBackend
+from vivface.faces.landmarks import Face, LandmarkBackend, choose_face
 from vivface.media.images import load_image
 from vivface.media.video import VideoReader
+from vivface.space.detection import without_memory
 
-PREVIEW_SIDE = 640  # of a picture with numbered faces, pixels
-CROP_SIDE = 256
-WORKING_SIDE = 2560  # larger pictures are reduced to this before anything else, pixels
-LOOKED_AT = 90  # frames of a video in which the first face is searched
+PREVIEW_SIZE = 640  # longer side of an image with numbered faces, pixels
+CROP_SIZE = 256
+WORKING_SIZE = 2560  # larger images are reduced to this longer side before anything else, pixels
+MAX_SEARCH_FRAMES = 90  # of a video, in which the first face is searched
 CHOSEN, OTHER = (52, 211, 153), (148, 163, 184)  # colours, RGB
 INK = (15, 23, 42)
 
 
 @dataclass
-class Seen:
-    """A picture, or the first frame of a video with a face, and the faces in it.
+class FaceDetections:
+    """The faces in an image, or in the first frame of a video that shows any; the image itself is kept small.
 
     Attributes:
-        image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
-        faces (list of `Face`): the largest first, in pixels of `image`.
-        name (`str`): of the file.
-        time (`float`): of the frame in its video, seconds.
+        name (`str`): Of the file.
+        preview (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB, at most 640 pixels.
+        scale (`float`): Pixels of the preview for one of the image.
+        faces (list of `Face`): The largest first, in pixels of the image.
+        crops (list of `numpy.ndarray` of shape `(256, 256, 3)`): uint8 RGB, each face as the networks see it.
+        time (`float`): Of the frame in its video, seconds.
     """
 
-    image: np.ndarray
-    faces: list[Face]
     name: str
+    preview: np.ndarray
+    scale: float
+    faces: list[Face]
+    crops: list[np.ndarray]
     time: float = 0.0
 
-    @property
-    def scale(self) -> float:
-        """Pixels of the preview for one of the picture."""
-        return min(1.0, PREVIEW_SIDE / max(self.image.shape[:2]))
+    @classmethod
+    def of(cls, image: np.ndarray, faces: list[Face], name: str, crop: str, time: float = 0.0) -> "FaceDetections":
+        """Keep what pages show of an image.
 
-    def choose(self, number: int) -> Face:
-        """The face of a number, counted from 1.
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            faces (list of `Face`): In pixels of the image.
+            name (`str`): Of the file.
+            crop (`str`): `"ffhq"` or `"stable"`, as the checkpoint cuts faces.
+            time (`float`, *optional*, defaults to 0): Of the frame, seconds.
+        """
+        height, width = image.shape[:2]
+        scale = min(1.0, PREVIEW_SIZE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        preview = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        crops = [_crop(image, face.landmarks, crop) for face in faces]
+        return cls(name, preview, scale, [without_memory(face) for face in faces], crops, time)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the images and landmarks hold."""
+        faces = sum(face.landmarks.nbytes + face.box.nbytes for face in self.faces)
+        return self.preview.nbytes + sum(crop.nbytes for crop in self.crops) + faces
+
+    def choose(self, face: int) -> Face:
+        """A face by its number, 0 the largest.
 
         Raises:
             NoFaceError: If there is no such face.
         """
-        if not 1 <= number <= len(self.faces):
-            found = "1 face was" if len(self.faces) == 1 else f"{len(self.faces)} faces were"
-            raise NoFaceError(
-                f"Face {number} was asked for, but {found} found in '{self.name}': choose another number."
-            )
-        return self.faces[number - 1]
+        return choose_face(self.faces, face, where=f"'{self.name}'")
 
-    def annotated(self, number: int = 1) -> np.ndarray:
-        """The picture, reduced, with a numbered frame around every face; the chosen one stands out."""
-        height, width = self.image.shape[:2]
-        size = (max(1, round(width * self.scale)), max(1, round(height * self.scale)))
-        drawn = np.ascontiguousarray(cv2.resize(self.image, size, interpolation=cv2.INTER_AREA))
-        line = max(2, round(max(size) / 200))
-        letter = max(0.5, max(size) / 750)
+    def crop(self, face: int) -> np.ndarray:
+        """The aligned crop of a face: uint8 RGB `(256, 256, 3)`.
+
+        Raises:
+            NoFaceError: If there is no such face.
+        """
+        self.choose(face)
+        return self.crops[face]
+
+    def annotated(self, face: int = 0) -> np.ndarray:
+        """The preview with a frame around every face, numbered from 1; the chosen one stands out."""
+        drawn = self.preview.copy()
+        longest = max(drawn.shape[:2])
+        line, letter = max(2, round(longest / 200)), max(0.5, longest / 750)
         for index in reversed(range(len(self.faces))):
-            color = CHOSEN if index == number - 1 else OTHER
+            color = CHOSEN if index == face else OTHER
             x0, y0, x1, y1 = (round(v) for v in _frame(self.faces[index]) * self.scale)
             cv2.rectangle(drawn, (x0, y0), (x1, y1), color, line, cv2.LINE_AA)
             text = str(index + 1)
-            (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, letter, 1)
+            (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, letter, 1)
             pad = round(6 * letter) + 2
             x0, y0 = max(x0, 0), max(y0, 0)
-            cv2.rectangle(drawn, (x0, y0), (x0 + text_width + 2 * pad, y0 + text_height + 2 * pad), color, -1)
-            at = (x0 + pad, y0 + text_height + pad)
-            cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_DUPLEX, letter, INK, 1, cv2.LINE_AA)
+            cv2.rectangle(drawn, (x0, y0), (x0 + width + 2 * pad, y0 + height + 2 * pad), color, -1)
+            cv2.putText(
+                drawn, text, (x0 + pad, y0 + height + pad), cv2.FONT_HERSHEY_DUPLEX, letter, INK, 1, cv2.LINE_AA
+            )
         return drawn
-
-    def crop(self, number: int, mode: str) -> np.ndarray:
-        """The aligned crop of a face as a checkpoint of crop `mode` sees it."""
-        landmarks = self.choose(number).landmarks
-        if mode == "ffhq":
-            return align_ffhq(self.image, landmarks, CROP_SIDE)
-        return crop_quad(self.image, ffhq_quad(landmarks), CROP_SIDE)
 
     def face_at(self, x: float, y: float) -> int | None:
         """Number of the smallest face around a pixel of the preview, None where there is none."""
@@ -87,49 +107,64 @@ class Seen:
         for index, face in enumerate(self.faces):
             x0, y0, x1, y1 = _frame(face) * self.scale
             if x0 <= x <= x1 and y0 <= y <= y1:
-                hits.append((x1 - x0, index + 1))
+                hits.append((x1 - x0, index))
         return min(hits)[1] if hits else None
 
 
-def see_picture(path: str | os.PathLike, backend: LandmarkBackend, max_pixels: int) -> Seen:
-    """Find the faces of a picture.
+def load_portrait(path: str | os.PathLike, max_pixels: int) -> np.ndarray:
+    """Read a portrait, reduced to what is needed: uint8 RGB `(height, width, 3)`.
+
+    Raises:
+        MediaError: If it cannot be read.
+    """
+    image = load_image(path, max_pixels)
+    scale = WORKING_SIZE / max(image.shape[:2])
+    return image if scale >= 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def detect_in_image(path: str | os.PathLike, backend: LandmarkBackend, max_pixels: int, crop: str) -> FaceDetections:
+    """Find the faces of an image.
 
     Raises:
         MediaError: If it cannot be read.
         NoFaceError: If it shows no face.
     """
     name = os.path.basename(os.fspath(path))
-    image = load_image(path, max_pixels)
-    scale = WORKING_SIDE / max(image.shape[:2])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = load_portrait(path, max_pixels)
     faces = backend.detect(image, effort="high")
     if not faces:
-        raise NoFaceError(f"No face was found in '{name}': give a picture that shows an upright face clearly.")
-    return Seen(image, faces, name)
+        raise NoFaceError(f"No face was found in '{name}': give an image that clearly shows an upright face.")
+    return FaceDetections.of(image, faces, name, crop)
 
 
-def see_video(reader: VideoReader, backend: LandmarkBackend) -> Seen:
+def detect_in_video(reader: VideoReader, backend: LandmarkBackend, crop: str) -> FaceDetections:
     """Find the faces of the first frame that shows any.
 
     Raises:
         MediaError: If it cannot be read.
         NoFaceError: If none of the first frames shows a face.
     """
-    frames = iter(reader)
+    frames, searched = iter(reader), 0
     try:
-        for number, frame in enumerate(frames):
-            if number >= LOOKED_AT:
+        for frame in frames:
+            if searched >= MAX_SEARCH_FRAMES:
                 break
-            faces = backend.detect(frame.image, effort="normal" if number % 15 == 0 else "low")
+            faces = backend.detect(frame.image, effort="normal" if searched % 15 == 0 else "low")
+            searched += 1
             if faces:
-                return Seen(frame.image, faces, reader.path.name, float(frame.time))
+                return FaceDetections.of(frame.image, faces, reader.path.name, crop, float(frame.time))
     finally:
         frames.close()
     raise NoFaceError(
-        f"No face was found in the first seconds of '{reader.path.name}': give a video that shows an upright face, or "
-        "start later."
+        f"No face was found in '{reader.path.name}' (searched {searched} frames): give a video that shows an upright "
+        "face, or start later."
     )
+
+
+def _crop(image: np.ndarray, landmarks: np.ndarray, mode: str) -> np.ndarray:
+    if mode == "ffhq":
+        return align_ffhq(image, landmarks, CROP_SIZE)
+    return crop_quad(image, ffhq_quad(landmarks), CROP_SIZE)
 
 
 def _frame(face: Face) -> np.ndarray:

@@ -57,7 +57,7 @@ class BodyLimit:
             if refused and not started:
                 return
             started = True
-            if message["type"] == "http.response.start" and not complete:  # nobody wants the rest of the body
+            if message["type"] == "http.response.start" and not complete:  # the rest of the body is not read
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
@@ -82,7 +82,7 @@ def sweep(folder: Path, seconds: float = 600.0) -> None:
     """Delete what uploads that were broken off left in `folder`, once nothing was added for so many seconds.
 
     Files that arrive are called `tmp...` and lie in the folder itself until they are complete; a visitor who leaves in
-    the middle leaves one, which nobody else knows of.
+    the middle leaves one, known to nothing else.
     """
     for path in folder.glob("tmp*"):
         with suppress(OSError):  # it may be moved or deleted by now

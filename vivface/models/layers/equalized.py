@@ -48,6 +48,7 @@ class EqualizedLinear(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(..., in_features)` to `(..., out_features)`."""
         x = F.linear(x, self.weight * self.weight_scale, self.bias * self.bias_scale)
         return F.leaky_relu_(x, 0.2) if self.activate else x
 
@@ -58,7 +59,7 @@ class EqualizedConv2d(nn.Module):
     Args:
         in_channels (`int`): Channels of the input.
         out_channels (`int`): Channels of the output.
-        kernel_size (`int`): Side of the kernel.
+        kernel_size (`int`): Height and width of the kernel.
         stride (`int`, *optional*, defaults to 1): Step in pixels.
         padding (`int`, *optional*): Zeros around the input; defaults to `kernel_size // 2`.
         bias (`bool`, *optional*, defaults to `True`): Whether a bias is added.
@@ -88,6 +89,7 @@ class EqualizedConv2d(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(batch, in_channels, height, width)` to `(batch, out_channels, height / stride, width / stride)`."""
         bias = None if self.bias is None else self.bias * self.gain
         x = F.conv2d(x, self.weight * self.weight_scale, bias, stride=self.stride, padding=self.padding)
         return F.leaky_relu_(x, 0.2) if self.activate else x

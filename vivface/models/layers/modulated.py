@@ -4,9 +4,9 @@
     d[o]          = 1 / sqrt(sum over i, k of weight'^2 + 1e-8)   demodulation
     y             = conv(x, d * weight')
 
-"weights" builds the weight of every sample and convolves sample by sample: best when the picture is larger than the
+"weights" builds the weight of every sample and convolves sample by sample: best when the image is larger than the
 weight. "activations" multiplies x by s before, and y by d after, one convolution shared by the batch: best for small
-pictures, and for training, where the weight's gradient is then a single dense one.
+images, and for training, where the weight's gradient is then a single dense one.
 """
 
 import math
@@ -27,6 +27,7 @@ def modulated_conv2d(
     upsample: bool = False,
     gain: float = 1.0,
     bias: Tensor | None = None,
+    offset: Tensor | None = None,
     method: str = "auto",
 ) -> Tensor:
     """Convolve every sample with the weight that its own style scales.
@@ -40,15 +41,23 @@ def modulated_conv2d(
         upsample (`bool`, *optional*, defaults to `False`): Whether the output is twice as large.
         gain (`float`, *optional*, defaults to 1.0): Factor on the output.
         bias (`torch.Tensor` of shape `(out_channels,)`, *optional*): Added at the end; the gain leaves it alone.
+        offset (`torch.Tensor` of shape `(batch or 1, out_channels, in_channels)`, *optional*): Relative change of the
+            weight, the same over the kernel window.
         method (`str`, *optional*, defaults to `"auto"`): `"weights"`, `"activations"`, or the faster of the two.
 
     Returns:
-        `torch.Tensor` of shape `(batch, out_channels, height, width)`, sides doubled for `upsample`.
+        `torch.Tensor` of shape `(batch, out_channels, height, width)`, doubled for `upsample`.
+
+    Raises:
+        ValueError: If the method is another.
     """
     fan_in = weight[0].numel()
     style = style * (1.0 / math.sqrt(fan_in))  # (batch, in)
+    change = None if offset is None else (1.0 + offset).expand(len(x), -1, -1)  # (batch, out, in)
     if demodulate:
         energy = weight.float().square().sum(dim=(2, 3))  # (out, in)
+        if change is not None:
+            energy = energy * change.float().square()  # (batch, out, in)
         demodulation = torch.rsqrt((style.float().square()[:, None] * energy).sum(dim=2) + 1e-8) * gain  # (batch, out)
     else:
         demodulation = style.new_full((len(style), len(weight)), gain)
@@ -59,10 +68,16 @@ def modulated_conv2d(
     if method == "auto":
         method = _faster_method(x, weight, upsample)
     if method == "activations":
-        y = _convolve(x * style[:, :, None, None].to(x.dtype), weight.to(x.dtype), None, upsample)
+        x = x * style[:, :, None, None].to(x.dtype)
+        if change is None:
+            y = _convolve(x, weight.to(x.dtype), None, upsample)
+        else:
+            weights = [(weight * each[:, :, None, None]).to(x.dtype) for each in change]
+            y = torch.cat([_convolve(x[i : i + 1], weights[i], None, upsample) for i in range(len(x))])
         return torch.addcmul(bias[:, None, None], y, demodulation[:, :, None, None].to(y.dtype))
     if method == "weights":
         scale = demodulation[:, :, None] * style[:, None, :]  # (batch, out, in)
+        scale = scale if change is None else scale * change
         samples = [
             _convolve(x[i : i + 1], (weight * scale[i, :, :, None, None]).to(x.dtype), bias, upsample)
             for i in range(len(x))

@@ -13,7 +13,12 @@ from vivface.models.layers.norm import BatchNorm2d
 
 
 class SqueezeExcite(nn.Module):
-    """Rescale channels by a gate computed from their means."""
+    """Rescale channels by a gate computed from their means (Hu et al., CVPR 2018).
+
+    Args:
+        channels (`int`): Channels of input and output.
+        reduction (`int`, *optional*, defaults to 16): How many times fewer channels the gate's hidden layer has.
+    """
 
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
@@ -22,6 +27,7 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(batch, channels, height, width)` to the same shape."""
         means = x.mean(dim=(2, 3), keepdim=True)  # (batch, channels, 1, 1)
         return x * self.expand(F.relu(self.reduce(means))).sigmoid()
 
@@ -54,6 +60,7 @@ class ResidualUnit(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """`(batch, in_channels, height, width)` to `(batch, out_channels, height / stride, width / stride)`."""
         branch = self.activation(self.conv1(self.norm1(x)))
         branch = self.gate(self.norm2(self.conv2(branch)))
         # Subsampled before the 1x1 convolution: a strided one gives the same, but the backward pass of oneDNN's writes
@@ -63,7 +70,17 @@ class ResidualUnit(nn.Module):
 
 
 def residual_stage(in_channels: int, widths: Sequence[int], stride: int, squeeze_excite: bool = False) -> nn.Sequential:
-    """Units of the given output widths; the first one has the stride."""
+    """Residual units in a row.
+
+    Args:
+        in_channels (`int`): Channels of the input.
+        widths (`Sequence[int]`): Output channels of every unit.
+        stride (`int`): Of the first unit; the others have 1.
+        squeeze_excite (`bool`, *optional*, defaults to `False`): Whether the units end in an SE block.
+
+    Returns:
+        `torch.nn.Sequential`: The units.
+    """
     units = []
     for i, width in enumerate(widths):
         units.append(ResidualUnit(in_channels, width, stride if i == 0 else 1, squeeze_excite))
@@ -72,7 +89,15 @@ def residual_stage(in_channels: int, widths: Sequence[int], stride: int, squeeze
 
 
 def stem(in_channels: int, out_channels: int) -> nn.Sequential:
-    """3x3 convolution, batch norm, PReLU, at full resolution."""
+    """3x3 convolution, batch norm, PReLU, at full resolution.
+
+    Args:
+        in_channels (`int`): Channels of the input.
+        out_channels (`int`): Channels of the output.
+
+    Returns:
+        `torch.nn.Sequential`: The three layers.
+    """
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
         BatchNorm2d(out_channels),
@@ -81,7 +106,7 @@ def stem(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class ResidualTrunk(nn.Module):
-    """Stem and stages of IR-SE units; every stage halves the picture.
+    """Stem and stages of IR-SE units; every stage halves the image.
 
     Args:
         widths (`Sequence[int]`): Channels of the stem, then of every stage.
@@ -102,7 +127,14 @@ class ResidualTrunk(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """`(batch, 3, side, side)` -> the output of every stage, sides `side / 2`, `side / 4`, ..."""
+        """Run stem and stages.
+
+        Args:
+            image (`torch.Tensor` of shape `(batch, 3, height, width)`): RGB in [-1, 1].
+
+        Returns:
+            `list[torch.Tensor]`: Output of every stage, at 1/2, 1/4, ... of the image.
+        """
         x = self.stem(image)
         features = []
         for stage in self.stages:

@@ -1,0 +1,77 @@
+"""The converted networks against the original graphs, and what the package carries."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vivface.errors import BackendError
+from vivface.faces.detection import anchor_centers
+from vivface.faces.networks import load_network
+from vivface.faces.networks.loading import NETWORKS
+
+GOLDENS = Path(__file__).parent / "goldens" / "networks.npz"  # by training/tools/convert_face_networks.py --goldens
+
+
+@pytest.fixture(scope="module")
+def goldens() -> dict[str, np.ndarray]:
+    with np.load(GOLDENS) as archive:
+        return dict(archive)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+class TestNetworks:
+    def test_answers_as_the_original(self, goldens, name):
+        top, left, size = goldens[f"{name}.crop"]
+        crop = torch.from_numpy(goldens["image"][top : top + size, left : left + size].copy())
+        pixels = crop.permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            outputs = load_network(name)(pixels / 127.5 - 1 if name.endswith("detector") else pixels / 255)
+        for part, output in enumerate(outputs):
+            expected = goldens[f"{name}.{part}"]
+            output = output[0].numpy()
+            if name == "full_range_detector":  # every fourth anchor was kept
+                output = output[::4]
+            error = np.abs(output.reshape(expected.shape) - expected).max() / np.abs(expected).max()
+            assert error < 1e-3
+
+    def test_batch_is_what_its_images_are_alone(self, name):
+        network = load_network(name)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(2, 3, network.image_size, network.image_size, generator=generator)
+        with torch.inference_mode():
+            both, alone = network(images), network(images[1:])
+        for together, single in zip(both, alone, strict=True):
+            torch.testing.assert_close(together[1:], single, atol=1e-3, rtol=1e-3)
+
+    def test_wrong_shape(self, name):
+        with pytest.raises(ValueError, match=r"`image` has shape \(1, 3, 60, 60\)"):
+            load_network(name)(torch.zeros(1, 3, 60, 60))
+
+
+@pytest.mark.parametrize("name", ["short_range_detector", "full_range_detector"])
+def test_one_anchor_for_each_output(name):
+    network = load_network(name)
+    scores, _ = network(torch.zeros(1, 3, network.image_size, network.image_size))
+    centers = anchor_centers(network)
+    assert centers.shape == (scores.shape[1], 2)
+    assert centers.min() > 0 and centers.max() < 1
+
+
+def test_damaged_weights(monkeypatch, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "face_mesh.safetensors").write_bytes(b"nothing")
+    monkeypatch.setattr("vivface.faces.networks.loading.files", lambda _: tmp_path)
+    with pytest.raises(BackendError, match="face_mesh.safetensors' cannot be read"):
+        load_network("face_mesh")
+
+
+def test_weights_are_small_and_their_origin_is_told():
+    folder = files("vivface.faces") / "weights"
+    notice = (folder / "NOTICE").read_text()
+    sizes = {path.name: len(path.read_bytes()) for path in folder.iterdir() if path.name.endswith(".safetensors")}
+    assert set(sizes) == {*(f"{name}.safetensors" for name in NETWORKS), "calibration.safetensors"}
+    assert all(name in notice for name in sizes)
+    assert sum(sizes.values()) < 8e6

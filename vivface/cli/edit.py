@@ -1,0 +1,53 @@
+"""`vivface edit`: a portrait with another age, expression, pose ..."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vivface.cli.console import progress_bar, show_notes
+from vivface.cli.options import Adapt, Checkpoint, Detector, Device, Edit, Overwrite, System, check_output, load
+
+
+def edit(
+    source: Annotated[
+        Path, typer.Argument(help="The portrait: an image with a face, or a file of `reenact --save-identity`.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The image to write (.png, .jpg or .webp).")],
+    edit: Edit = None,
+    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
+    face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
+    adapt: Adapt = None,
+    overwrite: Overwrite = True,
+    checkpoint: Checkpoint = None,
+    system: System = None,
+    device: Device = "auto",
+    detector: Detector = "auto",
+) -> None:
+    """Edit a portrait: another age, expression or pose, as the directions of the checkpoint allow."""
+    from vivface.editing import parse_edits
+    from vivface.media import save_image
+    from vivface.media.images import WRITE_SUFFIXES
+    from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
+
+    check_output(output, WRITE_SUFFIXES, overwrite, inputs=(source,))
+    edits = parse_edits(edit or [])
+    pipeline = load(checkpoint, device, detector, system)
+    pipeline.directions.check_names(edits)  # before the work
+    with progress_bar() as bar:
+        task = bar.add_task("Tuning to the portrait", total=None, rate="")
+
+        def show(progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total)
+
+        if source.suffix == IDENTITY_SUFFIX:
+            identity = IdentityCode.load(source)
+        else:
+            identity = pipeline.encode_identity(source, face, adapt, seed, show)
+        image = pipeline.edit(identity, edits, refine=refine, paste_back=paste_back)
+    save_image(output, image)
+    show_notes(identity.warnings)
+    listed = ", ".join(edit or []) or "no edits"
+    print(f"{output}: {image.shape[1]} x {image.shape[0]} pixels, {listed}")

@@ -1,0 +1,44 @@
+"""Load a face network with the weights that the package carries."""
+
+from importlib.resources import files
+
+import torch
+from safetensors.torch import load
+from torch import nn
+
+from vivface.errors import BackendError
+from vivface.faces.networks.eye_network import EyeNetwork
+from vivface.faces.networks.face_mesh import FaceMesh
+from vivface.faces.networks.full_range_detector import FullRangeDetector
+from vivface.faces.networks.short_range_detector import ShortRangeDetector
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    "short_range_detector": ShortRangeDetector,
+    "full_range_detector": FullRangeDetector,
+    "face_mesh": FaceMesh,
+    "eye_network": EyeNetwork,
+}
+
+
+def load_network(name: str, device: str | torch.device = "cpu") -> nn.Module:
+    """A network ready to compute, in float32.
+
+    Args:
+        name (`str`): One of `NETWORKS`.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it computes.
+
+    Returns:
+        `torch.nn.Module`: The network, in evaluation mode, without gradients.
+
+    Raises:
+        BackendError: If its weights are missing or damaged.
+    """
+    path = files("vivface.faces") / "weights" / f"{name}.safetensors"
+    with torch.device("meta"):
+        network = NETWORKS[name]()
+    try:
+        weights = {key: value.float() for key, value in load(path.read_bytes()).items()}
+        network.load_state_dict(weights, assign=True)
+    except Exception as error:  # safetensors, torch and the file system have no common base
+        raise BackendError(f"The weights '{path}' cannot be read: install vivface again.") from error
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

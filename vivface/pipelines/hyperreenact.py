@@ -1,0 +1,224 @@
+"""HyperReenact: one-shot re-enactment by a hypernetwork that refines and retargets.
+
+Bounareli et al., "HyperReenact: One-Shot Reenactment via Jointly Learning to Refine and Retarget Faces" (ICCV 2023).
+
+    photo -> crop -> e4e -> truncation -> styles --------------------------+
+                  +-> five points -> E_app -> appearance map --+           |
+    video -> crop -> E_p -> pose map -> 1x1 -> motion code ----+-> H -> offsets -> G(styles) -> frame -> paste back
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vivface.errors import OptionError
+from vivface.faces.alignment import quad_size
+from vivface.faces.crops import CROPS, face_quad
+from vivface.faces.voxceleb import arcface_transform
+from vivface.models.encoder import HybridEncoder
+from vivface.models.hypernetwork import ReenactmentHypernetwork, layer_channels
+from vivface.models.identity import IdentityNetwork
+from vivface.models.pose_encoder import PoseEncoder
+from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.pipelines.base import ReenactmentPipeline
+from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.portrait import Portrait
+
+
+class HyperReenactPipeline(ReenactmentPipeline):
+    """Re-enact a portrait with the motion of a video; the generator's weights follow the driver's pose.
+
+    A frame's motion code is the pose map after the hypernetwork's first, linear step: all that is ever read of it, at a
+    quarter of its size.
+
+    Args:
+        generator (`StyleGAN2Generator`): G.
+        inversion (`HybridEncoder`): e4e; the identity code of a portrait, without mean latent.
+        appearance (`IdentityNetwork`): E_app; its last feature map.
+        pose (`PoseEncoder`): E_p.
+        hypernetwork (`ReenactmentHypernetwork`): Refinement module and H.
+        image_size (`int`, *optional*, defaults to 256): Width and height in pixels of what the inversion sees.
+        crop (`str`, *optional*, defaults to `"voxceleb"`): How the portrait is cut: a key of `vivface.faces.CROPS`.
+        pose_crop (`str`, *optional*, defaults to `"deca"`): The same of what the pose encoder sees.
+        truncation (`float`, *optional*, defaults to 0.7): How far codes go from the mean latent, in [0, 1].
+        adapt_steps (`int`, *optional*, defaults to 0): This system is not tuned to portraits: 0.
+
+    Raises:
+        OptionError: If a setting is out of its range, or the components do not fit together.
+    """
+
+    COMPONENTS = {
+        "generator": StyleGAN2Generator,
+        "inversion": HybridEncoder,
+        "appearance": IdentityNetwork,
+        "pose": PoseEncoder,
+        "hypernetwork": ReenactmentHypernetwork,
+    }
+    SETTINGS = ("image_size", "crop", "pose_crop", "truncation", "adapt_steps")
+    MOTION_READER = "pose"
+    model_cpu_offload_seq = "inversion->appearance->pose->hypernetwork->generator"
+
+    def __init__(
+        self,
+        generator: StyleGAN2Generator,
+        inversion: HybridEncoder,
+        appearance: IdentityNetwork,
+        pose: PoseEncoder,
+        hypernetwork: ReenactmentHypernetwork,
+        image_size: int = 256,
+        crop: str = "voxceleb",
+        pose_crop: str = "deca",
+        truncation: float = 0.7,
+        adapt_steps: int = 0,
+    ):
+        super().__init__()
+        if pose_crop not in CROPS:
+            raise OptionError(f"`pose_crop` is {pose_crop!r}; expected {' or '.join(map(repr, CROPS))}.")
+        if not 0 <= truncation <= 1:
+            raise OptionError(f"`truncation` is {truncation!r}; expected 0 to 1.")
+        components = dict(generator=generator, inversion=inversion, appearance=appearance, pose=pose)
+        components |= dict(hypernetwork=hypernetwork)
+        _check_fit(**components)
+        self.register(
+            components,
+            image_size=image_size,
+            crop=crop,
+            pose_crop=pose_crop,
+            truncation=truncation,
+            adapt_steps=adapt_steps,
+        )
+
+    @property
+    def code_shape(self) -> tuple[int, int, int]:
+        """Motion code of a frame, `(channels, side, side)` of the hypernetwork."""
+        config = self.hypernetwork.config
+        return config.channels, config.side, config.side
+
+    @property
+    def fingerprint(self) -> list[float]:
+        """The first weights of the two networks that read motion, which recognise them in any precision."""
+        projection = self.hypernetwork.pose_projection.weight
+        return super().fingerprint[:4] + projection.detach().flatten()[:4].tolist()
+
+    @property
+    def motion_size(self) -> int:
+        """Width and height of what the pose encoder sees, in pixels."""
+        return self.pose.config.image_size
+
+    @property
+    def motion_crop(self) -> str:
+        """How driving frames are cut: a key of `vivface.faces.CROPS`."""
+        return self.config.pose_crop
+
+    @torch.no_grad()
+    def read_portrait(self, portrait: Portrait) -> IdentityCode:
+        """Invert the portrait, and read its appearance map (`IdentityCode.memory`) and its own motion code."""
+        crop, size = self.config.crop, self.config.image_size
+        quad = face_quad(portrait.landmarks, crop)
+        reference = self.images([portrait.crop(crop, size)])
+
+        # 1. e4e, then truncation: the code w_s that stays the same in all frames.
+        code = self.inversion(reference, motion=False, memory=False).identity
+        code = self.generator.truncate(code, self.config.truncation)
+
+        # 2. E_app, once a source.
+        landmarks = _in_crop(portrait.landmarks, quad, size)
+        appearance = self.appearance.features(appearance_crop(reference, landmarks, self.appearance.config.image_size))
+
+        # 3. E_p on the source, where relative motion starts.
+        motion = self.read_motion(self.images([portrait.crop(self.motion_crop, self.motion_size)]))
+        return IdentityCode(
+            w_plus=code,
+            styles=self.generator.to_stylespace(code),
+            motion=motion,
+            reference=reference,
+            photo=portrait.image,
+            quad=quad,
+            memory=appearance[-1].contiguous(),
+            warnings=portrait.warnings,
+        )
+
+    def read_motion(self, images: Tensor) -> Tensor:
+        """E_p and the hypernetwork's first step on driving frames.
+
+        Args:
+            images (`torch.Tensor` of shape `(batch, 3, motion_size, motion_size)`): RGB in [-1, 1].
+
+        Returns:
+            `torch.Tensor` of shape `(batch, channels, side, side)`.
+        """
+        return self.hypernetwork.project(self.pose(images)).contiguous()
+
+    @torch.no_grad()
+    def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
+        """Make the frames of a batch of motion codes.
+
+        Args:
+            identity (`IdentityCode`): Whose face.
+            motion (`torch.Tensor` of shape `(batch, channels, side, side)`): Motion codes.
+            refine (`bool`, *optional*, defaults to `True`): Without effect: there is no second stage.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
+        """
+        offsets = self.hypernetwork(identity.memory, motion=motion)
+        return self.generator(styles=identity.styles, offsets=offsets)
+
+
+def appearance_crop(image: Tensor, landmarks: np.ndarray, size: int = 112) -> Tensor:
+    """The face as the appearance encoder wants it: five points at ArcFace's places, black outside the image.
+
+    Args:
+        image (`torch.Tensor` of shape `(1, 3, height, height)`): RGB in [-1, 1].
+        landmarks (`numpy.ndarray` of shape `(68, 2)`): In pixels of the image.
+        size (`int`, *optional*, defaults to 112): Width and height of the result.
+
+    Returns:
+        `torch.Tensor` of shape `(1, 3, size, size)`: RGB in [-1, 1]; 0 outside the image.
+    """
+    theta = torch.from_numpy(arcface_transform(landmarks, image.shape[2]))[None].to(image.device)
+    grid = F.affine_grid(theta, [1, 3, size, size], align_corners=False)
+    return F.grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
+
+
+def _in_crop(landmarks: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
+    """Landmarks of a photo in pixels of the crop of a quad."""
+    origin = np.asarray(quad, np.float64)[0]
+    x_axis, y_axis = quad[3] - origin, quad[1] - origin
+    inside = (np.asarray(landmarks, np.float64) - origin) @ np.stack([x_axis, y_axis], axis=1) / quad_size(quad) ** 2
+    return inside * size - 0.5
+
+
+def _check_fit(
+    generator: StyleGAN2Generator,
+    inversion: HybridEncoder,
+    appearance: IdentityNetwork,
+    pose: PoseEncoder,
+    hypernetwork: ReenactmentHypernetwork,
+) -> None:
+    """Refuse components of different systems.
+
+    Raises:
+        OptionError: If a component does not take what another gives.
+    """
+    config = hypernetwork.config
+    made = layer_channels(config.generator_channels)
+    taken = [None if "rgb" in name else tuple(layer.weight.shape[1::-1]) for name, layer in _layers(generator)]
+    last = appearance.config.image_size // 2 ** len(appearance.config.units)
+    pairs = {
+        "hypernetwork's generator channels": (made, taken),
+        "inversion's number of codes": (inversion.config.num_latents, generator.num_latents),
+        "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
+        "appearance map": ((appearance.config.widths[-1], last), (config.appearance_channels, config.side)),
+        "pose map": ((pose.channels, pose.side), (config.pose_channels, config.side)),
+    }
+    for what, (given, expected) in pairs.items():
+        if given != expected:
+            raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
+
+
+def _layers(generator: StyleGAN2Generator) -> list[tuple[str, torch.nn.Module]]:
+    return [(name, generator.get_submodule(name)) for name in generator.layer_names]

@@ -1,0 +1,95 @@
+"""The share of every pipeline that is tuned to a portrait."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from diffusers import ModelMixin
+
+from vivface.errors import OptionError
+from vivface.reenactment.adjustment import DRIVING_FRAMES, adjust
+from vivface.reenactment.codes import IdentityCode, MotionCodes
+from vivface.reenactment.portrait import cut_face
+from vivface.reenactment.progress import OnProgress, Progress
+from vivface.reenactment.tuning import Tuning, TuningNetworks
+
+
+class Tunable:
+    """Tuning of a copy of the generator; mixed into `ReenactmentPipeline`."""
+
+    def tuning_networks(self, generator: ModelMixin | None = None) -> TuningNetworks:
+        """Copies of the networks, for a tuning.
+
+        Args:
+            generator (`diffusers.ModelMixin`, *optional*): The generator to start from; by default the pipeline's.
+
+        Raises:
+            OptionError: If this system is not tuned.
+        """
+        raise OptionError(f"{type(self).__name__} is not tuned to portraits: leave `adapt` out or give 0.")
+
+    @torch.no_grad()
+    def adjust_manifold(
+        self,
+        identity: IdentityCode,
+        driving: str | os.PathLike | MotionCodes | None = None,
+        method: str = "cma",
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> IdentityCode:
+        """Tune a copy of the generator to a portrait, or to a portrait and a driving video together.
+
+        The pipeline's own networks stay as they are. Save the result to tune once only.
+
+        Args:
+            identity (`IdentityCode`): What `encode_identity` gave; if it has a generator already, that is tuned on.
+            driving (`str`, `os.PathLike` or `MotionCodes`, *optional*): The driving video, which `"cma"` needs: a file
+                or what `encode_motion` gave.
+            method (`str`, *optional*, defaults to `"cma"`): `"cma"`, Cyclic Manifold Adjustment (Robust One-Shot Face
+                Video Re-enactment using Hybrid Latent Spaces of StyleGAN2, eq. 15-18); `"pti"`, plain pivotal tuning;
+                `"portrait"`, the tuning of `encode_identity`.
+            steps (`int`, *optional*): Optimiser steps; 0 changes nothing; by default 100.
+            learning_rate (`float`, *optional*): Of the generator; by default as suits the method.
+            seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
+            on_progress (callable, *optional*): Told before every step; may raise to stop.
+
+        Returns:
+            `IdentityCode`: With a generator of its own.
+
+        Raises:
+            OptionError: If an option is out of its range, or `"cma"` has no driving video.
+            NoFaceError: If the driving video shows no face.
+            MediaError: If the driving video cannot be read or the identity belongs to another checkpoint.
+        """
+        tuning = Tuning(method, steps, learning_rate)
+        if isinstance(driving, str | os.PathLike):
+            driving = self._motion(driving)
+        if method == "cma" and driving is None:
+            raise OptionError("`method` is 'cma', which needs a driving video: give one, or take 'pti' or 'portrait'.")
+        self._evaluate()
+        return self._adjusted(self._own(identity), tuning, seed, on_progress, driving)
+
+    @torch.no_grad()
+    def _adjusted(
+        self,
+        identity: IdentityCode,
+        tuning: Tuning,
+        seed: int,
+        on_progress: OnProgress | None,
+        driving: MotionCodes | None = None,
+    ) -> IdentityCode:
+        if tuning.steps == 0:
+            return identity
+        networks = self.tuning_networks(identity.generator)
+        driving_images = None
+        if tuning.method == "cma":
+            reading = Progress("adapting", 0, tuning.steps)
+            crops = driving.crops(DRIVING_FRAMES, None if on_progress is None else lambda: on_progress(reading))
+            driving_images = self.images(crops)
+        image = self.images([cut_face(identity.photo, identity.quad, self.config.crop, self.output_size)])
+        return adjust(
+            networks, identity, image, tuning, driving_images=driving_images, seed=seed, on_progress=on_progress
+        )

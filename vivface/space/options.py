@@ -1,0 +1,169 @@
+"""How a portrait is re-enacted: every option of page and endpoints, stated once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from vivface.errors import OptionError
+
+MAX_HEIGHT = 1080
+
+
+def option(default: Any, label: str, help: str, *, info: str | None = None, **limits: Any) -> Any:
+    """A dataclass field with what people and programs read about it.
+
+    Args:
+        default: Value where nothing is given; its type is the option's.
+        label (`str`): On the page.
+        help (`str`): For programs, one sentence part; the range is added to it.
+        info (`str`, *optional*): Small print on the page.
+        limits: `low` and `high` of a number, `step` of a slider, or `choices`, pairs of words and value.
+    """
+    kind = type(default)
+    metadata = dict(label=label, help=help, info=info, kind=kind, **limits)
+    return field(default_factory=dict, metadata=metadata) if kind is dict else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that can be chosen for a run; see the fields' metadata.
+
+    Raises:
+        OptionError: If a value is of another kind or out of its range.
+    """
+
+    face: int = option(0, "Face of the portrait", "Face of the portrait, 0 the largest", low=0)
+    driving_face: int = option(0, "Face of the video", "Face of the driving video, 0 the largest", low=0)
+    adapt: bool = option(
+        True,
+        "Learn this portrait first",
+        "Tune to the portrait first, if the checkpoint is made for it: slower, a closer likeness",
+        info="Closer likeness, once for each portrait.",
+    )
+    refine: bool = option(
+        True,
+        "Bring back fine detail of the portrait",
+        "Bring back fine detail of the portrait",
+        info="A second pass; a little slower.",
+    )
+    paste_back: bool = option(False, "Put the face back into the whole photo", "Put the face back into the whole photo")
+    motion_mode: str = option(
+        "absolute",
+        "What is taken over",
+        "'absolute' takes over pose and expression of the driver, 'relative' only the movements",
+        info="Movements alone keep the portrait's own pose as the starting point.",
+        choices=[("Pose and expression of the driver", "absolute"), ("Only the driver's movements", "relative")],
+    )
+    strength: float = option(
+        1.0,
+        "How strong the motion is",
+        "Strength of the motion, 1 is the driver's own",
+        info="1 is the driver's own.",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    smoothing: float = option(
+        0.0,
+        "Smoothing, in seconds",
+        "Seconds over which the motion is smoothed",
+        info="Calms jitter; too much slurs speech.",
+        low=0,
+        high=0.5,
+        step=0.01,
+    )
+    start: float = option(0.0, "Start at second", "Where in the video to begin, seconds", low=0, high=100_000)
+    duration: float = option(
+        0.0,
+        "Duration in seconds",
+        "How much of the video to use, seconds, 0 to the end",
+        info="0: to the end",
+        low=0,
+        high=100_000,
+    )
+    height: int = option(
+        0,
+        "Size of the video",
+        "Height of the result in pixels, even and at least 64, or 0 as it is made",
+        low=0,
+        high=MAX_HEIGHT,
+        choices=[("As it is made", 0), ("256 pixels high", 256), ("512 pixels high", 512), ("720 pixels high", 720)],
+    )
+    compare: bool = option(
+        False,
+        "Also show everything side by side",
+        "Also make a video of portrait, driving video and result side by side",
+    )
+    edits: dict[str, float] = option({}, "Edits: amounts by name", "Amounts by name, see list_edits")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+        if self.height and (self.height < 64 or self.height % 2):
+            raise OptionError(f"`height` is {self.height}; expected 0, or an even number from 64 to {MAX_HEIGHT}.")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """Options from what a form or a program gave; None means the default.
+
+        Raises:
+            OptionError: If a value is of another kind or out of its range.
+        """
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    @property
+    def key(self) -> tuple:
+        """The same for the same options."""
+        values = [getattr(self, item.name) for item in fields(self)]
+        return tuple(tuple(sorted(value.items())) if isinstance(value, dict) else value for value in values)
+
+
+def option_fields() -> dict[str, Field]:
+    """All options by name, in order."""
+    return {item.name: item for item in fields(Options)}
+
+
+def describe(item: Field) -> str:
+    """One sentence about an option for programs, with its range."""
+    low, high = item.metadata.get("low"), item.metadata.get("high")
+    if low is None:
+        return f"{item.metadata['help']}."
+    return (
+        f"{item.metadata['help']} ({low:g} or more)."
+        if high is None
+        else (f"{item.metadata['help']} ({low:g} to {high:g}).")
+    )
+
+
+def check_value(name: str, value: Any) -> Any:
+    """One value of an option, checked.
+
+    Raises:
+        OptionError: If it is of another kind or out of its range.
+    """
+    item = option_fields()[name]
+    return item.default if value is None else _checked(item, value)
+
+
+def _checked(item: Field, value: Any) -> Any:
+    """The value in its own type."""
+    kind, low, high = item.metadata["kind"], item.metadata.get("low"), item.metadata.get("high")
+    shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+    if kind is bool and not isinstance(value, bool):
+        raise OptionError(f"`{item.name}` is {shown}; expected true or false.")
+    if kind is dict and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise OptionError(f"`{item.name}` is {shown}; expected amounts by name, such as {{'smile': 0.5}}.")
+    if kind is str and value not in (choices := [choice for _, choice in item.metadata["choices"]]):
+        raise OptionError(f"`{item.name}` is {shown}; expected {' or '.join(map(repr, choices))}.")
+    if kind in (int, float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        whole = is_number and (kind is float or value == int(value))
+        if not (whole and value >= low and (high is None or value <= high)):
+            expected = "a number" if kind is float else "a whole number"
+            limit = f"from {low:g} to {high:g}" if high is not None else f"from {low:g}"
+            raise OptionError(f"`{item.name}` is {shown}; expected {expected} {limit}.")
+        return kind(value)
+    return dict(value) if kind is dict else value

@@ -1,0 +1,161 @@
+"""The work on the device: portraits, stills, videos and motion files, without visitors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vivface.editing import AttributeDirections, smooth_motion
+from vivface.errors import OptionError, VivFaceError
+from vivface.media.tensors import to_images
+from vivface.pipelines.base import ReenactmentPipeline
+from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
+from vivface.reenactment.motion_file import MotionRecorder
+from vivface.reenactment.progress import OnProgress, Progress
+from vivface.reenactment.result import Report
+from vivface.space.first_frames import FirstFrames
+from vivface.space.jobs import Outputs
+from vivface.space.limits import Limits
+from vivface.space.live import LiveDriver
+from vivface.space.options import Options
+from vivface.space.previews import load_portrait
+
+
+class Renderer:
+    """A pipeline, its directions and the limits, as functions of plain values.
+
+    Args:
+        pipeline (`ReenactmentPipeline`): Makes the frames.
+        directions (`AttributeDirections`): Of its checkpoint.
+        limits (`Limits`): Held while files are read.
+    """
+
+    offers_live = True
+
+    def __init__(self, pipeline: ReenactmentPipeline, directions: AttributeDirections, limits: Limits):
+        self.pipeline = pipeline
+        self.directions = directions
+        self.limits = limits
+
+    def encode(self, portrait: str, face: int, steps: int, on_progress: OnProgress) -> IdentityCode:
+        """Read a portrait and tune to it.
+
+        Raises:
+            MediaError: If it cannot be read.
+            NoFaceError: If it does not show that face.
+        """
+        with plain_names(portrait):
+            image = load_portrait(portrait, self.limits.image_pixels)
+            return self.pipeline.encode_identity(image, face=face, adapt=steps, on_progress=on_progress)
+
+    @torch.no_grad()
+    def edited_still(self, identity: IdentityCode, edits: dict[str, float], refine: bool) -> np.ndarray:
+        """The portrait with its own motion under edits: uint8 RGB `(size, size, 3)`.
+
+        Raises:
+            OptionError: If an edit is unknown or out of range.
+        """
+        edited = self.directions.edit_identity(self.pipeline.generator, identity, edits)
+        return to_images(self.pipeline.generate(edited, edited.motion, refine))[0]
+
+    def open_motion(self, driving: str, options: Options) -> MotionCodes:
+        """Open a video or a motion file as a stream of motion codes, within the limits.
+
+        Raises:
+            MediaError: If it cannot be read or is too large.
+            OptionError: If the options do not go with it.
+        """
+        if Path(driving).suffix == MOTION_SUFFIX:
+            if options.compare:
+                raise OptionError("A motion file has no images to show side by side: choose a driving video for that.")
+            return self.limits.open_motion_file(driving)
+        face = options.driving_face or None  # the largest, with a word about the others
+        return self.limits.open_driving(self.pipeline, driving, face, options.start, options.duration)
+
+    def render(
+        self, identity: IdentityCode, driving: str, options: Options, outputs: Outputs, on_progress: OnProgress
+    ) -> Report:
+        """Write the files of a run.
+
+        Raises:
+            VivFaceError: What a visitor can cause.
+        """
+        with plain_names(driving), ExitStack() as stack:
+            # 1. The motion, saved as it was read, then smoothed and edited.
+            motion = self.open_motion(driving, options)
+            if outputs.motion is not None:
+                recorder = stack.enter_context(MotionRecorder(motion, outputs.motion))
+                motion = motion.map(lambda batches: _recorded(batches, recorder))
+            motion = self.directions.edit_motion(smooth_motion(motion, options.smoothing), options.edits)
+
+            # 2. The edited portrait under it.
+            identity = self.directions.edit_identity(self.pipeline.generator, identity, options.edits)
+            result = self.pipeline(
+                identity,
+                motion,
+                refine=options.refine,
+                paste_back=options.paste_back,
+                motion_mode=options.motion_mode,
+                strength=options.strength,
+            )
+
+            # 3. Frames, to the files.
+            first = FirstFrames(outputs.preview, motion.fps)
+            try:
+                result.save(
+                    outputs.video,
+                    comparison=outputs.comparison,
+                    height=options.height or None,
+                    on_frame=first.add,
+                    on_progress=on_progress,
+                )
+            finally:
+                first.wait()
+            return result.report
+
+    def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
+        """Write the motion of a video to a file.
+
+        Raises:
+            VivFaceError: What a visitor can cause.
+        """
+        with plain_names(driving):
+            motion, done = self.open_motion(driving, options), 0
+            with MotionRecorder(motion, path) as recorder:
+                for batch in motion.batches(on_progress=on_progress):
+                    recorder.add(batch)
+                    done += len(batch.times)
+                    on_progress(Progress("rendering", done, motion.frames))
+        return path
+
+    def live(self, identity: IdentityCode, edits: dict[str, float], refine: bool, motion_mode: str) -> LiveDriver:
+        """Make a portrait ready to follow a camera.
+
+        Raises:
+            OptionError: If an edit is unknown or out of range.
+        """
+        return LiveDriver(self.pipeline, identity, self.directions, edits, refine, motion_mode)
+
+
+def _recorded(batches: Iterator[MotionBatch], recorder: MotionRecorder) -> Iterator[MotionBatch]:
+    for batch in batches:
+        recorder.add(batch)
+        yield batch
+
+
+@contextmanager
+def plain_names(*paths: str | Path) -> Iterator[None]:
+    """Leave the folders of uploads out of messages: they mean nothing to a visitor."""
+    try:
+        yield
+    except VivFaceError as error:
+        message = str(error)
+        for path in paths:
+            message = message.replace(str(path), Path(path).name)
+        if message == str(error):
+            raise
+        raise type(error)(message) from error

@@ -1,0 +1,123 @@
+"""Words of the page."""
+
+from html import escape
+
+from vivface.reenactment.result import Report
+from vivface.space.jobs import Update
+
+INTRO = """
+<header class="intro">
+  <h1>vivface</h1>
+  <p>One portrait, one video: the portrait moves, speaks and looks as the video does.</p>
+</header>
+"""
+
+CONSENT_NEEDED = (
+    "Please confirm below the portrait that the person agreed to this, or that you have the right to use the image "
+    "(consent)."
+)
+NO_PORTRAIT = "Choose a portrait first: an image with a face."
+NO_DRIVING = "Choose a driving video first: a video with a face, or a saved motion file."
+CONSENT = "The person in my image agreed to this, or I have the right to use it"
+LIVE_HINT = (
+    "Choose a portrait, then start your camera: the portrait follows you. If the machine is slower than the camera, "
+    "frames are left out; the portrait never lags behind."
+)
+NO_LIVE = (
+    "Live is not offered here: this Space borrows a GPU for a short while at a time. Run the page on your own machine "
+    "to use it."
+)
+EDIT_HINT = "Change the portrait here: the edits apply to the whole video and to Live."
+NO_EDITS = "This checkpoint has no directions to edit along."
+
+ABOUT = """
+### What this is
+
+vivface {version} re-enacts a portrait with the motion of a video. It reads *who* is in the portrait and *how* the face
+in the video moves, separately, and makes new frames in the latent spaces of StyleGAN2, {size} x {size} pixels with the
+checkpoint of this page. Audio and timing of the video are kept.
+
+### Limits
+
+- Images up to {image} MB, videos up to {video} MB; at most {seconds} seconds are made at once, one run after the other.
+- One upright face, not too small, works best. Hands in front of the face, large head turns and thick glasses do not.
+- The checkpoint that comes with the package was trained on rendered heads: real people come out simplified.
+
+### Consent and provenance
+
+Use images of people who agreed, or your own. Do not make anyone say what they did not say. Every image and video made
+here is marked as synthetic in its metadata; please leave that in. Uploads and results are deleted from this machine
+within about an hour, and nothing is used for training.
+
+### Programs
+
+Every function has a named endpoint: see *Use via API* at the foot of the page. {mcp}
+
+```python
+from gradio_client import Client, handle_file
+
+client = Client("http://127.0.0.1:7860")
+video, _, motion, line = client.predict(
+    handle_file("portrait.png"), handle_file("driving.mp4"), consent=True, api_name="/reenact"
+)
+```
+
+### Papers
+
+*Enhancing Identity-Deformation Disentanglement in StyleGAN for One-Shot Face Video Re-Enactment* (AAAI 2025);
+*Robust One-Shot Face Video Re-enactment using Hybrid Latent Spaces of StyleGAN2* (ICCV 2023) for the edits.
+Code, model card and training recipes come with the package.
+"""
+
+
+def note_line(text: str) -> str:
+    """A remark, as HTML."""
+    return f'<p class="muted">{escape(text)}</p>'
+
+
+def error_line(text: str) -> str:
+    """What went wrong, as HTML that screen readers announce."""
+    return f'<p class="error" role="alert">{escape(text)}</p>'
+
+
+def progress_line(update: Update) -> str:
+    """A bar with frames and time left, as HTML."""
+    words = [escape(update.step)]
+    known = update.total is not None and update.done > 0
+    if known:
+        words.append(f"{min(update.done, update.total)} of {update.total} {update.unit}")
+    if update.seconds_left is not None:
+        words.append(f"about {seconds_in_words(update.seconds_left)} left")
+    value = f' value="{min(update.done, update.total)}" max="{update.total}"' if known else ""
+    return (
+        f'<p class="stats" aria-live="polite">{" · ".join(words)}</p>'
+        f'<progress aria-label="Progress of the run"{value}></progress>'
+    )
+
+
+def progress_words(update: Update) -> str:
+    """The same for programs, as text."""
+    return f"{update.step}: {update.done} of {update.total or '?'} {update.unit}"
+
+
+def report_line(report: Report) -> str:
+    """What was made, how fast, and what should be known about it, as HTML."""
+    line = f"{_frames(report)} · {report.seconds:.1f} seconds · {report.fps:.1f} frames per second"
+    remarks = "".join(f"<li>{escape(warning)}</li>" for warning in dict.fromkeys(report.warnings))
+    return f'<p class="stats">{line}</p>' + (f"<ul>{remarks}</ul>" if remarks else "")
+
+
+def report_words(report: Report) -> str:
+    """The same for programs, as text."""
+    line = f"{_frames(report)} in {report.seconds:.1f} s, {report.fps:.1f} frames per second."
+    return " ".join([line, *dict.fromkeys(report.warnings)])
+
+
+def seconds_in_words(seconds: float) -> str:
+    """Such as "40 s" or "3 min 20 s"."""
+    seconds = round(seconds)
+    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min {seconds % 60} s"
+
+
+def _frames(report: Report) -> str:
+    return f"{report.frames} frame{'s' * (report.frames != 1)}"
