@@ -93,19 +93,20 @@ def details(image: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.stack([[cv2.GaussianBlur(g, (0, 0), 1) - cv2.GaussianBlur(g, (0, 0), 3)] for g in grey]))
 
 
-class TestStage:
-    @pytest.fixture(scope="class")
-    def run(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Two steps, and two more after a resume."""
-        output = tmp_path_factory.mktemp("runs") / "run"
-        threads = torch.get_num_threads()
-        arguments = ["--preset", "tiny-dense-motion", "--output", str(output), "--set", f"data.folders=[{folder}]"]
-        arguments += ["--set", f"options.held_out=[{folder}]"]
-        main([*arguments, "--max-steps", "2"])
-        main([*arguments, "--resume", "latest"])
-        torch.set_num_threads(threads)
-        return output
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps, and two more after a resume."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    threads = torch.get_num_threads()
+    arguments = ["--preset", "tiny-dense-motion", "--output", str(output), "--set", f"data.folders=[{folder}]"]
+    arguments += ["--set", f"options.held_out=[{folder}]"]
+    main([*arguments, "--max-steps", "2"])
+    main([*arguments, "--resume", "latest"])
+    torch.set_num_threads(threads)
+    return output
 
+
+class TestStage:
     def test_logs_losses_and_the_evaluation(self, run: Path):
         lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
