@@ -45,16 +45,15 @@ def make_pairs(shards: MotionShards, plain: bool) -> MotionPairs:
 
 class TestPairs:
     def test_the_portrait_warped_by_the_flow_shows_the_target(self, shards):
-        """The driven image is the target in another light: compared by its edges."""
+        """The driven image is the target in another light: compared by its details."""
         batch = make_pairs(shards, plain=True)[0]
         moved = warp(batch["portrait"], batch["flow"])
-        where = (batch["visible"] * (batch["parts"] == SKIN))[..., 2:-2, 2:-2]
+        where = batch["visible"] * (batch["parts"] == SKIN)
 
         def likeness(image: torch.Tensor) -> float:
-            a, b = (edges(x)[..., 1:-1, 1:-1] * where for x in (image, batch["driven"]))
+            a, b = (details(x) * where for x in (image, batch["driven"]))
             return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
 
-        assert likeness(moved) > 0.75
         assert likeness(moved) > likeness(batch["portrait"]) + 0.2
 
     def test_landmarks_move_as_the_flow_says(self, shards):
@@ -73,7 +72,7 @@ class TestPairs:
 
     def test_shapes_and_ranges(self, shards):
         cues = set()
-        for index in range(24):
+        for index in range(60):
             batch = make_pairs(shards, plain=False)[index]
             assert batch["portrait"].shape == batch["driven"].shape == (4, 3, SIZE, SIZE)
             assert batch["flow"].shape == (4, 2, SIZE, SIZE) and batch["landmarks"].shape == (4, 68, 2)
@@ -88,25 +87,26 @@ class TestPairs:
             MotionShards([str(tmp_path)], 1.0)
 
 
-def edges(image: torch.Tensor) -> torch.Tensor:
-    """Second differences of the brightness, without its contrast."""
-    grey = image.mean(1, keepdim=True).numpy()
-    return torch.from_numpy(np.stack([[cv2.Laplacian(g[0], cv2.CV_32F, ksize=3)] for g in grey]))[..., 1:-1, 1:-1]
+def details(image: torch.Tensor) -> torch.Tensor:
+    """Brightness without its large scale, which the light makes, and without its finest, which a generator lacks."""
+    grey = [g.mean(0).numpy() for g in image]
+    return torch.from_numpy(np.stack([[cv2.GaussianBlur(g, (0, 0), 1) - cv2.GaussianBlur(g, (0, 0), 3)] for g in grey]))
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps, and two more after a resume."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    threads = torch.get_num_threads()
+    arguments = ["--preset", "tiny-dense-motion", "--output", str(output), "--set", f"data.folders=[{folder}]"]
+    arguments += ["--set", f"options.held_out=[{folder}]"]
+    main([*arguments, "--max-steps", "2"])
+    main([*arguments, "--resume", "latest"])
+    torch.set_num_threads(threads)
+    return output
 
 
 class TestStage:
-    @pytest.fixture(scope="class")
-    def run(self, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Two steps, and two more after a resume."""
-        output = tmp_path_factory.mktemp("runs") / "run"
-        threads = torch.get_num_threads()
-        arguments = ["--preset", "tiny-dense-motion", "--output", str(output), "--set", f"data.folders=[{folder}]"]
-        arguments += ["--set", f"options.held_out=[{folder}]"]
-        main([*arguments, "--max-steps", "2"])
-        main([*arguments, "--resume", "latest"])
-        torch.set_num_threads(threads)
-        return output
-
     def test_logs_losses_and_the_evaluation(self, run: Path):
         lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2, 3, 4]

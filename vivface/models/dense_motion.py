@@ -16,7 +16,6 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from vivface.models.landmark_warp import LANDMARK_GROUPS, landmark_maps, pixel_positions, thin_plate_flow, warp
-from vivface.models.layers.norm import BatchNorm2d
 from vivface.models.precision import PrecisionMixin
 
 CANDIDATES = 3  # flows that are mixed: none, landmarks, matching
@@ -59,9 +58,11 @@ class DenseMotionOutput(BaseOutput):
 
 
 def conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution, batch norm, ReLU."""
+    """3 x 3 convolution, group norm, ReLU. A batch norm's statistics would mix batches that have different cues."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False), BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.GroupNorm(max(out_channels // 8, 1), out_channels),
+        nn.ReLU(inplace=True),
     )
 
 
