@@ -5,10 +5,12 @@ that need the hardware (waking the GPU, moving weights to it) do nothing, so net
 """
 
 import json
+import multiprocessing
 import os
 import sys
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -97,8 +99,14 @@ def main() -> None:
     ids = {component["props"].get("elem_id") for component in demo.config["components"]}
     found["live"] = sorted(ids & {"camera", "no-live"})
     print("FOUND " + json.dumps(found), flush=True)
-    os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+    for worker in multiprocessing.active_children():  # they wait for more work, and hold what this program prints to
+        worker.kill()
+    sys.stderr.flush()
+    os._exit(0)
