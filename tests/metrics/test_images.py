@@ -39,9 +39,10 @@ def test_psnr_by_hand_and_scikit_image(images):
 
 
 def test_ssim_is_that_of_scikit_image(images):
-    for a, b, value in zip(*(x.double().numpy() for x in images), ssim(*images).tolist(), strict=True):
+    levels = [(x.double().numpy() + 1) / 2 for x in images]
+    for a, b, value in zip(*levels, ssim(*images).tolist(), strict=True):
         expected = structural_similarity(
-            a, b, data_range=2.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            a, b, data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         assert value == pytest.approx(expected, abs=1e-6)
 

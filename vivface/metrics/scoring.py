@@ -211,6 +211,8 @@ class _Follower:
         face = None if self._last is None else self._backend.refine(image, self._last)
         if face is None:
             face = next(iter(self._backend.detect(image, effort="low")), None)
+            if face is not None:  # settled, as in the frames that follow: else it would seem to jump
+                face = self._backend.refine(image, face) or face
         self._last = face
         return face
 
