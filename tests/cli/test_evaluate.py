@@ -43,7 +43,7 @@ def test_same_writes_tables_and_images(evaluate, videos):
     assert "| PSNR" in out and "22.32" in out and (folder / "table.md").read_text() == out.removesuffix("\n")
     table = json.loads((folder / "table.json").read_text())
     assert [row["frames"] for row in table["rows"]] == [8, 8]
-    assert set(table["mean"]) >= {"L1", "PSNR", "SSIM", "feature distance (recognizer)", "pose distance (face state)"}
+    assert set(table["mean"]) >= {"L1", "PSNR", "SSIM", "feature distance (recognizer)", "face found"}
     assert "CSIM" not in table["mean"] and "CSIM" in table["missing"]
     index = json.loads((folder / "model-index.json").read_text())["model-index"]
     assert {m["name"] for r in index[0]["results"] for m in r["metrics"]} == set(table["mean"])

@@ -97,6 +97,12 @@ def test_fvd_sees_windows_of_16_frames(i3d):
     assert fvd.compute() == pytest.approx(expected.compute())
 
 
+def test_i3d_gets_levels_from_0_to_255(i3d):
+    window = torch.full((WINDOW, 3, 8, 8), -1.0)
+    window[:, 1], window[:, 2] = 0.2, 1.0
+    assert i3d_features(i3d, window)[0, :3].tolist() == [0.0, 153.0, 255.0]
+
+
 def test_windows_do_not_reach_into_the_next_video(i3d):
     fvd = Fvd(i3d)
     frames = torch.zeros(WINDOW - 1, 3, 8, 8)

@@ -42,11 +42,11 @@ def test_a_perfect_result(judges, crop):
 
 
 def test_the_first_frames_do_not_jump(judges, crop):
-    """A face that was just found is settled as one that is followed."""
+    """A face that was just found is settled as one that is followed; on still frames that is all that could move."""
     scorer = PairScorer(judges, astronaut(), truth=False)
     for _ in range(3):
         scorer.update(crop, crop)
-    assert scorer.compute()["jitter of driving"] < 0.002  # 0.008 without
+    assert scorer.compute()["jitter of driving"] < 0.0006
 
 
 def test_a_result_that_stands_still(judges, crop):

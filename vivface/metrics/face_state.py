@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vivface.faces.state import STATE_NAMES
 
-EXPRESSION = ("lid_right", "lid_left", "mouth_open", "mouth_width", "brow_right", "brow_left")  # face widths
+EXPRESSION = ("lid_right", "lid_left", "mouth_open", "mouth_width", "brow_right", "brow_left")  # units: `FaceState`
 GAZE = ("gaze_yaw", "gaze_pitch")  # degrees
 POSE = ("yaw", "pitch", "roll")  # degrees
 

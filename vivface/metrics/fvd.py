@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vivface.errors import BackendError
@@ -13,7 +12,6 @@ from vivface.metrics.frechet import FrechetDistance
 
 I3D = "i3d_torchscript.pt"  # trained on Kinetics-400, as StyleGAN-V uses it
 WINDOW = 16  # frames of a window; windows do not overlap
-SIZE = 224
 MOUTH = (0.62, 0.94, 0.28, 0.72)  # top, bottom, left, right of the mouth as parts of an FFHQ crop
 
 
@@ -41,9 +39,9 @@ def i3d_features(network: nn.Module, window: Tensor) -> Tensor:
     Returns:
         `torch.Tensor` of shape `(1, 400)`.
     """
-    frames = F.interpolate(window.float(), size=(SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
-    video = frames.clamp(-1, 1).permute(1, 0, 2, 3)[None]  # (1, 3, 16, 224, 224), as the network takes it
-    return network(video, rescale=False, resize=False, return_features=True)
+    levels = (window.float().clamp(-1, 1) + 1).mul(127.5).round()
+    video = levels.permute(1, 0, 2, 3)[None]  # (1, 3, 16, height, width); the network scales values and size itself
+    return network(video, rescale=True, resize=True, return_features=True)
 
 
 def mouth(image: Tensor) -> Tensor:
