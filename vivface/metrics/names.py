@@ -29,7 +29,9 @@ METRICS = {
     "APD": Metric("3 angles of Deep3DFaceRecon, radians, mean absolute difference", "down"),
     "AED (DECA)": Metric("50 coefficients of DECA, mean absolute difference", "down"),
     "APD (DECA)": Metric("3 numbers of DECA's axis and angle, radians, mean absolute difference", "down"),
-    "expression distance (face state)": Metric("stand-in of AED: lids per width of the eye; lips, brows per distance of the outer eye corners", "down"),
+    "expression distance (face state)": Metric(
+        "stand-in of AED: lids per width of the eye, lips and brows per distance of the outer eye corners", "down"
+    ),
     "pose distance (face state)": Metric("stand-in of APD: yaw, pitch, roll in degrees", "down"),
     "expression correlation (face state)": Metric("stand-in of rho_AU: over time, mean of lids, lips, brows", "up"),
     "gaze correlation (face state)": Metric("stand-in of rho_GZ: over time, mean of two angles", "up"),
