@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | edit | motion | convert | push | bench`.
+"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -14,6 +14,7 @@ from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
 from vivface.cli.edit import edit
+from vivface.cli.evaluate import evaluate
 from vivface.cli.motion import motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
@@ -33,6 +34,7 @@ app.command("motion")(motion)
 app.add_typer(convert, name="convert")
 app.command("push")(push)
 app.command("bench")(bench)
+app.command("evaluate")(evaluate)
 
 
 def main() -> None:

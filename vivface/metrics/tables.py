@@ -1,0 +1,139 @@
+"""Tables of scores: Markdown, and entries of a model card."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from vivface.metrics.names import DIFFERENCES, FRECHET, METRICS, PUBLISHED, STAND_INS, TRUTH
+from vivface.metrics.robustness import Robustness
+
+Row = Mapping[str, object]  # `name`, `run`, and `scores` or `error`
+ARROWS = {"up": " ↑", "down": " ↓", "": ""}
+
+
+def means(rows: Sequence[Row], frechet: Mapping[str, float | None]) -> dict[str, float]:
+    """Means over the pairs that were scored, and the distances of all pairs, in the order of `METRICS`."""
+    found = {}
+    for name in METRICS:
+        values = [row["scores"][name] for row in rows if "scores" in row and row["scores"].get(name) is not None]
+        value = frechet.get(name) if name in FRECHET else statistics.fmean(values) if values else None
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def spreads(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation over runs, by name."""
+    found = {}
+    for name in METRICS:
+        robustness = Robustness()
+        for row in rows:
+            if "scores" in row and row["scores"].get(name) is not None:
+                robustness.update(row["run"], row["scores"][name])
+        value = robustness.compute()
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def by_run(rows: Sequence[Row]) -> dict[int, dict[str, float]]:
+    """Means of every run."""
+    runs = sorted({row["run"] for row in rows})
+    return {run: means([row for row in rows if row["run"] == run], {}) for run in runs}
+
+
+def markdown(
+    protocol: str,
+    rows: Sequence[Row],
+    frechet: Mapping[str, float | None],
+    missing: Mapping[str, str],
+    title: str,
+) -> str:
+    """The table of a protocol, with published numbers beside ours where there are any.
+
+    Args:
+        protocol (`str`): Which.
+        rows (sequence of `dict`): One a pair.
+        frechet (`dict[str, float]`): Distances of all pairs.
+        missing (`dict[str, str]`): Metric -> why the papers' network is not there.
+        title (`str`): What was measured.
+    """
+    ours, spread = means(rows, frechet), spreads(rows) if protocol == "robustness" else {}
+    runs = by_run(rows) if protocol == "reverse" else {}
+    published = {data: values.get(protocol, {}) for data, values in PUBLISHED.items() if values.get(protocol)}
+    scored = [row for row in rows if "scores" in row]
+    frames = sum(row["scored"] for row in scored)
+    head = ["metric", "ours", *(["forward", "reverse"] if runs else []), *(f"ViVFace, {d}" for d in published), "what"]
+    lines = [
+        f"## {title}: {protocol}",
+        "",
+        f"{len(scored)} of {len(rows)} pairs scored, {frames} frames, crops of 256 x 256.",
+        "",
+        _line(head),
+        _line(["---", *["---:"] * (len(head) - 2), "---"]),
+    ]
+    for name in _shown(ours, published):
+        cells = [name + ARROWS[METRICS[name].better], _value(name, ours, spread)]
+        cells += [_number(run.get(name)) for run in runs.values()]
+        cells += [_number(values.get(name)) for values in published.values()]
+        what = METRICS[name].meaning
+        if name not in ours and name in STAND_INS:
+            what += f"; weights missing, see {STAND_INS[name]}"
+        lines.append(_line([*cells, what]))
+    if protocol == "robustness":
+        lines += ["", "Mean ± sample standard deviation over source frames."]
+    if published:
+        lines += ["", "Differences from the paper:", "", *(f"- {line}" for line in DIFFERENCES)]
+    lines += ["", "Not computed with the papers' networks:", "", *(f"- {k}: {v}" for k, v in missing.items())]
+    failed = [f"- {row['name']}: {row['error']}" for row in rows if "error" in row]
+    return "\n".join(lines + (["", "Not scored:", "", *failed] if failed else [])) + "\n"
+
+
+def card_metrics(ours: Mapping[str, float], protocol: str) -> list[dict]:
+    """Entries for `metrics.json` of a checkpoint, from which its card's model-index is made."""
+    return [
+        {"name": f"{name} ({protocol})", "value": round(value, 4), "meaning": METRICS[name].meaning}
+        for name, value in ours.items()
+    ]
+
+
+def model_index(ours: Mapping[str, float], protocol: str, model: str, data: str) -> list[dict]:
+    """The `model-index` of a model card, one result a metric."""
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    results = [
+        EvalResult(
+            task_type="image-to-video",
+            task_name="One-shot face re-enactment",
+            dataset_type="videos",
+            dataset_name=f"{data} ({protocol})",
+            metric_type=name.lower().replace(" ", "_"),
+            metric_name=name,
+            metric_value=round(value, 4),
+        )
+        for name, value in ours.items()
+    ]
+    return eval_results_to_model_index(model, results) if results else []
+
+
+def _shown(ours: Mapping[str, float], published: Mapping[str, Mapping[str, float]]) -> list[str]:
+    wanted = {name for values in published.values() for name in values} | set(ours)
+    wanted -= set() if any(name in ours for name in TRUTH) or published else set(TRUTH)
+    return [name for name in METRICS if name in wanted]
+
+
+def _value(name: str, ours: Mapping[str, float], spread: Mapping[str, tuple[float, float]]) -> str:
+    if name in spread:
+        return " ± ".join(map(_number, spread[name]))
+    return _number(ours.get(name))
+
+
+def _number(value: float | None) -> str:
+    """Four significant digits."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
