@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,3 +181,23 @@ def test_nothing_sticks_out(page, width):
     for tab in ("Re-enact", "Edit", "Live", "About"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1, tab
+
+
+def test_a_closed_page_is_forgotten(browser, server, two_faces, monkeypatch):
+    """What was remembered of a visitor goes with the page; Gradio waits an hour, here a second."""
+    monkeypatch.setenv("GRADIO_IS_E2E_TEST", "1")
+    memory = server.demo.service.memory
+    before = memory.nbytes
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    page.get_by_role("button", name="Re-enact").wait_for()
+    choose(page, "portrait", two_faces)
+    expect(page.locator("#portrait-note")).to_contain_text("2 faces found", timeout=PATIENCE)
+    assert memory.nbytes > before
+    context.close()
+    deadline = time.monotonic() + 60
+    while memory.nbytes > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
