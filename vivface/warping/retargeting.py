@@ -1,0 +1,192 @@
+"""From the driver's face to the portrait's: the same expression and pose, on another shape.
+
+Movements are those of the driver's points against the driver's own face at rest, in millimetres of the mean face. Two
+things do not add up between faces and are set outright: how far the lips are apart, so that lips meet when the driver's
+do whatever the portrait showed, and how far the lids are open as a share of the open eye.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vivface.faces.alignment import ffhq_quad, quad_center, quad_size
+from vivface.faces.pose import HeadPose
+from vivface.warping.mesh import (
+    IRISES,
+    LID_CORNERS,
+    LOWER_LID,
+    LOWER_LIP,
+    MESH,
+    MOUTH_CORNERS,
+    UPPER_LID,
+    UPPER_LIP,
+    PosedFace,
+    landmarks_of,
+    mirror,
+    triangles,
+)
+
+REST_FRAMES = 25  # frames from which the driver's face at rest is taken
+SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
+SHUT_LIPS = 0.8  # millimetres between lips that touch, as the networks see them
+LOWER_SHARE = 0.7  # of a change of the lips' gap, how much the lower lip takes
+LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
+LID_REACH = 5.0  # millimetres over which a change of the lids fades
+MOST_GAZE = 4.0  # millimetres that an iris may move
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A driver's face at rest.
+
+    Attributes:
+        shape (`np.ndarray` of shape `(478, 3)`): See `PosedFace`.
+        lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
+    """
+
+    shape: np.ndarray
+    lids: np.ndarray
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> Rest:
+        """The face at rest of the first points `(T, 478, 3)` of a driver."""
+        shapes = np.stack([PosedFace.of(points).shape for points in frames])
+        gaps = np.array([lid_gaps(shape) for shape in shapes])
+        return cls(np.median(shapes, 0), np.percentile(gaps, 75, axis=0))
+
+
+def lid_gaps(shape: np.ndarray) -> np.ndarray:
+    """Mean gap of the lids `(2,)`, right and left, millimetres."""
+    upper, lower = _both(UPPER_LID), _both(LOWER_LID)
+    return (shape[lower, 1] - shape[upper, 1]).mean(1)
+
+
+def _both(points: np.ndarray) -> np.ndarray:
+    """Points of the right eye with those of the left `(2, n)`."""
+    return np.stack([points, mirror()[points]])
+
+
+def frontal_placement(shape: np.ndarray) -> tuple[np.ndarray, float]:
+    """Where FFHQ's square would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
+    quad = ffhq_quad(landmarks_of(shape))
+    side = quad_size(quad)
+    return (np.zeros(2) - quad_center(quad)) / side + 0.5, 1 / side
+
+
+class Retargeting:
+    """Carry a driver's points over to a portrait.
+
+    Args:
+        portrait (`np.ndarray` of shape `(478, 3)`): Points in the portrait's crop.
+        rest (`Rest`): The driver's face at rest.
+        relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
+        strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
+    """
+
+    def __init__(self, portrait: np.ndarray, rest: Rest, relative: bool = False, strength: float = 1.0):
+        self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
+        self.relative = relative
+        shape = self.portrait.shape
+        self._center, self._scale = frontal_placement(shape)
+        self._driver_center, self._driver_scale = frontal_placement(rest.shape)
+        self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
+        self._mouth = _mouth_width(shape) / _mouth_width(rest.shape)
+        self._lip_weights = _lip_weights()
+        self._lid_weights = [_lid_weights(side) for side in (0, 1)]
+
+    def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
+        """The portrait's face under the driver's motion.
+
+        Args:
+            driver (`np.ndarray` of shape `(478, 3)`): Points in the driver's crop.
+
+        Returns:
+            `tuple[np.ndarray, HeadPose]`: Shape `(478, 3)` in millimetres and pose in the portrait's crop.
+        """
+        face = PosedFace.of(driver)
+        own = self.portrait.shape
+        shape = own + (face.shape - self.rest.shape)
+        shape = self._part_lips(shape, face.shape)
+        shape = self._open_lids(shape, face.shape)
+        shape = self._look(shape, face.shape)
+        pose = self._pose(face.pose)
+        return own + self.strength * (shape - own), pose
+
+    def _pose(self, driver: HeadPose) -> HeadPose:
+        center, scale = driver.center[:2] - self._driver_center, driver.scale / self._driver_scale
+        depth = self.portrait.pose.center[2:]
+        return HeadPose(driver.turn, self._scale * scale, np.concatenate([self._center + center, depth]))
+
+    def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Set the gap of the lips to the driver's."""
+        wanted = np.maximum(driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1] - SHUT_LIPS, 0) * self._mouth
+        change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
+        shape = shape.copy()
+        shape[:MESH, 1] += self._lip_weights @ change
+        return shape
+
+    def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Open the lids as far as the driver's are, as a share of the open eye; the upper lid moves."""
+        share = (lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS)
+        wanted, found = np.clip(share, 0, 1.6) * self._lids, lid_gaps(shape)
+        shape = shape.copy()
+        for side in (0, 1):
+            upper, lower = _both(UPPER_LID)[side], _both(LOWER_LID)[side]
+            gaps = shape[lower, 1] - shape[upper, 1]
+            change = gaps - gaps * max(wanted[side], 0) / max(found[side], 0.3)  # (7,): down
+            change = np.where(gaps < 0, gaps, change)
+            shape[:MESH, 1] += self._lid_weights[side] @ change
+        return shape
+
+    def _look(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Look where the driver looks: the irises lie between the corners of the eyes as the driver's do."""
+        shape = shape.copy()
+        for side, iris in enumerate(IRISES):
+            corners = _both(LID_CORNERS)[side]
+            offset = driver[iris][0] - driver[corners].mean(0)
+            own = self.portrait.shape[iris] - self.portrait.shape[corners].mean(0)
+            change = np.clip(offset[:2] - own[0, :2], -MOST_GAZE, MOST_GAZE)
+            shape[iris, :2] = shape[corners, :2].mean(0) + own[:, :2] + change
+        return shape
+
+
+def _mouth_width(shape: np.ndarray) -> float:
+    return float(np.linalg.norm(shape[MOUTH_CORNERS[1]] - shape[MOUTH_CORNERS[0]]))
+
+
+def _lip_weights() -> np.ndarray:
+    """`(468, 9)`: how far each point follows a change of the gap at each pair of points of the lips."""
+    layout = triangles().layout
+    upper, lower = layout[UPPER_LIP], layout[LOWER_LIP]
+    line = np.concatenate([layout[MOUTH_CORNERS[:1]], (upper + lower) / 2, layout[MOUTH_CORNERS[1:]]])
+    middle = np.interp(layout[:, 0], line[:, 0], line[:, 1])
+    below = layout[:, 1] > middle
+    rim = np.where(
+        below, np.interp(layout[:, 0], lower[:, 0], lower[:, 1]), np.interp(layout[:, 0], upper[:, 0], upper[:, 1])
+    )
+    beyond = np.where(below, layout[:, 1] - rim, rim - layout[:, 1]).clip(0)
+    along, across = LIP_REACH
+    near = np.exp(-(((layout[:, :1] - upper[None, :, 0]) / along) ** 2) / 2 * 4)
+    near /= np.maximum(near.sum(1, keepdims=True), 1.0)
+    weights = near * np.exp(-((beyond / across) ** 2))[:, None]
+    weights *= np.where(below, LOWER_SHARE, LOWER_SHARE - 1)[:, None]
+    rows = np.eye(len(UPPER_LIP))
+    weights[UPPER_LIP], weights[LOWER_LIP] = (LOWER_SHARE - 1) * rows, LOWER_SHARE * rows
+    weights[MOUTH_CORNERS] = 0
+    return weights
+
+
+def _lid_weights(side: int) -> np.ndarray:
+    """`(468, 7)`: how far each point follows the points of an upper lid down."""
+    layout = triangles().layout
+    upper, lower, corners = (_both(points)[side] for points in (UPPER_LID, LOWER_LID, LID_CORNERS))
+    distance = np.linalg.norm(layout[:, None, :2] - layout[None, upper, :2], axis=2)  # (468, 7)
+    weights = np.exp(-((distance / LID_REACH) ** 2))
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1.0)
+    order = np.argsort(layout[upper, 0])
+    weights[layout[:, 1] > np.interp(layout[:, 0], layout[upper[order], 0], layout[upper[order], 1]) + 0.2] = 0
+    weights[lower], weights[corners] = 0, 0
+    weights[upper] = np.eye(len(upper))
+    return weights
