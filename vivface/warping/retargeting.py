@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vivface.faces.alignment import ffhq_quad, quad_center, quad_size
+from vivface.faces.alignment import quad_center, quad_size
+from vivface.faces.crops import face_quad
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import (
     IRISES,
@@ -68,9 +69,9 @@ def _both(points: np.ndarray) -> np.ndarray:
     return np.stack([points, mirror()[points]])
 
 
-def frontal_placement(shape: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where FFHQ's square would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
-    quad = ffhq_quad(landmarks_of(shape))
+def frontal_placement(shape: np.ndarray, crop: str) -> tuple[np.ndarray, float]:
+    """Where a crop would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
+    quad = face_quad(landmarks_of(shape), crop)
     side = quad_size(quad)
     return (np.zeros(2) - quad_center(quad)) / side + 0.5, 1 / side
 
@@ -83,14 +84,22 @@ class Retargeting:
         rest (`Rest`): The driver's face at rest.
         relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
         strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
+        crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
     """
 
-    def __init__(self, portrait: np.ndarray, rest: Rest, relative: bool = False, strength: float = 1.0):
+    def __init__(
+        self,
+        portrait: np.ndarray,
+        rest: Rest,
+        relative: bool = False,
+        strength: float = 1.0,
+        crops: tuple[str, str] = ("ffhq", "ffhq"),
+    ):
         self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
         self.relative = relative
         shape = self.portrait.shape
-        self._center, self._scale = frontal_placement(shape)
-        self._driver_center, self._driver_scale = frontal_placement(rest.shape)
+        self._center, self._scale = frontal_placement(shape, crops[0])
+        self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = _mouth_width(shape) / _mouth_width(rest.shape)
         self._lip_weights = _lip_weights()
