@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
-from vivface.warping.compositor import PhotoCompositor
+from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
 from vivface.warping.retargeting import Rest, Retargeting
 
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
@@ -39,12 +39,14 @@ class MovingPhoto:
         crops: tuple[str, str] = ("ffhq", "ffhq"),
     ):
         self._retargeting = Retargeting(points, rest, relative, strength, crops)
-        self._compositor = PhotoCompositor(cut_photo(photo, quad, size, crops[0]), points)
+        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
+        self._compositor = PhotoCompositor(wide, points, size)
+        self._still = cut_photo(photo, quad, size, crops[0])
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
         """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""
         if driver is None:
-            return self._compositor.photo.copy()
+            return self._still.copy()
         return self._compositor(*self._retargeting(driver))
 
 
@@ -57,6 +59,12 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
         photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         quad = (quad + 0.5) * scale - 0.5
     return crop_quad(photo, quad, size)
+
+
+def enlarged(quad: np.ndarray, factor: float) -> np.ndarray:
+    """A square `(4, 2)` about the same centre."""
+    center = quad.mean(0)
+    return center + factor * (quad - center)
 
 
 def frame_size(quad: np.ndarray) -> int:
