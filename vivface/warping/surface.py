@@ -82,7 +82,7 @@ class HeadSurface:
 
 
 def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rings `(rings, N, 3)` around the outline `(N, 3)` of a face in millimetres, and how far they follow `(rings, N)`."""
+    """Rings `(rings, N, 3)` around a face's outline `(N, 3)`, millimetres, and how far they follow `(rings, N)`."""
     center = np.array([0.0, outline[:, 1].mean(), outline[:, 2].mean()])
     away = outline - center
     down = np.sin(np.arctan2(away[:, 1], away[:, 0]))
