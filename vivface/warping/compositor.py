@@ -18,6 +18,7 @@ from vivface.warping.mesh import (
     mirror,
     place,
 )
+from vivface.warping.mouth import MouthLayer
 from vivface.warping.surface import HeadSurface, source_positions
 
 BASE = 256  # pixels at which the flow is computed; eyes and mouth at the photograph's own
@@ -36,6 +37,7 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, len(photo)
         self.surface = HeadSurface(points)
         self.face = PosedFace.of(points)
+        self.mouth = MouthLayer(photo, points, lip_loop())
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
@@ -53,6 +55,9 @@ class PhotoCompositor:
         frame = _sample(self.photo, where)
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
+        rim = points[lip_loop()]
+        if (box := _box(rim, size)) is not None:
+            self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return frame
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:

@@ -1,0 +1,285 @@
+"""The inside of the mouth, drawn behind the lips: rigid teeth, a tongue and the dark.
+
+Upper teeth are fixed to the skull: they move with the head and no expression moves them. Lower teeth and tongue follow
+the chin. Teeth that the photograph shows are taken from it, where they lie; what it does not show comes from a small
+picture of a synthetic mouth that `training/tools/render_mouth.py` made, in the photograph's colours and light.
+
+Positions are millimetres of the portrait's own face, see `vivface.warping.mesh`. Surfaces behind the lips are bent like
+the arch of the teeth: depth grows with the square of the distance from the middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from safetensors.numpy import load
+
+from vivface.faces.pose import HeadPose
+from vivface.warping.mesh import LID_CORNERS, LOWER_LID, LOWER_LIP, MOUTH_CORNERS, UPPER_LID, UPPER_LIP, PosedFace
+from vivface.warping.mesh import mirror, place
+
+DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
+TALL = 1.3  # how much taller real teeth are than those of the synthetic mouth
+NOSE, CHIN = 2, np.array([152, 148, 377, 175])  # points of the mesh
+LIPS = np.array([15, 16, 85, 86, 315, 316])  # on the red of the lower lip
+SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
+TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face
+BEHIND_LIPS = 4.0  # millimetres from the rim of the lips to the teeth
+ARCH = 0.0232  # 1/mm: depth of the arch of the teeth is this times x squared
+TONGUE_DEPTH, THROAT_DEPTH = 9.0, 22.0  # millimetres behind the teeth
+OVERBITE = 1.5  # millimetres by which shut upper teeth cover the lower
+BARED = (-3.0, 4.0)  # millimetres of lower teeth above the lower lip: least and most
+SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the photograph's own mouth; above, this layer
+SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
+
+
+@dataclass(frozen=True)
+class MouthColors:
+    """Colours of a portrait, RGB from 0 to 1, `(3,)` each.
+
+    Attributes:
+        teeth (`np.ndarray`): Of well lit teeth.
+        lips (`np.ndarray`): Of the red of the lips.
+    """
+
+    teeth: np.ndarray
+    lips: np.ndarray
+
+
+@cache
+def parts() -> dict[str, np.ndarray]:
+    """The bundled parts `upper`, `lower` and `tongue`: float32 RGBA in [0, 1], origin at the edge of the teeth."""
+    stored = load((files("vivface.warping") / "mouth.safetensors").read_bytes())
+    names = ("upper", "lower", "tongue")
+    images = [cv2.imdecode(stored[name], cv2.IMREAD_UNCHANGED).astype(np.float32) / 255 for name in names]
+    return {name: image[..., [2, 1, 0, 3]] for name, image in zip(names, images, strict=True)}
+
+
+def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> MouthColors:
+    """Colours for a portrait's mouth.
+
+    Args:
+        photo (`np.ndarray` of shape `(size, size, 3)`): uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): From 0 to 1.
+        teeth (`np.ndarray` of shape `(size, size)`): Where it shows teeth, from 0 to 1, see `shown_teeth`.
+    """
+    size = len(photo)
+    smooth = cv2.GaussianBlur(photo, (0, 0), size / 250)
+    lips, skin = (np.median(_at(smooth, points[which]), 0) for which in (LIPS, SKIN))
+    white = [_brightest(photo, _loop(points[lids], size)) for lids in _lids()]
+    white = np.max([w for w in white if w is not None] or [skin], axis=0)
+    level = np.clip(0.9 * _luma(white), 0.8 * _luma(skin), 1.3 * _luma(skin))
+    tint = np.array([1.03, 1.0, 0.91]) * (0.5 + 0.5 * white / max(_luma(white), 1e-3))
+    color = (level * tint / _luma(tint)).clip(0, 0.95)
+    area = float(teeth.sum()) / (size / 512) ** 2
+    if area > 20:
+        values, weight = photo.reshape(-1, 3) / 255.0, teeth.ravel()
+        bright = weight * (values @ LUMA > np.percentile((values @ LUMA)[weight > 0.5], 50)) if (weight > 0.5).any() else weight
+        own = bright @ values / max(bright.sum(), 1e-3)
+        share = min((area - 20) / 150, 1.0)
+        color = color + share * (own - color)
+    return MouthColors(color, lips)
+
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def _luma(color: np.ndarray) -> float:
+    return float(color @ LUMA)
+
+
+def _lids() -> tuple[np.ndarray, np.ndarray]:
+    right = np.concatenate([LID_CORNERS[:1], LOWER_LID, LID_CORNERS[1:], UPPER_LID[::-1]])
+    return right, mirror()[right]
+
+
+def _loop(points: np.ndarray, size: int) -> np.ndarray:
+    """Pixels inside of a polygon: bool `(size, size)`."""
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [np.round(points[:, :2] * size - 0.5).astype(np.int32)], 1)
+    return mask > 0
+
+
+def _brightest(photo: np.ndarray, where: np.ndarray) -> np.ndarray | None:
+    """Mean colour `(3,)` of the brightest fifth of some pixels, or None if they are few."""
+    values = photo[where] / 255.0
+    if len(values) < 20:
+        return None
+    luma = values @ LUMA
+    return values[luma >= np.percentile(luma, 80)].mean(0)
+
+
+def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colours `(n, 3)` from 0 to 1 at points `(n, >= 2)`."""
+    size = len(image)
+    x, y = (np.clip(points[:, :2] * size, 0, size - 1)).astype(int).T
+    return image[y, x] / 255.0
+
+
+def shown_teeth(photo: np.ndarray, points: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """Where a portrait shows teeth: inside of the lips, and brighter and less red than they are.
+
+    Args:
+        photo (`np.ndarray` of shape `(size, size, 3)`): uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): From 0 to 1.
+        loop (`np.ndarray` of shape `(20,)`): Points of the inner rim of the lips.
+
+    Returns:
+        `np.ndarray` of shape `(size, size)`: float32 from 0 to 1.
+    """
+    size = len(photo)
+    rim = points[loop, :2] * size
+    low = np.floor(rim.min(0) - 0.02 * size).astype(int).clip(0, size)
+    high = np.ceil(rim.max(0) + 0.02 * size).astype(int).clip(0, size)
+    teeth = np.zeros((size, size), np.float32)
+    if (high - low < 2).any():
+        return teeth
+    box = np.s_[low[1] : high[1], low[0] : high[0]]
+    lab = cv2.cvtColor(cv2.GaussianBlur(photo, (0, 0), max(size / 1000, 0.5))[box].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lips = np.median(_at(cv2.GaussianBlur(photo, (0, 0), size / 250), points[LIPS]), 0)
+    lips = cv2.cvtColor(lips.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
+    score = (lips[1] - lab[..., 1]) + 0.5 * (lab[..., 0] - lips[0])
+    inside = cv2.GaussianBlur(_loop(points[loop], size)[box].astype(np.float32), (0, 0), size / 250)
+    teeth[box] = _step(score, 4.0, 12.0) * _step(inside, 0.2, 0.6)
+    return teeth
+
+
+def _step(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
+    """From 0 at `low` to 1 at `high`, smooth."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+class MouthLayer:
+    """The inside of a portrait's mouth.
+
+    Args:
+        photo (`np.ndarray` of shape `(size, size, 3)`): The aligned portrait, uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): Its face, see `vivface.warping.mesh`.
+        loop (`np.ndarray` of shape `(20,)`): Points of the inner rim of the lips.
+    """
+
+    def __init__(self, photo: np.ndarray, points: np.ndarray, loop: np.ndarray):
+        self.size, self.face = len(photo), PosedFace.of(points)
+        self._photo = photo
+        own = self.face.shape
+        self.teeth = shown_teeth(photo, points, loop)
+        self.colors = mouth_colors(photo, points, self.teeth)
+        self._density = self.face.pose.scale * self.size  # pixels a millimetre
+        self._parts = {name: self._recolored(name) for name in parts()}
+        self._gap = _gaps(own)
+        self._middle = float(own[[NOSE, 13, 14], 0].mean())
+        self._depth = float(own[[13, 14], 2].mean()) + BEHIND_LIPS
+        self._edge = float(own[NOSE, 1]) + TEETH_BELOW_NOSE
+        self._jaw = max(float(self._gap.max()) - SMILE_GAP, 0.0)  # how far the photograph's jaw is open
+
+    def _recolored(self, name: str) -> np.ndarray:
+        """A bundled part in the portrait's colours, sharp as the photograph's pixels: RGBA multiplied by coverage."""
+        image = parts()[name]
+        color, value = image[..., :3], image[..., :3].max(-1, keepdims=True)
+        red = self.colors.lips * [0.95, 0.8, 0.82]
+        if name == "tongue":
+            new = value / 0.45 * red
+        else:
+            gum = _step(1 - color.min(-1, keepdims=True) / np.maximum(value, 1e-3), 0.25, 0.6)
+            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.36 * red * gum
+        image = np.concatenate([new.clip(0, 1), image[..., 3:]], 2).astype(np.float32)
+        image[..., :3] *= image[..., 3:]
+        return cv2.GaussianBlur(image, (0, 0), max(0.6 * DENSITY / self._density, 0.5))
+
+    def __call__(
+        self, frame: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], shape: np.ndarray, pose: HeadPose
+    ) -> None:
+        """Draw the inside of the mouth into a frame.
+
+        Args:
+            frame (`np.ndarray` of shape `(size, size, 3)`): uint8 RGB, changed in place.
+            mask (`np.ndarray` of shape `(height, width)`): The opening of the lips in a box, from 0 to 1.
+            box (`tuple[int, int, int, int]`): Left, top, right, bottom in pixels.
+            shape (`np.ndarray` of shape `(478, 3)`): The face in millimetres.
+            pose (`HeadPose`): Where it is in the crop.
+        """
+        change = float(np.abs(_gaps(shape) - self._gap).max())
+        strength = float(_step(change, SAME, OTHER))
+        if strength == 0:
+            return
+        left, top, right, bottom = box
+        x, y = self._behind(box, pose, self._depth)
+        inside = self._paint(x, y, shape, pose)
+        part = frame[top:bottom, left:right]
+        weight = (mask * strength)[..., None]
+        part[:] = np.round(part + weight * (255 * inside - part)).clip(0, 255).astype(np.uint8)
+
+    def _behind(self, box: tuple[int, int, int, int], pose: HeadPose, depth: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where pixels of a box meet the arch of the teeth: x from the middle and y, millimetres `(height, width)`."""
+        left, top, right, bottom = box
+        u = (np.arange(left, right, dtype=np.float32) + 0.5) / self.size - pose.center[0]
+        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / self.size - pose.center[1]
+        turn = pose.turn
+        back = np.linalg.inv(turn[:2, :2])
+        slope = back @ turn[:2, 2]  # how far a point moves in the plane of the lips for a millimetre of depth
+        flat = back / pose.scale
+        x = flat[0, 0] * u[None] + flat[0, 1] * v[:, None] - slope[0] * depth - self._middle
+        y = flat[1, 0] * u[None] + flat[1, 1] * v[:, None] - slope[1] * depth
+        bend = slope[0] * ARCH  # x_seen = x + bend x^2
+        x = 2 * x / (1 + np.sqrt(np.maximum(1 + 4 * bend * x, 0.04)))
+        return x, y - slope[1] * ARCH * x * x
+
+    def _paint(self, x: np.ndarray, y: np.ndarray, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
+        """Colours `(height, width, 3)` from 0 to 1 behind the lips."""
+        slope = np.linalg.solve(pose.turn[:2, :2], pose.turn[:2, 2])
+        chin = shape[CHIN].mean(0) - self.face.shape[CHIN].mean(0)
+        lip = float(shape[14, 1])
+        lower = self._edge - OVERBITE + max(self._jaw + float(chin[1]), 0.0)
+        lower = lip - float(np.clip(lip - lower, *BARED))
+        aside = 0.8 * float(chin[0])
+        room = max(lower - self._edge, 0.0)
+        light = _light(x + self._middle, y, shape)
+
+        red = self.colors.lips
+        far = _step(y - slope[1] * THROAT_DEPTH, self._edge - 4, self._edge + max(room, 6.0) + 8)
+        color = (red * [0.30, 0.18, 0.18]) * (0.35 + 0.65 * far)[..., None]
+        tall = max(0.75 * room, 3.0) + 4
+        ty = (y - slope[1] * TONGUE_DEPTH - (lower + 4 - tall)) / tall * 20 - 10
+        color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
+        color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
+        color = _over(color, self._sample("upper", x, (y - self._edge) / TALL))
+        color = color * light[..., None]
+        own = place(np.stack([x + self._middle, y, self._depth + ARCH * x * x], -1), self.face.pose).astype(np.float32)
+        at = [own[..., k] * self.size - 0.5 for k in (0, 1)]
+        shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
+        teeth = cv2.remap(self.teeth, *at, cv2.INTER_LINEAR)[..., None]
+        before = _light(x + self._middle, y, self.face.shape)
+        shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.1)[..., None]
+        return color + teeth * (shown - color)
+
+    def _sample(self, name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        u = ((x + MIDDLE[0]) * DENSITY - 0.5).astype(np.float32)
+        v = ((y + MIDDLE[1]) * DENSITY - 0.5).astype(np.float32)
+        return cv2.remap(self._parts[name], u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _gaps(shape: np.ndarray) -> np.ndarray:
+    """How far the lips are apart `(9,)`, millimetres."""
+    return shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
+
+
+def _over(below: np.ndarray, part: np.ndarray) -> np.ndarray:
+    return below * (1 - part[..., 3:]) + part[..., :3]
+
+
+def _light(x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """How much light places behind the lips `(height, width)` get, from 0 to 1."""
+    ends = shape[MOUTH_CORNERS]
+    upper, lower = (np.concatenate([ends[:1], shape[row], ends[1:]]) for row in (UPPER_LIP, LOWER_LIP))
+    top, bottom = (np.interp(x, row[:, 0], row[:, 1]).astype(np.float32) for row in (upper, lower))
+    half = max(float(ends[1, 0] - ends[0, 0]) / 2, 1.0)
+    aside = np.abs(x - float(ends[:, 0].mean())) / half
+    gap = np.maximum(bottom - top, 0)
+    shade = 1 - 0.55 * np.exp(-np.maximum(y - top, 0) / 2.0)
+    shade *= 1 - 0.3 * np.exp(-np.maximum(bottom - y, 0) / 1.5)
+    return shade * (1 - np.exp(-gap / 1.8)) * (1 - 0.65 * np.clip(aside, 0, 1.1) ** 3)
