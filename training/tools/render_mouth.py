@@ -66,7 +66,10 @@ def split_teeth(subject: Subject) -> dict[str, np.ndarray]:
     moved = np.abs(head.deform(controls_from(jaw_open=1.0)[None])[0, :, :3] - head.rest[:, :3]).sum(1)
     teeth = head.parts["teeth"]
     moves = moved[teeth] > 0.02  # triangles between both rows are left out
-    return {"upper": teeth[~moves.any(1)], "lower": teeth[moves.all(1)], "tongue": head.parts["tongue"]}
+    upper, front = teeth[~moves.any(1)], head.rest[:, 2] > head.landmarks[60:, 2].mean() - 0.15
+    lowest = head.rest[np.unique(upper)][front[np.unique(upper)], 1].min()
+    upper = upper[(head.rest[upper, 1] > lowest - 0.005).all(1)]  # what hangs lower joins the gums behind
+    return {"upper": upper, "lower": teeth[moves.all(1)], "tongue": head.parts["tongue"]}
 
 
 def draw(renderer: Renderer, subject: Subject, mesh: str, triangles: np.ndarray, loss: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from vivface.warping.mesh import LID_CORNERS, LOWER_LID, LOWER_LIP, MOUTH_CORNER
 from vivface.warping.mesh import mirror, place
 
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
-TALL = 1.3  # how much taller real teeth are than those of the synthetic mouth
+TALL = 1.4  # how much taller real teeth are than those of the synthetic mouth
 NOSE, CHIN = 2, np.array([152, 148, 377, 175])  # points of the mesh
 LIPS = np.array([15, 16, 85, 86, 315, 316])  # on the red of the lower lip
 SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
@@ -34,6 +34,7 @@ TONGUE_DEPTH, THROAT_DEPTH = 9.0, 22.0  # millimetres behind the teeth
 OVERBITE = 1.5  # millimetres by which shut upper teeth cover the lower
 BARED = (-3.0, 4.0)  # millimetres of lower teeth above the lower lip: least and most
 SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the photograph's own mouth; above, this layer
+MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
 
 
@@ -73,7 +74,8 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> Mo
     white = [_brightest(photo, _loop(points[lids], size)) for lids in _lids()]
     white = np.max([w for w in white if w is not None] or [skin], axis=0)
     level = np.clip(0.9 * _luma(white), 0.8 * _luma(skin), 1.3 * _luma(skin))
-    tint = np.array([1.03, 1.0, 0.91]) * (0.5 + 0.5 * white / max(_luma(white), 1e-3))
+    cast = 0.4 * white / max(_luma(white), 1e-3) + 0.2 * skin / max(_luma(skin), 1e-3) + 0.4
+    tint = np.array([1.02, 1.0, 0.93]) * cast
     color = (level * tint / _luma(tint)).clip(0, 0.95)
     area = float(teeth.sum()) / (size / 512) ** 2
     if area > 20:
@@ -175,7 +177,33 @@ class MouthLayer:
         self._middle = float(own[[NOSE, 13, 14], 0].mean())
         self._depth = float(own[[13, 14], 2].mean()) + BEHIND_LIPS
         self._edge = float(own[NOSE, 1]) + TEETH_BELOW_NOSE
+        self._curve: np.ndarray | None = None  # of the edge of the teeth that the photograph shows, over x
+        self._split_teeth()
         self._jaw = max(float(self._gap.max()) - SMILE_GAP, 0.0)  # how far the photograph's jaw is open
+
+    def _split_teeth(self) -> None:
+        """Find the edge of the upper teeth that the photograph shows, and leave out of it what lies lower."""
+        x, y = np.meshgrid(np.arange(-12, 12.1, 0.5), np.arange(self._edge - 12, self._edge + 12, 0.25))
+        at = self._in_photo(x, y)
+        teeth = cv2.remap(self.teeth, *at, cv2.INTER_LINEAR)
+        luma = cv2.remap(cv2.GaussianBlur(self._photo, (0, 0), 0.3 * self._density) @ LUMA, *at, cv2.INTER_LINEAR)
+        found = [_edge_in(column, mask, y[:, 0]) for column, mask in zip(luma.T, teeth.T, strict=True)]
+        known = np.isfinite(found)
+        if known.sum() < MANY_COLUMNS:
+            return
+        places, edges = x[0, known], np.array(found)[known]
+        for _ in range(3):  # a parabola, without columns far from it
+            curve = np.polyfit(places, edges, 2, w=1 / (1 + np.abs(edges - np.median(edges))))
+            off = np.abs(np.polyval(curve, places) - edges)
+            near = off <= max(2 * np.median(off), 0.4)
+            places, edges = places[near], edges[near]
+        self._edge = float(np.polyval(curve, 0.0))
+        self._curve = curve
+
+    def _in_photo(self, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+        """Pixels x and y of the photograph at places of the arch of the teeth, x from the middle."""
+        own = place(np.stack([x + self._middle, y, self._depth + ARCH * x * x], -1), self.face.pose)
+        return [(own[..., k] * self.size - 0.5).astype(np.float32) for k in (0, 1)]
 
     def _recolored(self, name: str) -> np.ndarray:
         """A bundled part in the portrait's colours, sharp as the photograph's pixels: RGBA multiplied by coverage."""
@@ -183,10 +211,10 @@ class MouthLayer:
         color, value = image[..., :3], image[..., :3].max(-1, keepdims=True)
         red = self.colors.lips * [0.95, 0.8, 0.82]
         if name == "tongue":
-            new = value / 0.45 * red
+            new = value / 0.36 * red
         else:
             gum = _step(1 - color.min(-1, keepdims=True) / np.maximum(value, 1e-3), 0.25, 0.6)
-            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.36 * red * gum
+            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.28 * red * gum
         image = np.concatenate([new.clip(0, 1), image[..., 3:]], 2).astype(np.float32)
         image[..., :3] *= image[..., 3:]
         return cv2.GaussianBlur(image, (0, 0), max(0.6 * DENSITY / self._density, 0.5))
@@ -242,17 +270,19 @@ class MouthLayer:
 
         red = self.colors.lips
         far = _step(y - slope[1] * THROAT_DEPTH, self._edge - 4, self._edge + max(room, 6.0) + 8)
-        color = (red * [0.30, 0.18, 0.18]) * (0.35 + 0.65 * far)[..., None]
+        color = (red * [0.42, 0.27, 0.27]) * (0.35 + 0.65 * far)[..., None]
         tall = max(0.75 * room, 3.0) + 4
         ty = (y - slope[1] * TONGUE_DEPTH - (lower + 4 - tall)) / tall * 20 - 10
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edge) / TALL))
         color = color * light[..., None]
-        own = place(np.stack([x + self._middle, y, self._depth + ARCH * x * x], -1), self.face.pose).astype(np.float32)
-        at = [own[..., k] * self.size - 0.5 for k in (0, 1)]
+        at = self._in_photo(x, y)
         shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
         teeth = cv2.remap(self.teeth, *at, cv2.INTER_LINEAR)[..., None]
+        if self._curve is not None:
+            edge = np.polyval(self._curve, np.clip(x, -14, 14))
+            teeth = teeth * (1 - _step(y - edge, 0.1, 0.9))[..., None]
         before = _light(x + self._middle, y, self.face.shape)
         shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.1)[..., None]
         return color + teeth * (shown - color)
@@ -266,6 +296,20 @@ class MouthLayer:
 def _gaps(shape: np.ndarray) -> np.ndarray:
     """How far the lips are apart `(9,)`, millimetres."""
     return shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
+
+
+def _edge_in(luma: np.ndarray, teeth: np.ndarray, y: np.ndarray) -> float:
+    """Where upper teeth end in a column `(n,)`: at a dark line between both rows, or where teeth end; NaN if none."""
+    rows = np.flatnonzero(teeth > 0.5)
+    if len(rows) < 6:
+        return np.nan
+    first, last = rows[0], rows[-1]
+    above = np.maximum.accumulate(luma[first : last + 1])
+    below = np.maximum.accumulate(luma[first : last + 1][::-1])[::-1]
+    depth = 1 - luma[first : last + 1] / np.maximum(np.minimum(above, below), 1e-3)
+    depth[: int(2.0 / (y[1] - y[0]))] = 0
+    valley = int(depth.argmax())
+    return float(y[first + valley] if depth[valley] > 0.06 else y[last])
 
 
 def _over(below: np.ndarray, part: np.ndarray) -> np.ndarray:
