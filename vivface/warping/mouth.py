@@ -25,7 +25,7 @@ from vivface.warping.mesh import mirror, place
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
 TALL = 1.4  # how much taller real teeth are than those of the synthetic mouth
 NOSE, CHIN = 2, np.array([152, 148, 377, 175])  # points of the mesh
-LIPS = np.array([15, 16, 85, 86, 315, 316])  # on the red of the lower lip
+LIPS = np.array([15, 16, 85, 86, 179, 180, 315, 316, 403, 404])  # on the red of the lower lip
 SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
 TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face
 BEHIND_LIPS = 4.0  # millimetres from the rim of the lips to the teeth
@@ -36,6 +36,8 @@ BARED = (-3.0, 4.0)  # millimetres of lower teeth above the lower lip: least and
 SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the photograph's own mouth; above, this layer
 MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
+
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> Mo
     """
     size = len(photo)
     smooth = cv2.GaussianBlur(photo, (0, 0), size / 250)
-    lips, skin = (np.median(_at(smooth, points[which]), 0) for which in (LIPS, SKIN))
+    lips, skin = lip_color(photo, points), np.median(_at(smooth, points[SKIN]), 0)
     white = [_brightest(photo, _loop(points[lids], size)) for lids in _lids()]
     white = np.max([w for w in white if w is not None] or [skin], axis=0)
     level = np.clip(0.9 * _luma(white), 0.8 * _luma(skin), 1.3 * _luma(skin))
@@ -87,7 +89,11 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> Mo
     return MouthColors(color, lips)
 
 
-LUMA = np.array([0.299, 0.587, 0.114])
+def lip_color(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The red of the lower lip without its highlights `(3,)`, from 0 to 1."""
+    colors = _at(cv2.GaussianBlur(photo, (0, 0), len(photo) / 250), points[LIPS])
+    luma = colors @ LUMA
+    return colors[luma <= np.median(luma)].mean(0)
 
 
 def _luma(color: np.ndarray) -> float:
@@ -142,11 +148,12 @@ def shown_teeth(photo: np.ndarray, points: np.ndarray, loop: np.ndarray) -> np.n
         return teeth
     box = np.s_[low[1] : high[1], low[0] : high[0]]
     lab = cv2.cvtColor(cv2.GaussianBlur(photo, (0, 0), max(size / 1000, 0.5))[box].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    lips = np.median(_at(cv2.GaussianBlur(photo, (0, 0), size / 250), points[LIPS]), 0)
+    lips = lip_color(photo, points)
     lips = cv2.cvtColor(lips.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
     score = (lips[1] - lab[..., 1]) + 0.5 * (lab[..., 0] - lips[0])
     inside = cv2.GaussianBlur(_loop(points[loop], size)[box].astype(np.float32), (0, 0), size / 250)
-    teeth[box] = _step(score, 4.0, 12.0) * _step(inside, 0.2, 0.6)
+    most = np.clip(np.percentile(score[inside > 0.5], 90), 8.0, 24.0) if (inside > 0.5).any() else 24.0
+    teeth[box] = _step(score, 0.3 * most, 0.7 * most) * _step(inside, 0.2, 0.6)
     return teeth
 
 
@@ -214,7 +221,7 @@ class MouthLayer:
             new = value / 0.36 * red
         else:
             gum = _step(1 - color.min(-1, keepdims=True) / np.maximum(value, 1e-3), 0.25, 0.6)
-            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.28 * red * gum
+            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.24 * red * gum
         image = np.concatenate([new.clip(0, 1), image[..., 3:]], 2).astype(np.float32)
         image[..., :3] *= image[..., 3:]
         return cv2.GaussianBlur(image, (0, 0), max(0.6 * DENSITY / self._density, 0.5))
@@ -324,6 +331,6 @@ def _light(x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     half = max(float(ends[1, 0] - ends[0, 0]) / 2, 1.0)
     aside = np.abs(x - float(ends[:, 0].mean())) / half
     gap = np.maximum(bottom - top, 0)
-    shade = 1 - 0.55 * np.exp(-np.maximum(y - top, 0) / 2.0)
+    shade = 1 - 0.45 * np.exp(-np.maximum(y - top, 0) / 2.0)
     shade *= 1 - 0.3 * np.exp(-np.maximum(bottom - y, 0) / 1.5)
     return shade * (1 - np.exp(-gap / 1.8)) * (1 - 0.65 * np.clip(aside, 0, 1.1) ** 3)
