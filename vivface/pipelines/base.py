@@ -38,6 +38,7 @@ from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
+from vivface.warping.mesh import to_crop
 
 BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
 MAX_BATCH = {"cpu": 8, "cuda": 32}
@@ -126,6 +127,11 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         return self.config.crop
 
     @property
+    def crops(self) -> tuple[str, str]:
+        """How portraits and driving frames are cut: keys of `vivface.faces.CROPS`."""
+        return self.config.crop, self.motion_crop
+
+    @property
     def output_size(self) -> int:
         """Width and height of the images that `generate` makes, in pixels."""
         return self.generator.config.size
@@ -168,6 +174,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         with compute_slot(self._execution_device):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
+        identity.points = None if portrait.points is None else to_crop(portrait.points, identity.quad)
         return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(
@@ -216,6 +223,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         strength: float = 1.0,
         batch_size: int | None = None,
         edits: Edits | None = None,
+        detail: bool | None = None,
+        size: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Show an identity under a motion, frame by frame.
 
@@ -230,6 +239,10 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
             edits (mapping, *optional*): Amounts by name of `directions`, each a number, a function of seconds, or key
                 frames such as `{0: 0, 2.5: 1}`; see `vivface.editing.TimedEdits`.
+            detail (`bool`, *optional*): Move the photograph itself, at its own resolution, instead of showing the
+                generator's images; by default as the checkpoint says, and never with edits.
+            size (`int`, *optional*): Width and height of a frame in pixels, an even number; by default as large as
+                the face is in the photo, 512 to 1024, or without detail what the generator makes.
 
         Returns:
             Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -238,7 +251,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             OptionError: If an option is out of its range.
             MediaError: If identity or motion belong to another checkpoint.
         """
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+        detail = self._shows_detail(detail, edits)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
         frames = render_frames(self, self._own(identity), motion, options, edits=self._edits(edits))
         return (frame.image for frame in frames)
@@ -258,6 +272,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         driving_face: int | None = None,
         adapt: int | str | None = None,
         edits: Edits | None = None,
+        detail: bool | None = None,
+        size: int | None = None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         on_progress: OnProgress | None = None,
@@ -267,11 +283,12 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         Args:
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), or codes.
-            refine, paste_back, motion_mode, strength, batch_size, edits: As for `render`.
+            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size: As for `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
             adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of
-                `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says.
+                `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says, and
+                none with detail, which shows the photograph.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
@@ -282,8 +299,10 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             VivFaceError: What a user can cause, in one sentence; see the subclasses in `vivface.errors`.
         """
         # 1. Check what was asked.
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
-        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
+        detail = self._shows_detail(detail, edits)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
+        own_steps = 0 if detail else self.config.adapt_steps
+        tuning = Tuning.parse(own_steps if adapt is None else adapt)
         edits = self._edits(edits)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
@@ -305,6 +324,16 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     def images(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
+
+    def _shows_detail(self, detail: bool | None, edits: Edits | None) -> bool:
+        """Whether the photograph is moved.
+
+        Raises:
+            OptionError: If it is asked for together with edits, which only the generator's images show.
+        """
+        if detail and edits:
+            raise OptionError("`detail` shows the photograph, which `edits` do not change: leave one of them out.")
+        return bool(self.config.detail and not edits) if detail is None else detail
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, or a saved motion file, as a stream of codes."""

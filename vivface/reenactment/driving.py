@@ -15,6 +15,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
+from vivface.warping.mesh import PointsReader, to_crop
 
 SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 
@@ -27,6 +28,8 @@ class DrivingFrame:
         time, duration (`Fraction`): When it is shown and for how long, seconds.
         crop (`numpy.ndarray` of shape `(size, size, 3)`, *optional*): uint8 RGB; None where the last crop is held.
         found (`bool`): Whether a face was seen in this very frame.
+        points (`numpy.ndarray` of shape `(478, 3)`, *optional*): Of the face in the crop, see `vivface.warping.mesh`;
+            None where the last crop is held.
         image (`numpy.ndarray`, *optional*): The whole frame, uint8 RGB, of `DrivingVideo.shown_size`, if it was asked
             for.
     """
@@ -35,6 +38,7 @@ class DrivingFrame:
     duration: Fraction
     crop: np.ndarray | None
     found: bool
+    points: np.ndarray | None = None
     image: np.ndarray | None = None
 
 
@@ -63,6 +67,9 @@ class DrivingVideo:
     crop: str
     face: int | None = None
     searched: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._points = PointsReader()
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -100,11 +107,11 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop = self._crop(frame, tracked, stabilizer) if tracked.found else None
+            crop, points = self._cut(frame, tracked, stabilizer) if tracked.found else (None, None)
             if waiting:
                 waiting = False
-                yield from early.release(crop)
-            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, image)
+                yield from early.release(crop, points)
+            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, points, image)
         warnings += self.reader.warnings
         if waiting:
             raise NoFaceError(
@@ -118,9 +125,13 @@ class DrivingVideo:
                 "start."
             )
 
-    def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
+    def _cut(
+        self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The face's crop, and its points in it."""
         quad = stabilizer.update(face_quad(tracked.landmarks, self.crop), frame.time, cut=tracked.redetected)
-        return crop_quad(frame.image, quad, self.size)
+        points = self._points.read(frame.image, tracked.face)
+        return crop_quad(frame.image, quad, self.size), None if points is None else to_crop(points, quad)
 
 
 class _EarlyFrames:
@@ -137,9 +148,10 @@ class _EarlyFrames:
             packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
         self._frames.append((frame.time, frame.duration, packed))
 
-    def release(self, crop: np.ndarray) -> Iterator[DrivingFrame]:
+    def release(self, crop: np.ndarray, points: np.ndarray | None) -> Iterator[DrivingFrame]:
         """The frames, the first of them with the crop of the first face."""
         for number, (time, duration, packed) in enumerate(self._frames):
             image = None if packed is None else np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
-            yield DrivingFrame(time, duration, crop if number == 0 else None, False, image)
+            first = number == 0
+            yield DrivingFrame(time, duration, crop if first else None, False, points if first else None, image)
         self._frames.clear()

@@ -19,9 +19,10 @@ from vivface.warping.mesh import (
     place,
 )
 from vivface.warping.mouth import MouthLayer
-from vivface.warping.surface import HeadSurface, source_positions
+from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
 
 BASE = 256  # pixels at which the flow is computed; eyes and mouth at the photograph's own
+SURROUNDINGS = 1.5  # crops that the photograph shows
 MARGIN = 0.03  # crops around eyes and mouth
 
 
@@ -29,36 +30,50 @@ class PhotoCompositor:
     """A photograph that moves.
 
     Args:
-        photo (`np.ndarray` of shape `(size, size, 3)`): The aligned portrait, uint8 RGB.
-        points (`np.ndarray` of shape `(478, 3)`): Its face, see `vivface.warping.mesh`.
+        photo (`np.ndarray` of shape `(height, height, 3)`): The portrait's crop and what lies around it, `SURROUNDINGS`
+            times as wide, uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): Its face in the crop, see `vivface.warping.mesh`.
+        size (`int`): Width and height of the frames, which show the crop, in pixels.
     """
 
-    def __init__(self, photo: np.ndarray, points: np.ndarray):
-        self.photo, self.points, self.size = photo, points, len(photo)
+    def __init__(self, photo: np.ndarray, points: np.ndarray, size: int):
+        self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points)
         self.face = PosedFace.of(points)
-        self.mouth = MouthLayer(photo, points, lip_loop())
+        self.mouth = MouthLayer(_crop(photo, size), points, lip_loop())
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
-        target, source, size = self.surface.target(shape, pose), self.surface.source, self.size
-        order, corners = self.surface.order(target), self.surface.corners
+        target, size = self.surface.target(shape, pose), self.size
+        order = self.surface.order(target)
         base = min(BASE, size)
-        where = source_positions(target, source, corners, order, (0, 0, base, base), base)
+        where = self._positions(target, order, (0, 0, base, base), base)
         where = cv2.resize(where, (size, size), interpolation=cv2.INTER_LINEAR)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
             box = _box(points[loop], size)
             if box is not None:
                 left, top, right, bottom = box
-                where[top:bottom, left:right] = source_positions(target, source, corners, order, box, size)
+                where[top:bottom, left:right] = self._positions(target, order, box, size)
         frame = _sample(self.photo, where)
+        if self.surface.two_sided:
+            hidden = where[..., 4:].clip(0, 1)
+            other = _sample(self.photo, where[..., 2:])
+            frame = np.round(frame + hidden * (other.astype(np.float32) - frame)).astype(np.uint8)
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
         rim = points[lip_loop()]
         if (box := _box(rim, size)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return frame
+
+    def _positions(
+        self, target: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+    ) -> np.ndarray:
+        """Values of the surface, see `HeadSurface.values`, for each pixel of a box."""
+        corners, values = self.surface.corners, self.surface.values
+        values = values if self.surface.two_sided else values[:, :2]
+        return interpolate(shown_triangles(target, corners, order, box, size), target, values, corners, box, size)
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         """Draw an eye as it lies behind its lids."""
@@ -81,7 +96,10 @@ class PhotoCompositor:
             low = part.start == 1
             behind[part, 1] = np.minimum(behind[part, 1], limit) if low else np.maximum(behind[part, 1], limit)
         source = place(behind, self.face.pose)
-        where = source_positions(target, source, _fan(), range(len(_fan())), box, size)
+        fan = _fan()
+        where = interpolate(
+            shown_triangles(target, fan, range(len(fan)), box, size), target, source[:, :2], fan, box, size
+        )
         left, top, right, bottom = box
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
@@ -126,8 +144,19 @@ def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> n
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
 
 
+def _crop(photo: np.ndarray, size: int) -> np.ndarray:
+    """The portrait's crop without its surroundings, `(size, size, 3)`."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return _sample(photo, np.stack(np.meshgrid(places, places), -1))
+
+
 def _sample(photo: np.ndarray, where: np.ndarray) -> np.ndarray:
-    size = len(photo)
+    scale = len(photo) / SURROUNDINGS
+    shift = (SURROUNDINGS - 1) / 2 * scale - 0.5
     return cv2.remap(
-        photo, where[..., 0] * size - 0.5, where[..., 1] * size - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        photo,
+        where[..., 0] * scale + shift,
+        where[..., 1] * scale + shift,
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
     )

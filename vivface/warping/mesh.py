@@ -15,6 +15,8 @@ import numpy as np
 from safetensors.numpy import load
 
 from vivface.faces.ibug import MESH_POINTS
+from vivface.faces.landmarks import Face
+from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.mesh_reader import FacePoints
 from vivface.faces.pose import HeadPose, calibration, head_pose
 
@@ -76,6 +78,28 @@ def face_points(points: FacePoints) -> np.ndarray:
     irises = points.irises.copy()
     irises[..., 2] = mesh[[145, 374], 2][:, None]  # the eye network's depth has another origin
     return np.concatenate([mesh, *irises])
+
+
+class PointsReader:
+    """The points of faces that any backend found: those that come with a face, or read by the mesh network."""
+
+    def __init__(self) -> None:
+        self._backend: MeshBackend | None = None
+
+    def read(self, image: np.ndarray, face: Face) -> np.ndarray | None:
+        """Points of a face.
+
+        Args:
+            image (`np.ndarray` of shape `(H, W, 3)`): uint8 RGB.
+            face (`Face`): Where the face is.
+
+        Returns:
+            `np.ndarray` of shape `(478, 3)`: in pixels of the image; None if the mesh network sees no face there.
+        """
+        if face.points is None:
+            self._backend = self._backend or MeshBackend()
+            face = self._backend.refine(image, face)
+        return None if face is None else face_points(face.points)
 
 
 def to_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the pho
 MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
 
+WARM = np.array([0.8, 1.05, 1.1])  # powers of the light behind the lips: what comes through them is red
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -283,7 +284,7 @@ class MouthLayer:
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edge) / TALL))
-        color = color * light[..., None]
+        color = color * light[..., None] ** WARM
         at = self._in_photo(x, y)
         shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
         teeth = cv2.remap(self.teeth, *at, cv2.INTER_LINEAR)[..., None]

@@ -2,16 +2,23 @@
 
 Movements are those of the driver's points against the driver's own face at rest, in millimetres of the mean face. Two
 things do not add up between faces and are set outright: how far the lips are apart, so that lips meet when the driver's
-do whatever the portrait showed, and how far the lids are open as a share of the open eye.
+do whatever the portrait showed, and how far the lids are open as a share of the open eye. Where portrait and driver at
+rest wear different expressions, the difference is estimated from their shapes and taken back, so that a smile of the
+portrait does not stay.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
+import cv2
 import numpy as np
+from safetensors.numpy import load
 
-from vivface.faces.alignment import ffhq_quad, quad_center, quad_size
+from vivface.faces.alignment import quad_center, quad_size
+from vivface.faces.crops import face_quad
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import (
     IRISES,
@@ -44,17 +51,37 @@ class Rest:
     Attributes:
         shape (`np.ndarray` of shape `(478, 3)`): See `PosedFace`.
         lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
+        pose (`HeadPose`): Of the first frame, where relative motion starts.
     """
 
     shape: np.ndarray
     lids: np.ndarray
+    pose: HeadPose
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Rest:
         """The face at rest of the first points `(T, 478, 3)` of a driver."""
-        shapes = np.stack([PosedFace.of(points).shape for points in frames])
+        faces = [PosedFace.of(points) for points in frames]
+        shapes = np.stack([face.shape for face in faces])
         gaps = np.array([lid_gaps(shape) for shape in shapes])
-        return cls(np.median(shapes, 0), np.percentile(gaps, 75, axis=0))
+        return cls(np.median(shapes, 0), np.percentile(gaps, 75, axis=0), faces[0].pose)
+
+
+def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How the first face would move to wear the second's expression, as far as shapes tell: `(478, 3)`, millimetres.
+
+    A linear estimate that `training/tools/fit_expression.py` fitted to rendered people: what is due to the people and
+    not to their expression is left alone, and what is uncertain comes out too small.
+    """
+    arrays = _expression()
+    difference = (second[:MESH] - first[:MESH]).reshape(-1)
+    moved = difference @ arrays["read"].astype(np.float64) @ arrays["move"].astype(np.float64)
+    return np.concatenate([moved.reshape(MESH, 3), np.zeros((len(first) - MESH, 3))])
+
+
+@cache
+def _expression() -> dict[str, np.ndarray]:
+    return load((files("vivface.warping") / "expression.safetensors").read_bytes())
 
 
 def lid_gaps(shape: np.ndarray) -> np.ndarray:
@@ -68,9 +95,9 @@ def _both(points: np.ndarray) -> np.ndarray:
     return np.stack([points, mirror()[points]])
 
 
-def frontal_placement(shape: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where FFHQ's square would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
-    quad = ffhq_quad(landmarks_of(shape))
+def frontal_placement(shape: np.ndarray, crop: str) -> tuple[np.ndarray, float]:
+    """Where a crop would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
+    quad = face_quad(landmarks_of(shape), crop)
     side = quad_size(quad)
     return (np.zeros(2) - quad_center(quad)) / side + 0.5, 1 / side
 
@@ -83,16 +110,29 @@ class Retargeting:
         rest (`Rest`): The driver's face at rest.
         relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
         strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
+        crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
+        seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the networks see them, if it is
+            given others: its expression is read from these.
     """
 
-    def __init__(self, portrait: np.ndarray, rest: Rest, relative: bool = False, strength: float = 1.0):
+    def __init__(
+        self,
+        portrait: np.ndarray,
+        rest: Rest,
+        relative: bool = False,
+        strength: float = 1.0,
+        crops: tuple[str, str] = ("ffhq", "ffhq"),
+        seen: np.ndarray | None = None,
+    ):
         self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
         self.relative = relative
         shape = self.portrait.shape
-        self._center, self._scale = frontal_placement(shape)
-        self._driver_center, self._driver_scale = frontal_placement(rest.shape)
+        seen_shape = shape if seen is None else PosedFace.of(seen).shape
+        self._center, self._scale = frontal_placement(shape, crops[0])
+        self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = _mouth_width(shape) / _mouth_width(rest.shape)
+        self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
         self._lip_weights = _lip_weights()
         self._lid_weights = [_lid_weights(side) for side in (0, 1)]
 
@@ -107,17 +147,26 @@ class Retargeting:
         """
         face = PosedFace.of(driver)
         own = self.portrait.shape
-        shape = own + (face.shape - self.rest.shape)
-        shape = self._part_lips(shape, face.shape)
+        shape = own + self._worn + (face.shape - self.rest.shape)
+        if not self.relative:
+            shape = self._part_lips(shape, face.shape)
         shape = self._open_lids(shape, face.shape)
         shape = self._look(shape, face.shape)
-        pose = self._pose(face.pose)
-        return own + self.strength * (shape - own), pose
+        return own + self.strength * (shape - own), self._pose(face.pose)
 
     def _pose(self, driver: HeadPose) -> HeadPose:
-        center, scale = driver.center[:2] - self._driver_center, driver.scale / self._driver_scale
-        depth = self.portrait.pose.center[2:]
-        return HeadPose(driver.turn, self._scale * scale, np.concatenate([self._center + center, depth]))
+        own, rest, strength = self.portrait.pose, self.rest.pose, self.strength
+        if self.relative:
+            turn, scale = driver.turn @ rest.turn.T @ own.turn, own.scale * driver.scale / rest.scale
+            center = own.center[:2] + driver.center[:2] - rest.center[:2]
+        else:
+            turn, scale = driver.turn, self._scale * driver.scale / self._driver_scale
+            center = self._center + driver.center[:2] - self._driver_center
+        if strength != 1:
+            turn = _turned(turn @ own.turn.T, strength) @ own.turn
+            scale = own.scale * (scale / own.scale) ** strength
+            center = own.center[:2] + strength * (center - own.center[:2])
+        return HeadPose(turn, scale, np.concatenate([center, own.center[2:]]))
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
@@ -150,6 +199,11 @@ class Retargeting:
             change = np.clip(offset[:2] - own[0, :2], -MOST_GAZE, MOST_GAZE)
             shape[iris, :2] = shape[corners, :2].mean(0) + own[:, :2] + change
         return shape
+
+
+def _turned(turn: np.ndarray, share: float) -> np.ndarray:
+    """A share of a rotation `(3, 3)`, about the same axis."""
+    return cv2.Rodrigues(cv2.Rodrigues(turn)[0] * share)[0]
 
 
 def _mouth_width(shape: np.ndarray) -> float:
