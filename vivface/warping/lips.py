@@ -99,6 +99,6 @@ def _unlike(lab: np.ndarray, lip: np.ndarray, bright: float) -> np.ndarray:
 
 def _smooth(change: np.ndarray) -> np.ndarray:
     """Changes `(9,)` along a lip without outliers."""
-    padded = np.pad(change, 2, mode="edge")
-    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), 1)
+    padded = np.pad(change, 1, mode="edge")
+    middle = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), 1)
     return np.convolve(np.pad(middle, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")

@@ -29,6 +29,7 @@ LIPS = np.array([15, 16, 85, 86, 179, 180, 315, 316, 403, 404])  # on the red of
 SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
 TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face
 BEHIND_LIPS = 4.0  # millimetres from the rim of the lips to the teeth
+BENT = 0.006  # 1/mm: how the edge of the bundled upper teeth rises with x squared
 ARCH = 0.0232  # 1/mm: depth of the arch of the teeth is this times x squared
 TONGUE_DEPTH, THROAT_DEPTH = 9.0, 22.0  # millimetres behind the teeth
 OVERBITE = 1.5  # millimetres by which shut upper teeth cover the lower
@@ -37,6 +38,7 @@ SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the pho
 MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
 
+EVEN = 0.6  # power of the bundled parts' own light and shade
 WARM = np.array([0.8, 1.05, 1.1])  # powers of the light behind the lips: what comes through them is red
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -155,6 +157,7 @@ def shown_teeth(photo: np.ndarray, points: np.ndarray, loop: np.ndarray) -> np.n
     inside = cv2.GaussianBlur(_loop(points[loop], size)[box].astype(np.float32), (0, 0), size / 250)
     most = np.clip(np.percentile(score[inside > 0.5], 90), 8.0, 24.0) if (inside > 0.5).any() else 24.0
     teeth[box] = _step(score, 0.3 * most, 0.7 * most) * _step(inside, 0.2, 0.6)
+    teeth[box] = cv2.GaussianBlur(teeth[box], (0, 0), size / 900)
     return teeth
 
 
@@ -219,11 +222,17 @@ class MouthLayer:
         color, value = image[..., :3], image[..., :3].max(-1, keepdims=True)
         red = self.colors.lips * [0.95, 0.8, 0.82]
         if name == "tongue":
-            new = value / 0.36 * red
+            back = np.linspace(-MIDDLE[1], MIDDLE[1], len(value), dtype=np.float32)[:, None, None]
+            aside = np.linspace(-MIDDLE[0], MIDDLE[0], value.shape[1], dtype=np.float32)[None, :, None]
+            new = (value / 0.38) ** 0.8 * red * (0.5 + 0.5 * _step(back, -12.0, 3.0))
+            new = new * (1 - 0.12 * np.exp(-((aside / 1.2) ** 2)))  # its groove
         else:
             gum = _step(1 - color.min(-1, keepdims=True) / np.maximum(value, 1e-3), 0.25, 0.6)
-            new = value / 0.72 * self.colors.teeth * (1 - gum) + value / 0.24 * red * gum
+            new = (value / 0.66) ** EVEN * self.colors.teeth * (1 - gum) + (value / 0.24) ** EVEN * red * gum
         image = np.concatenate([new.clip(0, 1), image[..., 3:]], 2).astype(np.float32)
+        if name == "upper":  # pointed teeth that stand out
+            x, y = (np.arange(n, dtype=np.float32) / DENSITY - m for n, m in zip(value.shape[1::-1], MIDDLE, strict=True))
+            image[..., 3] *= 1 - _step(y[:, None] * TALL + BENT * x**2, 0.2, 0.9)
         image[..., :3] *= image[..., 3:]
         return cv2.GaussianBlur(image, (0, 0), max(0.6 * DENSITY / self._density, 0.5))
 
@@ -283,7 +292,7 @@ class MouthLayer:
         ty = (y - slope[1] * TONGUE_DEPTH - (lower + 4 - tall)) / tall * 20 - 10
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
-        color = _over(color, self._sample("upper", x, (y - self._edge) / TALL))
+        color = _over(color, self._sample("upper", x, (y - self._edges(x)) / TALL))
         color = color * light[..., None] ** WARM
         at = self._in_photo(x, y)
         shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
@@ -294,6 +303,13 @@ class MouthLayer:
         before = _light(x + self._middle, y, self.face.shape)
         shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.1)[..., None]
         return color + teeth * (shown - color)
+
+    def _edges(self, x: np.ndarray) -> np.ndarray:
+        """Where the edge of the upper teeth lies, as the bundled ones are bent: y over x."""
+        if self._curve is None:
+            return np.full_like(x, self._edge)
+        inner = np.clip(x, -14, 14)
+        return self._edge + np.clip(np.polyval(self._curve, inner) - self._edge + BENT * inner**2, -2.5, 2.5)
 
     def _sample(self, name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         u = ((x + MIDDLE[0]) * DENSITY - 0.5).astype(np.float32)
@@ -332,6 +348,6 @@ def _light(x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     half = max(float(ends[1, 0] - ends[0, 0]) / 2, 1.0)
     aside = np.abs(x - float(ends[:, 0].mean())) / half
     gap = np.maximum(bottom - top, 0)
-    shade = 1 - 0.45 * np.exp(-np.maximum(y - top, 0) / 2.0)
+    shade = 1 - 0.4 * np.exp(-np.maximum(y - top, 0) / 1.5)
     shade *= 1 - 0.3 * np.exp(-np.maximum(bottom - y, 0) / 1.5)
-    return shade * (1 - np.exp(-gap / 1.8)) * (1 - 0.65 * np.clip(aside, 0, 1.1) ** 3)
+    return shade * (1 - np.exp(-gap / 1.8)) * (1 - 0.6 * np.clip(aside, 0, 1.1) ** 3)
