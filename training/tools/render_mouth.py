@@ -2,8 +2,9 @@
 
     python -m training.tools.render_mouth --assets DIR
 
-One synthetic head from MakeHuman's CC0 assets looks into a distant camera, its jaw shut; skin is left out. The parts are
-measured in millimetres of the mean face and stored in `vivface/warping/mouth.safetensors`, see `vivface.warping.mouth`.
+One synthetic head from MakeHuman's CC0 assets looks into a distant camera, its jaw shut; skin is left out. The parts
+are measured in millimetres of the mean face and stored in `vivface/warping/mouth.safetensors`, see
+`vivface.warping.mouth`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ LOWER_ROWS = np.array([
 FOLLOW = (1.0, 0.6, 0.25)  # how far the rows follow the rim
 STEPS = 64  # places along a line
 UNLIKE = (5.0, 13.0)  # distance in CIE Lab from which a colour is not the lip's: least and most
+CONTRAST = (3.0, 8.0)  # distance in CIE Lab along a line: below, the mesh alone is believed; above, the photograph
 STIFF = 0.2  # cost of a millimetre between the rim and where the mesh has it, in places unlike a lip
 MOST = 4.5  # millimetres that the rim may move
 
@@ -94,7 +95,8 @@ def _unlike(lab: np.ndarray, lip: np.ndarray, bright: float) -> np.ndarray:
     off[:, 0] *= np.where(off[:, 0] > 0, bright, 0.5)
     distance = np.linalg.norm(off, axis=1)
     limit = np.clip(0.5 * np.percentile(distance[4:-4], 80), *UNLIKE)
-    return np.minimum((distance / limit) ** 2, 3.0) - 1
+    trust = np.clip((np.percentile(distance, 95) - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1)
+    return trust * (np.minimum((distance / limit) ** 2, 3.0) - 1)
 
 
 def _smooth(change: np.ndarray) -> np.ndarray:

@@ -19,8 +19,17 @@ import numpy as np
 from safetensors.numpy import load
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import LID_CORNERS, LOWER_LID, LOWER_LIP, MOUTH_CORNERS, UPPER_LID, UPPER_LIP, PosedFace
-from vivface.warping.mesh import mirror, place
+from vivface.warping.mesh import (
+    LID_CORNERS,
+    LOWER_LID,
+    LOWER_LIP,
+    MOUTH_CORNERS,
+    UPPER_LID,
+    UPPER_LIP,
+    PosedFace,
+    mirror,
+    place,
+)
 
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
 TALL = 1.4  # how much taller real teeth are than those of the synthetic mouth
@@ -35,6 +44,8 @@ TONGUE_DEPTH, THROAT_DEPTH = 9.0, 22.0  # millimetres behind the teeth
 OVERBITE = 1.5  # millimetres by which shut upper teeth cover the lower
 BARED = (-3.0, 4.0)  # millimetres of lower teeth above the lower lip: least and most
 SAME, OTHER = 0.3, 1.6  # millimetres of change of the lips' gap: below, the photograph's own mouth; above, this layer
+COLORS_FROM = (8.0, 40.0)  # mm2 of teeth in the photograph: below, their colour is guessed; above, it is known
+TEETH_FROM = (30.0, 80.0)  # mm2: below, none of them are shown; above, all are
 MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
 
@@ -65,13 +76,14 @@ def parts() -> dict[str, np.ndarray]:
     return {name: image[..., [2, 1, 0, 3]] for name, image in zip(names, images, strict=True)}
 
 
-def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> MouthColors:
+def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust: float) -> MouthColors:
     """Colours for a portrait's mouth.
 
     Args:
         photo (`np.ndarray` of shape `(size, size, 3)`): uint8 RGB.
         points (`np.ndarray` of shape `(478, 3)`): From 0 to 1.
         teeth (`np.ndarray` of shape `(size, size)`): Where it shows teeth, from 0 to 1, see `shown_teeth`.
+        trust (`float`): How far to take the teeth's colour from there, 0 to 1; else it follows the eyes and the skin.
     """
     size = len(photo)
     smooth = cv2.GaussianBlur(photo, (0, 0), size / 250)
@@ -82,13 +94,10 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray) -> Mo
     cast = 0.4 * white / max(_luma(white), 1e-3) + 0.2 * skin / max(_luma(skin), 1e-3) + 0.4
     tint = np.array([1.02, 1.0, 0.93]) * cast
     color = (level * tint / _luma(tint)).clip(0, 0.95)
-    area = float(teeth.sum()) / (size / 512) ** 2
-    if area > 20:
-        values, weight = photo.reshape(-1, 3) / 255.0, teeth.ravel()
-        bright = weight * (values @ LUMA > np.percentile((values @ LUMA)[weight > 0.5], 50)) if (weight > 0.5).any() else weight
-        own = bright @ values / max(bright.sum(), 1e-3)
-        share = min((area - 20) / 150, 1.0)
-        color = color + share * (own - color)
+    if trust > 0 and (shown := teeth > 0.5).any():
+        values = photo[shown] / 255.0
+        bright = values @ LUMA >= np.median(values @ LUMA)
+        color = color + trust * (values[bright].mean(0) - color)
     return MouthColors(color, lips)
 
 
@@ -150,7 +159,9 @@ def shown_teeth(photo: np.ndarray, points: np.ndarray, loop: np.ndarray) -> np.n
     if (high - low < 2).any():
         return teeth
     box = np.s_[low[1] : high[1], low[0] : high[0]]
-    lab = cv2.cvtColor(cv2.GaussianBlur(photo, (0, 0), max(size / 1000, 0.5))[box].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(
+        cv2.GaussianBlur(photo, (0, 0), max(size / 1000, 0.5))[box].astype(np.float32) / 255, cv2.COLOR_RGB2LAB
+    )
     lips = lip_color(photo, points)
     lips = cv2.cvtColor(lips.astype(np.float32)[None, None], cv2.COLOR_RGB2LAB)[0, 0]
     score = (lips[1] - lab[..., 1]) + 0.5 * (lab[..., 0] - lips[0])
@@ -181,8 +192,10 @@ class MouthLayer:
         self._photo = photo
         own = self.face.shape
         self.teeth = shown_teeth(photo, points, loop)
-        self.colors = mouth_colors(photo, points, self.teeth)
         self._density = self.face.pose.scale * self.size  # pixels a millimetre
+        area = float(self.teeth.sum()) / self._density**2
+        self.colors = mouth_colors(photo, points, self.teeth, float(_step(area, *COLORS_FROM)))
+        self._share = float(_step(area, *TEETH_FROM))
         self._parts = {name: self._recolored(name) for name in parts()}
         self._gap = _gaps(own)
         self._middle = float(own[[NOSE, 13, 14], 0].mean())
@@ -231,7 +244,9 @@ class MouthLayer:
             new = (value / 0.66) ** EVEN * self.colors.teeth * (1 - gum) + (value / 0.24) ** EVEN * red * gum
         image = np.concatenate([new.clip(0, 1), image[..., 3:]], 2).astype(np.float32)
         if name == "upper":  # pointed teeth that stand out
-            x, y = (np.arange(n, dtype=np.float32) / DENSITY - m for n, m in zip(value.shape[1::-1], MIDDLE, strict=True))
+            x, y = (
+                np.arange(n, dtype=np.float32) / DENSITY - m for n, m in zip(value.shape[1::-1], MIDDLE, strict=True)
+            )
             image[..., 3] *= 1 - _step(y[:, None] * TALL + BENT * x**2, 0.2, 0.9)
         image[..., :3] *= image[..., 3:]
         return cv2.GaussianBlur(image, (0, 0), max(0.6 * DENSITY / self._density, 0.5))
@@ -252,8 +267,14 @@ class MouthLayer:
         strength = float(_step(change, SAME, OTHER))
         if strength == 0:
             return
-        left, top, right, bottom = box
-        x, y = self._behind(box, pose, self._depth)
+        seen = [np.flatnonzero((mask > 0).any(axis)) for axis in (1, 0)]
+        if not len(seen[0]):
+            return
+        rows, columns = (slice(int(s[0]), int(s[-1]) + 1) for s in seen)
+        left, top = box[0] + columns.start, box[1] + rows.start
+        right, bottom = box[0] + columns.stop, box[1] + rows.stop
+        mask = mask[rows, columns]
+        x, y = self._behind((left, top, right, bottom), pose, self._depth)
         inside = self._paint(x, y, shape, pose)
         part = frame[top:bottom, left:right]
         weight = (mask * strength)[..., None]
@@ -293,7 +314,8 @@ class MouthLayer:
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edges(x)) / TALL))
-        color = color * light[..., None] ** WARM
+        shut = 0.28 * red * [1.0, 0.85, 0.85]  # what lies between lips that touch
+        color = color * light[..., None] ** WARM + shut * (1 - light[..., None]) ** 3
         at = self._in_photo(x, y)
         shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
         teeth = cv2.remap(self.teeth, *at, cv2.INTER_LINEAR)[..., None]
@@ -301,6 +323,7 @@ class MouthLayer:
             edge = np.polyval(self._curve, np.clip(x, -14, 14))
             teeth = teeth * (1 - _step(y - edge, 0.1, 0.9))[..., None]
         before = _light(x + self._middle, y, self.face.shape)
+        teeth = teeth * self._share
         shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.1)[..., None]
         return color + teeth * (shown - color)
 
