@@ -18,6 +18,7 @@ from vivface.warping.mesh import (
     mirror,
     place,
 )
+from vivface.warping.mouth import MouthLayer
 from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
 
 BASE = 256  # pixels at which the flow is computed; eyes and mouth at the photograph's own
@@ -39,6 +40,7 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points)
         self.face = PosedFace.of(points)
+        self.mouth = MouthLayer(_crop(photo, size), points, lip_loop())
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
@@ -60,6 +62,9 @@ class PhotoCompositor:
             frame = np.round(frame + hidden * (other.astype(np.float32) - frame)).astype(np.uint8)
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
+        rim = points[lip_loop()]
+        if (box := _box(rim, size)) is not None:
+            self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return frame
 
     def _positions(
@@ -137,6 +142,12 @@ def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> n
     cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
     mask = cv2.resize(mask, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
+
+
+def _crop(photo: np.ndarray, size: int) -> np.ndarray:
+    """The portrait's crop without its surroundings, `(size, size, 3)`."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return _sample(photo, np.stack(np.meshgrid(places, places), -1))
 
 
 def _sample(photo: np.ndarray, where: np.ndarray) -> np.ndarray:

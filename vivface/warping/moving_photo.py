@@ -9,6 +9,7 @@ import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
+from vivface.warping.lips import fit_lips
 from vivface.warping.retargeting import Rest, Retargeting
 
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
@@ -38,10 +39,11 @@ class MovingPhoto:
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
     ):
-        self._retargeting = Retargeting(points, rest, relative, strength, crops)
-        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
-        self._compositor = PhotoCompositor(wide, points, size)
         self._still = cut_photo(photo, quad, size, crops[0])
+        fitted = fit_lips(self._still, points)
+        self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=points)
+        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
+        self._compositor = PhotoCompositor(wide, fitted, size)
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
         """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""

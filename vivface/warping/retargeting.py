@@ -111,6 +111,8 @@ class Retargeting:
         relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
         strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
         crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
+        seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the networks see them, if it is
+            given others: its expression is read from these.
     """
 
     def __init__(
@@ -120,15 +122,17 @@ class Retargeting:
         relative: bool = False,
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
+        seen: np.ndarray | None = None,
     ):
         self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
         self.relative = relative
         shape = self.portrait.shape
+        seen_shape = shape if seen is None else PosedFace.of(seen).shape
         self._center, self._scale = frontal_placement(shape, crops[0])
         self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = _mouth_width(shape) / _mouth_width(rest.shape)
-        self._worn = np.zeros_like(shape) if relative else expression_between(shape, rest.shape)
+        self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
         self._lip_weights = _lip_weights()
         self._lid_weights = [_lid_weights(side) for side in (0, 1)]
 
