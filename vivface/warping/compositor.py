@@ -10,7 +10,7 @@ from vivface.warping.mesh import IRISES, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
 
-BASE = 256  # pixels at which the flow is computed; eyes and mouth at the photograph's own
+BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
 SURROUNDINGS = 1.5  # crops that the photograph shows
 MARGIN = 0.03  # crops around eyes and mouth
 

@@ -38,6 +38,7 @@ from vivface.warping.mesh import (
 REST_FRAMES = 25  # frames from which the driver's face at rest is taken
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = 0.8  # millimetres between lips that touch, as the networks see them
 LOWER_SHARE = 0.7  # of a change of the lips' gap, how much the lower lip takes
@@ -182,8 +183,8 @@ class Retargeting:
 
     def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Open the lids as far as the driver's are: a share of the open eye, or wider; the upper lid moves."""
-        share = (lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS)
-        wider = np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER)
+        share = _alike((lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS))
+        wider = _alike(np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER))
         wanted, found = np.clip(share, 0, 1) * self._lids + wider, lid_gaps(shape)
         shape = shape.copy()
         for side in (0, 1):
@@ -204,6 +205,13 @@ class Retargeting:
             change = np.clip(offset[:2] - own[0, :2], -MOST_GAZE, MOST_GAZE)
             shape[iris, :2] = shape[corners, :2].mean(0) + own[:, :2] + change
         return shape
+
+
+def _alike(both: np.ndarray) -> np.ndarray:
+    """Values of both eyes `(2,)`, the same unless they differ much, as in a wink: single eyes are seen less surely."""
+    mean = both.mean()
+    apart = np.abs(both - mean) / max(np.abs(both).max(), 1e-6)
+    return mean + (both - mean) * ((apart - WINK[0]) / (WINK[1] - WINK[0])).clip(0, 1)
 
 
 def _turned(turn: np.ndarray, share: float) -> np.ndarray:
