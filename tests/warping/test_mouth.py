@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vivface.faces.pose import HeadPose, calibration, turn_of
-from vivface.warping.compositor import _box, _polygon, lip_loop
+from vivface.warping.compositor import _box, _polygon
 from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS, fit_lips
-from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, place
+from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, lip_loop, place
 from vivface.warping.mouth import MouthLayer, parts
 
 SIZE = 384

@@ -326,11 +326,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
 
     def _shows_detail(self, detail: bool | None, edits: Edits | None) -> bool:
-        """Whether the photograph is moved.
-
-        Raises:
-            OptionError: If it is asked for together with edits, which only the generator's images show.
-        """
+        """Whether the photograph is moved; edits show in the generator's images only."""
         if detail and edits:
             raise OptionError("`detail` shows the photograph, which `edits` do not change: leave one of them out.")
         return bool(self.config.detail and not edits) if detail is None else detail

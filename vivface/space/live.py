@@ -7,14 +7,19 @@ import numpy as np
 import torch
 
 from vivface.editing import AttributeDirections
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad
+from vivface.faces.crops import face_quad
 from vivface.faces.smoothing import QuadStabilizer
-from vivface.faces.tracking import FaceTracker
+from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.runtime import compute_slot
+from vivface.warping.mesh import PointsReader, to_crop
+from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.retargeting import REST_FRAMES, Rest
 
+LIVE_SIZE = 512  # largest width and height of the moving photograph, pixels
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
 
 
@@ -49,7 +54,8 @@ class LiveDriver:
         self.refine = refine
         self.motion_mode = motion_mode
         self._tracker = FaceTracker(pipeline.backend)
-        self._stabilizer = QuadStabilizer(pipeline.config.crop)
+        self._stabilizer = QuadStabilizer("stable" if pipeline.motion_crop == "stable" else "ffhq")
+        self._photo = _LivePhoto(pipeline, identity, motion_mode) if _shows_detail(pipeline, identity, edits) else None
         self._first: torch.Tensor | None = None
         self._image: np.ndarray | None = None
         self._began = time.monotonic()
@@ -68,10 +74,14 @@ class LiveDriver:
         tracked = self._tracker.update(image)
         if tracked.found:
             seconds = time.monotonic() - self._began
-            quad = self._stabilizer.update(ffhq_quad(tracked.landmarks), seconds, cut=tracked.redetected)
-            self._image = self._render(crop_quad(image, quad, self.pipeline.config.image_size))
+            square = face_quad(tracked.landmarks, self.pipeline.motion_crop)
+            quad = self._stabilizer.update(square, seconds, cut=tracked.redetected)
+            if self._photo is not None:
+                self._image = self._photo.update(image, tracked, quad)
+            else:
+                self._image = self._render(crop_quad(image, quad, self.pipeline.motion_size))
         elif self._image is None:
-            self._image = self.pipeline.neutral(self.identity)
+            self._image = self._still()
         now = time.monotonic()
         self._made.append(now)
         while self._made[0] < now - RATE_WINDOW:
@@ -90,6 +100,12 @@ class LiveDriver:
         """Bytes of memory that the portrait and its last frame hold."""
         return self.identity.nbytes + (0 if self._image is None else self._image.nbytes)
 
+    def _still(self) -> np.ndarray:
+        if self._photo is not None:
+            return self._photo.still
+        with compute_slot(self.pipeline.device):
+            return to_images(self.pipeline.generate(self.identity, self.identity.motion, self.refine))[0]
+
     def _render(self, crop: np.ndarray) -> np.ndarray:
         code = self.pipeline.encode_crops([crop])  # (1, *code_shape)
         self._first = code if self._first is None else self._first
@@ -99,3 +115,36 @@ class LiveDriver:
             code = code + self._offset
         with compute_slot(self.pipeline.device):
             return to_images(self.pipeline.generate(self.identity, code, self.refine))[0]
+
+
+def _shows_detail(pipeline: ReenactmentPipeline, identity: IdentityCode, edits: dict[str, float]) -> bool:
+    return pipeline.config.detail and identity.points is not None and not any(edits.values())
+
+
+class _LivePhoto:
+    """The photograph that follows a camera; the face at rest is that of the first frames."""
+
+    def __init__(self, pipeline: ReenactmentPipeline, identity: IdentityCode, motion_mode: str):
+        self._identity, self._crops, self._relative = identity, pipeline.crops, motion_mode == "relative"
+        self._points = PointsReader()
+        self._seen: list[np.ndarray] = []
+        self._moving: MovingPhoto | None = None
+        self.still = self._make(identity.points[None])(None)
+
+    def update(self, image: np.ndarray, tracked: TrackedFace, quad: np.ndarray) -> np.ndarray:
+        """The frame for a camera frame and its face."""
+        points = self._points.read(image, tracked.face)
+        if points is None:
+            return self.still
+        points = to_crop(points, quad)
+        if len(self._seen) < REST_FRAMES:
+            self._seen.append(points)
+            self._moving = self._make(np.stack(self._seen))
+        return self._moving(points)
+
+    def _make(self, seen: np.ndarray) -> MovingPhoto:
+        identity, size = self._identity, min(frame_size(self._identity.quad), LIVE_SIZE)
+        rest = Rest.of(seen)
+        return MovingPhoto(
+            identity.photo, identity.quad, identity.points, size, rest, self._relative, crops=self._crops
+        )

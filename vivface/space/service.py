@@ -238,7 +238,8 @@ class ReenactmentService:
         def work(job: Job) -> Outputs:
             outputs = _outputs(job.folder, options, driving)
             job.step, job.preview = "Reading the portrait", outputs.preview
-            identity = self.encode(visitor, portrait, options.face, options.adapt, job.on_progress)
+            adapt = options.adapt and not options.shows_detail(self.pipeline.config.detail)
+            identity = self.encode(visitor, portrait, options.face, adapt, job.on_progress)
             job.check()
             job.step = "Opening the driving video"
             job.report = self.renderer.render(identity, driving, options, outputs, job.on_progress)

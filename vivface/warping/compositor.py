@@ -6,18 +6,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import (
-    IRISES,
-    LID_CORNERS,
-    LOWER_LID,
-    LOWER_LIP,
-    MOUTH_CORNERS,
-    UPPER_LID,
-    UPPER_LIP,
-    PosedFace,
-    mirror,
-    place,
-)
+from vivface.warping.mesh import IRISES, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
 
@@ -104,17 +93,6 @@ class PhotoCompositor:
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
         part[:] = np.round(part + mask * (_sample(self.photo, where).astype(np.float32) - part)).astype(np.uint8)
-
-
-def lip_loop() -> np.ndarray:
-    """Points of the inner rim of the lips, in order `(20,)`."""
-    return np.concatenate([MOUTH_CORNERS[:1], UPPER_LIP, MOUTH_CORNERS[1:], LOWER_LIP[::-1]])
-
-
-def eye_loops() -> tuple[np.ndarray, np.ndarray]:
-    """Points of the rims of the right and of the left eye, in order: corner, lower lid, corner, upper lid `(16,)`."""
-    right = np.concatenate([LID_CORNERS[:1], LOWER_LID, LID_CORNERS[1:], UPPER_LID[::-1]])
-    return right, mirror()[right]
 
 
 def _fan() -> np.ndarray:

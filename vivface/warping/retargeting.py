@@ -37,6 +37,8 @@ from vivface.warping.mesh import (
 
 REST_FRAMES = 25  # frames from which the driver's face at rest is taken
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
+LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = 0.8  # millimetres between lips that touch, as the networks see them
 LOWER_SHARE = 0.7  # of a change of the lips' gap, how much the lower lip takes
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
@@ -64,7 +66,9 @@ class Rest:
         faces = [PosedFace.of(points) for points in frames]
         shapes = np.stack([face.shape for face in faces])
         gaps = np.array([lid_gaps(shape) for shape in shapes])
-        return cls(np.median(shapes, 0), np.percentile(gaps, 75, axis=0), faces[0].pose)
+        shape = np.median(shapes, 0)
+        least = LEAST_LIDS * np.linalg.norm(shape[_both(LID_CORNERS)[:, 1]] - shape[_both(LID_CORNERS)[:, 0]], axis=1)
+        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), faces[0].pose)
 
 
 def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -177,9 +181,10 @@ class Retargeting:
         return shape
 
     def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
-        """Open the lids as far as the driver's are, as a share of the open eye; the upper lid moves."""
+        """Open the lids as far as the driver's are: a share of the open eye, or wider; the upper lid moves."""
         share = (lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS)
-        wanted, found = np.clip(share, 0, 1.6) * self._lids, lid_gaps(shape)
+        wider = np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER)
+        wanted, found = np.clip(share, 0, 1) * self._lids + wider, lid_gaps(shape)
         shape = shape.copy()
         for side in (0, 1):
             upper, lower = _both(UPPER_LID)[side], _both(LOWER_LID)[side]

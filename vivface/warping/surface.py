@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import MESH, PosedFace, mirror, place, triangles
+from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, place, triangles
 
 RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
 FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
@@ -49,6 +49,7 @@ class HeadSurface:
         strips = [_strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
         self.corners = np.concatenate([surface.corners, *strips])
         self._around = np.arange(len(self.corners)) >= len(surface.corners)
+        self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
@@ -76,13 +77,13 @@ class HeadSurface:
         return np.concatenate([other, hidden[:, None]], 1)
 
     def order(self, target: np.ndarray) -> np.ndarray:
-        """Triangles `(T,)` from back to front: what lies around the face is behind it."""
-        depth = target[self.corners, 2].mean(1) + 10.0 * self._around
+        """Triangles `(T,)` from back to front: what lies around the face is behind it, eyes and mouth behind skin."""
+        depth = target[self.corners, 2].mean(1) + 10.0 * self._around + 1.0 * self._inside
         return np.argsort(-depth, kind="stable")
 
 
 def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rings `(rings, N, 3)` around the outline `(N, 3)` of a face in millimetres, and how far they follow `(rings, N)`."""
+    """Rings `(rings, N, 3)` around a face's outline `(N, 3)`, millimetres, and how far they follow `(rings, N)`."""
     center = np.array([0.0, outline[:, 1].mean(), outline[:, 2].mean()])
     away = outline - center
     down = np.sin(np.arctan2(away[:, 1], away[:, 0]))
@@ -193,8 +194,12 @@ def interpolate(
     maps = _affine_maps(target[:, :2], values, corners)
     u = ((np.arange(left, right, dtype=np.float32) + 0.5) / size)[None, :, None]
     v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size)[:, None, None]
-    found = maps[shown.clip(0)]  # (height, width, 3, C)
+    number = shown.clip(0)
+    found = maps[number]  # (height, width, 3, C)
     found = found[..., 0, :] * u + found[..., 1, :] * v + found[..., 2, :]
+    # A pixel on the edge of a thin triangle may lie outside it: no farther than the corners.
+    limits = np.stack([values[corners].min(1), values[corners].max(1)], 1).astype(np.float32)[number]
+    found = np.clip(found, limits[..., 0, :], limits[..., 1, :])
     bare = shown < 0
     if bare.any():
         here = np.zeros_like(found)
