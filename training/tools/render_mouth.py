@@ -131,7 +131,7 @@ def arch(points: np.ndarray) -> np.ndarray:
     front = front[np.abs(front[:, 0]) < 26]
     bend = np.stack([np.ones(len(front)), front[:, 0] ** 2], 1)
     middle, square = np.linalg.lstsq(bend, front[:, 2] - lips, rcond=None)[0]
-    return np.float32([middle, square])
+    return np.array([middle, square])
 
 
 def main() -> None:
@@ -158,8 +158,7 @@ def main() -> None:
             edge = edge_of_teeth(image, upper=part == "upper")
         points = subject.head.rest[np.unique(triangles), :3] * [1, -1, -1] * scale + shift
         arrays[part] = stored(image, edge, fade=part == "lower")
-        arrays[f"{part}.depth"] = arch(points)
-        print(f"{part}: {arrays[part].nbytes / 1024:.0f} KiB, depth {arrays[f'{part}.depth'].round(4).tolist()}")
+        print(f"{part}: {arrays[part].nbytes / 1024:.0f} KiB, arch {arch(points).round(4).tolist()}")
     save_file(arrays, args.out)
     if args.sheet:
         parts = [cv2.imdecode(arrays[part], cv2.IMREAD_UNCHANGED).astype(np.float32) / 255 for part in PARTS]

@@ -36,7 +36,7 @@ NOSE, CHIN = 2, np.array([152, 148, 377, 175])  # points of the mesh
 TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face
 BEHIND_LIPS = 4.0  # millimetres from the rim of the lips to the teeth
 BENT = 0.006  # 1/mm: how the edge of the bundled upper teeth rises with x squared
-ARCH = 0.0232  # 1/mm: depth of the arch of the teeth is this times x squared
+ARCH = 0.0232  # 1/mm: depth of the arch of the upper teeth is this times x squared; `render_mouth` measures it
 TONGUE_DEPTH, THROAT_DEPTH = 9.0, 22.0  # millimetres behind the teeth
 OVERBITE = 1.5  # millimetres by which shut upper teeth cover the lower
 BARED = (-3.0, 4.0)  # millimetres of lower teeth above the lower lip: least and most
@@ -269,4 +269,4 @@ def _light(x: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     gap = np.maximum(bottom - top, 0)
     shade = 1 - 0.4 * np.exp(-np.maximum(y - top, 0) / 1.5)
     shade *= 1 - 0.3 * np.exp(-np.maximum(bottom - y, 0) / 1.5)
-    return shade * (1 - np.exp(-gap / 1.8)) * (1 - 0.6 * np.clip(aside, 0, 1.1) ** 3)
+    return shade * (1 - np.exp(-gap / 2.6)) * (1 - 0.6 * np.clip(aside, 0, 1.1) ** 3)
