@@ -38,10 +38,18 @@ ANCHORS = np.array([27, 30, 31, 33, 35, 36, 39, 42, 45, 48, 54])  # landmarks: n
 PARTS = ("upper", "lower", "tongue")
 
 
-def even_light() -> Scene:
+class PlainScene(Scene):
+    """A scene before nothing."""
+
+    def background(self, size: int) -> np.ndarray:
+        """Black `(size, size, 3)`, uint8 RGB."""
+        return np.zeros((size, size, 3), np.uint8)
+
+
+def even_light() -> PlainScene:
     """Light from the camera and a little above, as a flash gives it."""
     key = np.array([0.1, 0.45, 1.0])
-    return Scene(
+    return PlainScene(
         key_direction=key / np.linalg.norm(key), key=np.full(3, 0.8), fill_direction=np.array([0.0, 0.0, 1.0]),
         fill=np.full(3, 0.15), rim_direction=np.array([0.0, 0.0, -1.0]), rim=np.zeros(3), sky=np.full(3, 0.45),
         ground=np.full(3, 0.25), exposure=1.0, distance=60.0, seed=0,
@@ -143,7 +151,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="also write the parts as one picture")
     args = parser.parse_args()
     kit = load_kit(args.assets)
-    renderer = Renderer(kit, SIZE, supersample=2)
+    renderer = Renderer(kit, SIZE)
     person = replace(sample_person(kit, args.seed), teeth_tint=np.ones(3))
     subject = Subject(renderer, person, even_light())
     scale, shift = millimetres(subject.head.landmarks)
