@@ -197,3 +197,17 @@ def test_lips_without_contrast_stay_where_the_mesh_has_them():
     points = place(shape, POSE)
     fitted = fit_lips(np.full((SIZE, SIZE, 3), SKIN, np.uint8), points)
     assert np.abs(fitted - points).max() < 1.0 * POSE.scale
+
+
+@pytest.mark.parametrize("light", [0.0, 1.0])
+def test_hard_photographs_and_poses_are_painted_without_warnings(light: float):
+    rng = np.random.default_rng(5)
+    noise = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) * np.uint8(light)
+    shape = face(6.0)
+    points = fit_lips(noise, place(shape, POSE))
+    assert np.isfinite(points).all()
+    layer = MouthLayer(noise, points, lip_loop())
+    for yaw, pitch, center in ((70, 0, 0.5), (-65, 30, 0.5), (0, -60, 0.5), (0, 0, 0.05), (20, 0, 0.98)):
+        pose = HeadPose(turn_of(np.radians([yaw, pitch, 10])), POSE.scale, np.array([center, 0.5, 0.0]))
+        out, _ = opened(layer, noise, face(16.0), pose)
+        assert out.shape == noise.shape

@@ -17,11 +17,11 @@ import moderngl
 import numpy as np
 from safetensors.numpy import save_file
 
-from training.synthetic.assets import load_kit
 from training.synthetic.motion import controls_from
 from training.synthetic.person import sample_person
 from training.synthetic.renderer import LIGHT_LOSS, Renderer
 from training.synthetic.scene import Scene
+from training.synthetic.shards import shared_renderer
 from training.synthetic.subject import Subject
 from training.tools.programs import program_parser, run_program
 from vivface.faces.ibug import MESH_POINTS
@@ -150,9 +150,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--sheet", type=Path, help="also write the parts as one picture")
     args = parser.parse_args()
-    kit = load_kit(args.assets)
-    renderer = Renderer(kit, SIZE)
-    person = replace(sample_person(kit, args.seed), teeth_tint=np.ones(3))
+    renderer = shared_renderer(args.assets, None, SIZE, 1)
+    person = replace(sample_person(renderer.kit, args.seed), teeth_tint=np.ones(3))
     subject = Subject(renderer, person, even_light())
     scale, shift = millimetres(subject.head.landmarks)
     lips = subject.head.landmarks[[61, 62, 63, 65, 66, 67]].mean(0)
@@ -167,6 +166,7 @@ def main() -> None:
         points = subject.head.rest[np.unique(triangles), :3] * [1, -1, -1] * scale + shift
         arrays[part] = stored(image, edge, fade=part == "lower")
         print(f"{part}: {arrays[part].nbytes / 1024:.0f} KiB, arch {arch(points).round(4).tolist()}")
+    subject.release()
     save_file(arrays, args.out)
     if args.sheet:
         parts = [cv2.imdecode(arrays[part], cv2.IMREAD_UNCHANGED).astype(np.float32) / 255 for part in PARTS]

@@ -136,6 +136,8 @@ def parabola(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         curve = np.polyfit(x, y, 2, w=1 / (1 + np.abs(y - np.median(y))))
         off = np.abs(np.polyval(curve, x) - y)
         near = off <= max(2 * np.median(off), 0.4)
+        if near.sum() < 6:
+            break
         x, y = x[near], y[near]
     return curve
 
