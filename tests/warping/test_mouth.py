@@ -6,8 +6,8 @@ import pytest
 
 from vivface.faces.pose import HeadPose, calibration, turn_of
 from vivface.warping.compositor import _box, _polygon
-from vivface.warping.lips import LOWER_ROWS, UPPER_ROWS, fit_lips
-from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, lip_loop, place
+from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS, fit_lips
+from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, lip_loop, place
 from vivface.warping.mouth import MouthLayer, parts
 
 SIZE = 384
@@ -117,6 +117,24 @@ def test_the_photographs_teeth_stay_with_the_skull():
         assert np.hypot(x - mark[0] - 0.05 * SIZE, y - mark[1] - 0.02 * SIZE) <= 1.5
 
 
+def test_the_photographs_lower_teeth_follow_the_jaw():
+    own = face(18.0, jaw=10.0)
+    photo = painted(own, DARK)
+    teeth = np.concatenate([own[LOWER_LIP], own[LOWER_LIP[::-1]] - [0, 4.5, 0]])
+    cv2.fillPoly(photo, [np.round(place(teeth, POSE)[:, :2] * SIZE).astype(np.int32)], WHITE)
+    layer = layer_of(own, photo)
+
+    def row_of_teeth(jaw: float) -> float:
+        shape = face(18.0 + jaw, jaw=10.0 + jaw)
+        out, mask = opened(layer, painted(shape), shape)
+        column = int(place(own[[14]], POSE)[0, 0] * SIZE)
+        inside = np.flatnonzero(mask[:, column] > 0.9)
+        bright = inside[out[inside, column].sum(1) > 450]
+        return float(bright[bright > inside.mean()].mean())
+
+    assert row_of_teeth(8.0) - row_of_teeth(2.0) == pytest.approx(6.0 * POSE.scale * SIZE, abs=2.0)
+
+
 def test_teeth_that_are_not_shown_take_the_photographs_light():
     own = face(0.0)
     means = []
@@ -164,13 +182,14 @@ def test_the_rim_of_the_lips_is_found_in_the_photograph(off: float):
     seen = true.copy()
     seen[UPPER_LIP, 1] += off
     seen[LOWER_LIP, 1] += off
+    seen[CORNERS, 1] += off
     photo = painted(true, WHITE)
     fitted = PosedFace.of(fit_lips(photo, place(seen, POSE))).shape
     rim = np.concatenate([UPPER_LIP[1:-1], LOWER_LIP[1:-1]])
     assert np.abs(fitted[rim, 1] - true[rim, 1]).mean() < 0.4 * abs(off)
-    others = np.setdiff1d(np.arange(478), np.concatenate([*UPPER_ROWS, *LOWER_ROWS]))
-    assert np.allclose(fitted[others], seen[others], atol=1e-6)
-    assert np.allclose(fitted[MOUTH_CORNERS], seen[MOUTH_CORNERS], atol=1e-6)
+    assert np.abs(fitted[CORNERS[0], 1] - true[CORNERS[0], 1]).max() < 0.7 * abs(off)
+    others = np.setdiff1d(np.arange(478), np.concatenate([*UPPER_ROWS, *LOWER_ROWS, *CORNERS]))
+    assert np.allclose(fitted[others], seen[others], atol=1e-4)
 
 
 def test_lips_without_contrast_stay_where_the_mesh_has_them():
@@ -178,3 +197,17 @@ def test_lips_without_contrast_stay_where_the_mesh_has_them():
     points = place(shape, POSE)
     fitted = fit_lips(np.full((SIZE, SIZE, 3), SKIN, np.uint8), points)
     assert np.abs(fitted - points).max() < 1.0 * POSE.scale
+
+
+@pytest.mark.parametrize("light", [0.0, 1.0])
+def test_hard_photographs_and_poses_are_painted_without_warnings(light: float):
+    rng = np.random.default_rng(5)
+    noise = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) * np.uint8(light)
+    shape = face(6.0)
+    points = fit_lips(noise, place(shape, POSE))
+    assert np.isfinite(points).all()
+    layer = MouthLayer(noise, points, lip_loop())
+    for yaw, pitch, center in ((70, 0, 0.5), (-65, 30, 0.5), (0, -60, 0.5), (0, 0, 0.05), (20, 0, 0.98)):
+        pose = HeadPose(turn_of(np.radians([yaw, pitch, 10])), POSE.scale, np.array([center, 0.5, 0.0]))
+        out, _ = opened(layer, noise, face(16.0), pose)
+        assert out.shape == noise.shape

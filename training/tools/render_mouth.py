@@ -17,11 +17,11 @@ import moderngl
 import numpy as np
 from safetensors.numpy import save_file
 
-from training.synthetic.assets import load_kit
 from training.synthetic.motion import controls_from
 from training.synthetic.person import sample_person
 from training.synthetic.renderer import LIGHT_LOSS, Renderer
 from training.synthetic.scene import Scene
+from training.synthetic.shards import shared_renderer
 from training.synthetic.subject import Subject
 from training.tools.programs import program_parser, run_program
 from vivface.faces.ibug import MESH_POINTS
@@ -38,10 +38,18 @@ ANCHORS = np.array([27, 30, 31, 33, 35, 36, 39, 42, 45, 48, 54])  # landmarks: n
 PARTS = ("upper", "lower", "tongue")
 
 
-def even_light() -> Scene:
+class PlainScene(Scene):
+    """A scene before nothing."""
+
+    def background(self, size: int) -> np.ndarray:
+        """Black `(size, size, 3)`, uint8 RGB."""
+        return np.zeros((size, size, 3), np.uint8)
+
+
+def even_light() -> PlainScene:
     """Light from the camera and a little above, as a flash gives it."""
     key = np.array([0.1, 0.45, 1.0])
-    return Scene(
+    return PlainScene(
         key_direction=key / np.linalg.norm(key), key=np.full(3, 0.8), fill_direction=np.array([0.0, 0.0, 1.0]),
         fill=np.full(3, 0.15), rim_direction=np.array([0.0, 0.0, -1.0]), rim=np.zeros(3), sky=np.full(3, 0.45),
         ground=np.full(3, 0.25), exposure=1.0, distance=60.0, seed=0,
@@ -131,7 +139,7 @@ def arch(points: np.ndarray) -> np.ndarray:
     front = front[np.abs(front[:, 0]) < 26]
     bend = np.stack([np.ones(len(front)), front[:, 0] ** 2], 1)
     middle, square = np.linalg.lstsq(bend, front[:, 2] - lips, rcond=None)[0]
-    return np.float32([middle, square])
+    return np.array([middle, square])
 
 
 def main() -> None:
@@ -142,9 +150,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--sheet", type=Path, help="also write the parts as one picture")
     args = parser.parse_args()
-    kit = load_kit(args.assets)
-    renderer = Renderer(kit, SIZE, supersample=2)
-    person = replace(sample_person(kit, args.seed), teeth_tint=np.ones(3))
+    renderer = shared_renderer(args.assets, None, SIZE, 1)
+    person = replace(sample_person(renderer.kit, args.seed), teeth_tint=np.ones(3))
     subject = Subject(renderer, person, even_light())
     scale, shift = millimetres(subject.head.landmarks)
     lips = subject.head.landmarks[[61, 62, 63, 65, 66, 67]].mean(0)
@@ -158,8 +165,8 @@ def main() -> None:
             edge = edge_of_teeth(image, upper=part == "upper")
         points = subject.head.rest[np.unique(triangles), :3] * [1, -1, -1] * scale + shift
         arrays[part] = stored(image, edge, fade=part == "lower")
-        arrays[f"{part}.depth"] = arch(points)
-        print(f"{part}: {arrays[part].nbytes / 1024:.0f} KiB, depth {arrays[f'{part}.depth'].round(4).tolist()}")
+        print(f"{part}: {arrays[part].nbytes / 1024:.0f} KiB, arch {arch(points).round(4).tolist()}")
+    subject.release()
     save_file(arrays, args.out)
     if args.sheet:
         parts = [cv2.imdecode(arrays[part], cv2.IMREAD_UNCHANGED).astype(np.float32) / 255 for part in PARTS]

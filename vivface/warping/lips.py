@@ -21,9 +21,11 @@ LOWER_ROWS = np.array([
     [77, 90, 180, 85, 16, 315, 404, 320, 307],
 ])
 # fmt: on
+CORNERS = np.array([[78, 308], [62, 292], [76, 306]])  # of the mouth, as the rows
 FOLLOW = (1.0, 0.6, 0.25)  # how far the rows follow the rim
 STEPS = 64  # places along a line
 UNLIKE = (5.0, 13.0)  # distance in CIE Lab from which a colour is not the lip's: least and most
+SHADE = 12.0  # how much darker, in CIE Lab, a lip may get towards its rim
 CONTRAST = (3.0, 8.0)  # distance in CIE Lab along a line: below, the mesh alone is believed; above, the photograph
 STIFF = 0.2  # cost of a millimetre between the rim and where the mesh has it, in places unlike a lip
 MOST = 4.5  # millimetres that the rim may move
@@ -56,6 +58,9 @@ def fit_lips(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     for rows, side in ((UPPER_ROWS, 0), (LOWER_ROWS, 1)):
         for row, follow in zip(rows, FOLLOW, strict=True):
             fitted[row, :2] += follow * scale * change[:, side : side + 1] * towards
+    ends = (change[[0, -1]].mean(1, keepdims=True) * towards[[0, -1]]) * scale
+    for pair, follow in zip(CORNERS, FOLLOW, strict=True):
+        fitted[pair, :2] += follow * ends
     return fitted
 
 
@@ -89,10 +94,10 @@ def _rims(lab: np.ndarray, length: float, known: np.ndarray) -> np.ndarray:
 def _unlike(lab: np.ndarray, lip: np.ndarray, bright: float) -> np.ndarray:
     """How unlike a lip colours `(STEPS, 3)` are: from -1 to 2, above 0 where it is not the lip.
 
-    Light changes more than the lip's colour, in the shade above all; `bright` weighs what is brighter.
+    A lip that bends inwards gets darker, so only what is much darker counts; `bright` weighs what is brighter.
     """
     off = lab - lip
-    off[:, 0] *= np.where(off[:, 0] > 0, bright, 0.5)
+    off[:, 0] = np.where(off[:, 0] > 0, bright * off[:, 0], 0.8 * np.minimum(off[:, 0] + SHADE, 0))
     distance = np.linalg.norm(off, axis=1)
     limit = np.clip(0.5 * np.percentile(distance[4:-4], 80), *UNLIKE)
     trust = np.clip((np.percentile(distance, 95) - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1)
