@@ -25,11 +25,16 @@ from training.synthetic.motion_shards import MotionShard
 from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces.mesh_backend import MeshBackend
-from vivface.warping.mesh import LOWER_LIP, MESH, UPPER_LIP, PosedFace, face_points, mirror
+from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, PosedFace, face_points, mirror
 
 EXPRESSIONS = ("smile_left", "smile_right", "grin", "brow_up_left", "brow_up_right")
 COMPONENTS, RIDGE = 120, 200.0  # of shapes; of the regression, square millimetres
 ENLARGED = 512  # pixels at which frames are shown to the networks
+LIP_STEP = 1.0  # millimetres at least between the rims of a lip in the layout
+UPPER_RIM, LOWER_RIM = (  # points of the lips next to the inner rim
+    [183, 42, 41, 38, 12, 268, 271, 272, 407],
+    [96, 89, 179, 86, 15, 316, 403, 319, 325],
+)
 OPEN = 85  # percentile of the lips' gap from which on a mouth counts as open
 
 
@@ -77,12 +82,22 @@ def triangulate(faces: Shapes) -> dict[str, np.ndarray]:
     blink = faces.controls[:, [CONTROLS.index("blink_left"), CONTROLS.index("blink_right")]].max(1)
     layout = faces.shapes[(gap >= np.percentile(gap, OPEN)) & (blink < 0.1)].mean(0)
     layout = (layout + layout[mirror()] * [-1, 1, 1]) / 2
+    open_mouth(layout)
     corners = Delaunay(layout[:, :2]).simplices
     return {
         "corners": corners.astype(np.int16),
         "layout": layout.astype(np.float32),
         "outline": np.array(rim(corners), np.int16),
     }
+
+
+def open_mouth(layout: np.ndarray) -> None:
+    """Put the inner rim of the lips inside their other rims, and the corners beside both: networks see them across."""
+    layout[UPPER_LIP, 1] = np.maximum(layout[UPPER_LIP, 1], layout[UPPER_RIM, 1] + LIP_STEP)
+    layout[LOWER_LIP, 1] = np.minimum(layout[LOWER_LIP, 1], layout[LOWER_RIM, 1] - LIP_STEP)
+    layout[LOWER_LIP, 1] = np.maximum(layout[LOWER_LIP, 1], layout[UPPER_LIP, 1] + LIP_STEP)
+    between = (layout[UPPER_LIP[[0, -1]]] + layout[LOWER_LIP[[0, -1]]]) / 2
+    layout[MOUTH_CORNERS] = between + [[-LIP_STEP, 0, 0], [LIP_STEP, 0, 0]]
 
 
 def rim(corners: np.ndarray) -> list[int]:

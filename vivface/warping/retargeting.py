@@ -35,13 +35,16 @@ from vivface.warping.mesh import (
     triangles,
 )
 
+NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES = 25  # frames from which the driver's face at rest is taken
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
-SHUT_LIPS = 0.8  # millimetres between lips that touch, as the networks see them
-LOWER_SHARE = 0.7  # of a change of the lips' gap, how much the lower lip takes
+SHUT_LIPS = (0.8, 3.0)  # millimetres between lips that touch, as the networks see them: least and most
+LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
+HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
+MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
 LID_REACH = 5.0  # millimetres over which a change of the lids fades
 MOST_GAZE = 4.0  # millimetres that an iris may move
@@ -54,11 +57,13 @@ class Rest:
     Attributes:
         shape (`np.ndarray` of shape `(478, 3)`): See `PosedFace`.
         lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
+        lips (`float`): Gap at which the networks see this driver's lips touch, millimetres.
         pose (`HeadPose`): Of the first frame, where relative motion starts.
     """
 
     shape: np.ndarray
     lids: np.ndarray
+    lips: float
     pose: HeadPose
 
     @classmethod
@@ -69,7 +74,9 @@ class Rest:
         gaps = np.array([lid_gaps(shape) for shape in shapes])
         shape = np.median(shapes, 0)
         least = LEAST_LIDS * np.linalg.norm(shape[_both(LID_CORNERS)[:, 1]] - shape[_both(LID_CORNERS)[:, 0]], axis=1)
-        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), faces[0].pose)
+        lips = (shapes[:, LOWER_LIP, 1] - shapes[:, UPPER_LIP, 1]).mean(1)
+        touching = float(np.clip(np.percentile(lips, 10), *SHUT_LIPS))
+        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), touching, faces[0].pose)
 
 
 def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -136,7 +143,7 @@ class Retargeting:
         self._center, self._scale = frontal_placement(shape, crops[0])
         self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
-        self._mouth = _mouth_width(shape) / _mouth_width(rest.shape)
+        self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
         self._lip_weights = _lip_weights()
         self._lid_weights = [_lid_weights(side) for side in (0, 1)]
@@ -175,10 +182,14 @@ class Retargeting:
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
-        wanted = np.maximum(driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1] - SHUT_LIPS, 0) * self._mouth
+        wanted = np.maximum(driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1] - self.rest.lips, 0) * self._mouth
         change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
         shape = shape.copy()
-        shape[:MESH, 1] += self._lip_weights @ change
+        weights = self._lip_weights
+        shape[:MESH, 1] += weights @ change
+        lifted = np.maximum(shape[NOSE, 1] + HIGHEST_LIP - shape[UPPER_LIP, 1], 0)
+        lifted = np.minimum(lifted, np.maximum(change, 0))
+        shape[:MESH, 1] += np.where(weights < 0, weights / (LOWER_SHARE - 1), weights / LOWER_SHARE) @ lifted
         return shape
 
     def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
