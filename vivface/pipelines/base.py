@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,6 +28,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
@@ -163,7 +165,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             NoFaceError: If it shows no face, or not the asked one.
             OptionError: If `adapt` is unknown or needs the driving video.
         """
-        _check_counts(face=face)
+        check_counts(face=face)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         if tuning.method == "cma":
             raise OptionError(
@@ -200,8 +202,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             MediaError: If the video cannot be opened. While it is read: if no frame can be decoded.
             NoFaceError: While it is read, if no frame shows a face.
         """
-        _check_counts(driving_face=face)
-        start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
+        check_counts(driving_face=face)
+        start, duration = as_seconds("start", start), None if duration is None else as_seconds("duration", duration)
         reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
         driving = DrivingVideo(reader, self.backend, self.motion_size, self.motion_crop, face)
         return VideoMotion(driving, self, duration)
@@ -251,7 +253,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             OptionError: If an option is out of its range.
             MediaError: If identity or motion belong to another checkpoint.
         """
-        detail = self._shows_detail(detail, edits)
+        detail = self._shows_detail(detail, edits, motion, identity)
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
         frames = render_frames(self, self._own(identity), motion, options, edits=self._edits(edits))
@@ -299,15 +301,16 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             VivFaceError: What a user can cause, in one sentence; see the subclasses in `vivface.errors`.
         """
         # 1. Check what was asked.
-        detail = self._shows_detail(detail, edits)
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
-        own_steps = 0 if detail else self.config.adapt_steps
-        tuning = Tuning.parse(own_steps if adapt is None else adapt)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, bool(detail), size)
+        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         edits = self._edits(edits)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
+        options = replace(options, detail=self._shows_detail(detail, edits, motion, source))
+        if options.detail and adapt is None:
+            tuning = Tuning(steps=0)
 
         # 3. Read the portrait, once, and tune to it.
         if isinstance(source, IdentityCode):
@@ -325,11 +328,19 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
 
-    def _shows_detail(self, detail: bool | None, edits: Edits | None) -> bool:
+    @property
+    def offers_detail(self) -> bool:
+        """Whether re-enactments move the photograph itself unless asked otherwise."""
+        return bool(self.config.get("detail", False))
+
+    def _shows_detail(self, detail: bool | None, edits: Edits | None, motion: MotionCodes, source: object) -> bool:
         """Whether the photograph is moved; edits show in the generator's images only."""
         if detail and edits:
             raise OptionError("`detail` shows the photograph, which `edits` do not change: leave one of them out.")
-        return bool(self.config.detail and not edits) if detail is None else detail
+        if detail is not None:
+            return detail
+        known = not (isinstance(source, IdentityCode) and source.points is None)
+        return self.offers_detail and not edits and motion.has_points and known
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, or a saved motion file, as a stream of codes."""
@@ -368,31 +379,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         quoted = name if name.startswith("the ") else f"'{name}'"
         if shape != self.code_shape:
             raise MediaError(
-                f"{quoted} holds {_codes(shape)}, this checkpoint takes {_codes(self.code_shape)}: extract them with "
+                f"{quoted} holds {codes_in_words(shape)}, this checkpoint takes {codes_in_words(self.code_shape)}: extract them with "
                 "this checkpoint."
             )
         ours, theirs = np.array(self.fingerprint), np.array(fingerprint)
         if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
             raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")
-
-
-def _codes(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return f"motion codes of {shape[0]} numbers"
-    if len(shape) > 2:
-        return f"motion maps of {' x '.join(map(str, shape))} numbers"
-    return f"{shape[0]} motion codes of {shape[1]} numbers"
-
-
-def _seconds(name: str, value: float | Fraction) -> Fraction:
-    """Seconds as they were meant: 0.2 is a fifth, not the float next to it."""
-    try:
-        return Fraction(value).limit_denominator(1_000_000)
-    except (ValueError, TypeError, OverflowError) as error:  # no number, NaN, infinity
-        raise OptionError(f"`{name}` is {value!r}; expected a number of seconds.") from error
-
-
-def _check_counts(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")

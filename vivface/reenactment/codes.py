@@ -152,7 +152,10 @@ class MotionCodes(ABC):
 
     Attributes:
         warnings (list of `str`): What a user should know; complete once the stream was read.
+        has_points (`bool`): Whether batches come with the points of the driver's face.
     """
+
+    has_points = False
 
     def __init__(
         self,

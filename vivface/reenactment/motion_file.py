@@ -91,7 +91,7 @@ class SavedMotion(MotionCodes):
         self._path = path
         self._borders = borders
         self._missing = missing
-        self._has_points = points is not None
+        self.has_points = points is not None
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
@@ -100,7 +100,7 @@ class SavedMotion(MotionCodes):
         borders, unit = self._borders, self.time_base
         with safe_open(self._path, framework="pt") as file:
             codes = file.get_slice("codes")
-            points = file.get_slice("points") if self._has_points else None
+            points = file.get_slice("points") if self.has_points else None
             for start in range(0, self.frames, batch_size):
                 rows = range(start, min(start + batch_size, self.frames))
                 chunk = codes[rows.start : rows.stop].float()

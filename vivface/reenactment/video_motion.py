@@ -51,6 +51,7 @@ class VideoMotion(MotionCodes):
             start=reader.start,
             duration=duration,
         )
+        self.has_points = True
         self._driving = driving
         self._system = system
 

@@ -118,7 +118,7 @@ class LiveDriver:
 
 
 def _shows_detail(pipeline: ReenactmentPipeline, identity: IdentityCode, edits: dict[str, float]) -> bool:
-    return pipeline.config.detail and identity.points is not None and not any(edits.values())
+    return pipeline.offers_detail and identity.points is not None and not any(edits.values())
 
 
 class _LivePhoto:

@@ -101,7 +101,7 @@ class Renderer:
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
                 strength=options.strength,
-                detail=options.shows_detail(self.pipeline.config.detail),
+                detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
             )
 
             # 3. Frames, to the files.

@@ -238,7 +238,7 @@ class ReenactmentService:
         def work(job: Job) -> Outputs:
             outputs = _outputs(job.folder, options, driving)
             job.step, job.preview = "Reading the portrait", outputs.preview
-            adapt = options.adapt and not options.shows_detail(self.pipeline.config.detail)
+            adapt = options.adapt and not options.shows_detail(self.pipeline.offers_detail)
             identity = self.encode(visitor, portrait, options.face, adapt, job.on_progress)
             job.check()
             job.step = "Opening the driving video"
