@@ -51,7 +51,8 @@ def test_a_driver_who_moves_and_comes_nearer_moves_the_portrait_as_far():
 @pytest.mark.parametrize("driven", [0.0, 6.0, 25.0])
 def test_lips_part_as_far_as_the_drivers_whatever_the_portrait_shows(own, driven):
     shape, _ = Retargeting(points(face(lips=own)), rest())(points(face(lips=driven)))
-    assert lip_gap(shape) == pytest.approx(max(driven - 0.8, 0), abs=1.5)
+    wide = driven + 0.75 * max(driven - 12.5, 0)  # renders' mouths are open so much farther than the mesh shows
+    assert lip_gap(shape) == pytest.approx(max(wide - 1.0, 0), abs=1.5)
 
 
 @pytest.mark.parametrize("driven, expected", [(0.5, 0.0), (6.0, 1.0), (3.0, 0.42)])
@@ -101,7 +102,7 @@ def test_strength_goes_part_of_the_way():
     half = Retargeting(points(face()), rest(), strength=0.5)(points(face(lips=20), turned(20)))
     none = Retargeting(points(face()), rest(), strength=0.0)(points(face(lips=20), turned(20)))
     assert np.degrees(angles_of(half[1].turn))[0] == pytest.approx(10, abs=2)
-    assert lip_gap(half[0]) == pytest.approx(10, abs=2)
+    assert lip_gap(half[0]) == pytest.approx(13, abs=2)
     assert np.allclose(none[0], PosedFace.of(points(face())).shape)
     assert np.allclose(none[1].turn, np.eye(3), atol=1e-6)
 

@@ -379,8 +379,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         quoted = name if name.startswith("the ") else f"'{name}'"
         if shape != self.code_shape:
             raise MediaError(
-                f"{quoted} holds {codes_in_words(shape)}, this checkpoint takes {codes_in_words(self.code_shape)}: extract them with "
-                "this checkpoint."
+                f"{quoted} holds {codes_in_words(shape)}, this checkpoint takes {codes_in_words(self.code_shape)}: "
+                "extract them with this checkpoint."
             )
         ours, theirs = np.array(self.fingerprint), np.array(fingerprint)
         if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():

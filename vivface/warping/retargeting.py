@@ -42,6 +42,7 @@ LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye:
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.8, 3.0)  # millimetres between lips that touch, as the networks see them: least and most
+WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
 MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
@@ -182,7 +183,9 @@ class Retargeting:
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
-        wanted = np.maximum(driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1] - self.rest.lips, 0) * self._mouth
+        seen = driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1]
+        seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
+        wanted = np.maximum(seen - self.rest.lips, 0) * self._mouth
         change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
         shape = shape.copy()
         weights = self._lip_weights
