@@ -29,7 +29,9 @@ def test_points_of_a_posed_face_give_its_shape_and_pose():
 def test_a_driver_at_rest_leaves_the_portrait_alone():
     own = face() * WIDER
     shape, pose = Retargeting(points(own), rest())(points(face()))
-    assert np.abs(shape[:468] - PosedFace.of(points(own)).shape[:468]).max() < 4  # what is read as an expression of the wider face
+    assert (
+        np.abs(shape[:468] - PosedFace.of(points(own)).shape[:468]).max() < 4
+    )  # what is read as an expression of the wider face
     assert np.allclose(pose.turn, np.eye(3), atol=0.02)
 
 

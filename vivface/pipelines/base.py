@@ -20,7 +20,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
-from vivface.editing import AttributeDirections, Edits
+from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
@@ -242,7 +242,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             edits (mapping, *optional*): Amounts by name of `directions`, each a number, a function of seconds, or key
                 frames such as `{0: 0, 2.5: 1}`; see `vivface.editing.TimedEdits`.
             detail (`bool`, *optional*): Move the photograph itself, at its own resolution, instead of showing the
-                generator's images; by default as the checkpoint says, and never with edits.
+                generator's images; by default as the checkpoint says, unless edits change over time.
             size (`int`, *optional*): Width and height of a frame in pixels, an even number; by default as large as
                 the face is in the photo, 512 to 1024, or without detail what the generator makes.
 
@@ -253,10 +253,11 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             OptionError: If an option is out of its range.
             MediaError: If identity or motion belong to another checkpoint.
         """
+        edits = self._edits(edits)
         detail = self._shows_detail(detail, edits, motion, identity)
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
-        frames = render_frames(self, self._own(identity), motion, options, edits=self._edits(edits))
+        frames = render_frames(self, self._own(identity), motion, options, edits=edits)
         return (frame.image for frame in frames)
 
     def __call__(
@@ -328,19 +329,15 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
 
-    @property
-    def offers_detail(self) -> bool:
-        """Whether re-enactments move the photograph itself unless asked otherwise."""
-        return bool(self.config.get("detail", False))
-
-    def _shows_detail(self, detail: bool | None, edits: Edits | None, motion: MotionCodes, source: object) -> bool:
-        """Whether the photograph is moved; edits show in the generator's images only."""
-        if detail and edits:
-            raise OptionError("`detail` shows the photograph, which `edits` do not change: leave one of them out.")
+    def _shows_detail(self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object) -> bool:
+        """Whether the photograph is moved."""
+        if detail and edits is not None and not edits.constant:
+            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
         if detail is not None:
             return detail
         known = not (isinstance(source, IdentityCode) and source.points is None)
-        return self.offers_detail and not edits and motion.has_points and known
+        constant = edits is None or edits.constant
+        return self.offers_detail and constant and motion.has_points and known
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, or a saved motion file, as a stream of codes."""

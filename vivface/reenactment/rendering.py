@@ -21,6 +21,7 @@ from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import REST_FRAMES, Rest
 
 MotionMode = Literal["absolute", "relative"]
@@ -139,12 +140,13 @@ def render_frames(
     size = options.frame_size(system, identity)
     paste = PasteBack(identity.photo, identity.quad, size, harmonize=True) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
-    identity = identity if edits is None else edits.prepare(identity)
+    person, identity = identity, identity if edits is None else edits.prepare(identity)
     first = None  # the driver's first code, which relative motion counts from
     done = 0
     batches = motion.batches(batch_size, images, on_progress)
     if options.detail:
-        batches, moving = _moving_photo(batches, identity, options, size, system.crops)
+        edit = None if edits is None else photo_edit(system, person, edits, options.refine)
+        batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit)
     for batch in batches:
         if recorder is not None:
             recorder.add(batch)
@@ -180,7 +182,12 @@ def render_frames(
 
 
 def _moving_photo(
-    batches: Iterator[MotionBatch], identity: IdentityCode, options: RenderOptions, size: int, crops: tuple[str, str]
+    batches: Iterator[MotionBatch],
+    identity: IdentityCode,
+    options: RenderOptions,
+    size: int,
+    crops: tuple[str, str],
+    edit: PhotoEdit | None,
 ) -> tuple[Iterator[MotionBatch], MovingPhoto]:
     """The photograph that is moved, once the first frames have shown the driver's face at rest.
 
@@ -199,8 +206,33 @@ def _moving_photo(
         )
     rest = Rest.of(np.concatenate(seen)[:REST_FRAMES])
     relative = options.motion_mode == "relative"
-    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, relative, options.strength, crops)
+    moving = MovingPhoto(
+        identity.photo, identity.quad, identity.points, size, rest, relative, options.strength, crops, edit
+    )
     return chain(first, batches), moving
+
+
+def edited_photo(
+    system: FrameMaker, identity: IdentityCode, edits: FrameEdits | None, options: RenderOptions
+) -> np.ndarray:
+    """The photograph itself with edits, in its own pose and expression: uint8 RGB `(height, width, 3)`."""
+    size = options.frame_size(system, identity)
+    edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
+    rest = Rest.of(identity.points[None])
+    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, crops=system.crops, edit=edit)
+    image = moving(None)
+    return PasteBack(identity.photo, identity.quad, size)(image) if options.paste_back else image
+
+
+def photo_edit(system: FrameMaker, person: IdentityCode, edits: FrameEdits, refine: bool) -> PhotoEdit:
+    """What edits that stay the same do to the generator's image of the portrait, to be done to the photograph."""
+    edited, motion = edits(edits.prepare(person), person.motion, [Fraction(0)])
+    with compute_slot(system.device):
+        before, after = (
+            to_images(system.generate(who, what, refine))[0]
+            for who, what in ((person, person.motion), (edited, motion))
+        )
+    return PhotoEdit.between(before, after)
 
 
 def _points(batch: MotionBatch) -> list[np.ndarray | None]:

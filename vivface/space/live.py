@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 import torch
 
-from vivface.editing import AttributeDirections
+from vivface.editing import AttributeDirections, TimedEdits
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.smoothing import QuadStabilizer
@@ -14,6 +14,7 @@ from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.rendering import photo_edit
 from vivface.runtime import compute_slot
 from vivface.warping.mesh import PointsReader, to_crop
 from vivface.warping.moving_photo import MovingPhoto, frame_size
@@ -55,7 +56,9 @@ class LiveDriver:
         self.motion_mode = motion_mode
         self._tracker = FaceTracker(pipeline.backend)
         self._stabilizer = QuadStabilizer("stable" if pipeline.motion_crop == "stable" else "ffhq")
-        self._photo = _LivePhoto(pipeline, identity, motion_mode) if _shows_detail(pipeline, identity, edits) else None
+        self._photo = None
+        if pipeline.offers_detail and identity.points is not None:
+            self._photo = _LivePhoto(pipeline, identity, directions, edits, motion_mode, refine)
         self._first: torch.Tensor | None = None
         self._image: np.ndarray | None = None
         self._began = time.monotonic()
@@ -117,15 +120,22 @@ class LiveDriver:
             return to_images(self.pipeline.generate(self.identity, code, self.refine))[0]
 
 
-def _shows_detail(pipeline: ReenactmentPipeline, identity: IdentityCode, edits: dict[str, float]) -> bool:
-    return pipeline.offers_detail and identity.points is not None and not any(edits.values())
-
-
 class _LivePhoto:
     """The photograph that follows a camera; the face at rest is that of the first frames."""
 
-    def __init__(self, pipeline: ReenactmentPipeline, identity: IdentityCode, motion_mode: str):
+    def __init__(
+        self,
+        pipeline: ReenactmentPipeline,
+        identity: IdentityCode,
+        directions: AttributeDirections,
+        edits: dict[str, float],
+        motion_mode: str,
+        refine: bool,
+    ):
         self._identity, self._crops, self._relative = identity, pipeline.crops, motion_mode == "relative"
+        self._edit = None
+        if any(edits.values()):
+            self._edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
         self._points = PointsReader()
         self._seen: list[np.ndarray] = []
         self._moving: MovingPhoto | None = None
@@ -146,5 +156,12 @@ class _LivePhoto:
         identity, size = self._identity, min(frame_size(self._identity.quad), LIVE_SIZE)
         rest = Rest.of(seen)
         return MovingPhoto(
-            identity.photo, identity.quad, identity.points, size, rest, self._relative, crops=self._crops
+            identity.photo,
+            identity.quad,
+            identity.points,
+            size,
+            rest,
+            self._relative,
+            crops=self._crops,
+            edit=self._edit,
         )

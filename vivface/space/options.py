@@ -40,9 +40,8 @@ class Options:
     detail: bool = option(
         True,
         "Move the photograph itself",
-        "Move the photograph itself, if the checkpoint is made for it and nothing is edited; else show the generator's "
-        "images",
-        info="Off, or with edits: the generator's own picture.",
+        "Move the photograph itself, if the checkpoint is made for it; else show the generator's images",
+        info="Off: the generator's own picture.",
     )
     adapt: bool = option(
         True,
@@ -123,7 +122,7 @@ class Options:
 
     def shows_detail(self, offered: bool) -> bool:
         """Whether the photograph is moved; `offered`: what the checkpoint is made for."""
-        return self.detail and offered and not any(self.edits.values())
+        return self.detail and offered
 
     @property
     def key(self) -> tuple:

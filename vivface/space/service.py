@@ -172,6 +172,8 @@ class ReenactmentService:
         key, steps = ("identity", portrait.key, face), self.pipeline.config.adapt_steps
         if adapt is False:
             steps = 0
+        elif adapt is None and self.pipeline.offers_detail:
+            steps = 0  # the photograph is shown, not the generator's image
         elif adapt is None and self.memory.get(owner, (*key, steps)) is None:
             steps = min(steps, CODE_STEPS)
         return self.memory.get_or_create(

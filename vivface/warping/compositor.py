@@ -29,7 +29,7 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points)
         self.face = PosedFace.of(points)
-        self.mouth = MouthLayer(_crop(photo, size), points, lip_loop())
+        self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
@@ -122,7 +122,7 @@ def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> n
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
 
 
-def _crop(photo: np.ndarray, size: int) -> np.ndarray:
+def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:
     """The portrait's crop without its surroundings, `(size, size, 3)`."""
     places = (np.arange(size, dtype=np.float32) + 0.5) / size
     return _sample(photo, np.stack(np.meshgrid(places, places), -1))

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
-from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
+from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.lips import fit_lips
+from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import Rest, Retargeting
 
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
@@ -24,6 +25,7 @@ class MovingPhoto:
         points (`np.ndarray` of shape `(478, 3)`): The face in the crop, see `vivface.warping.mesh`.
         size (`int`): Width and height of the frames in pixels.
         rest (`Rest`): The driver's face at rest.
+        edit (`PhotoEdit`, *optional*): Of the photograph, before it moves.
         relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
             (`tuple[str, str]`, *optional*): See `Retargeting`.
     """
@@ -38,11 +40,15 @@ class MovingPhoto:
         relative: bool = False,
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
+        edit: PhotoEdit | None = None,
     ):
-        self._still = cut_photo(photo, quad, size, crops[0])
-        fitted = fit_lips(self._still, points)
-        self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=points)
         wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
+        seen = points
+        if edit is not None:
+            wide, points = edit.apply(wide, points, size)
+        self._still = inner_crop(wide, size)
+        fitted = fit_lips(self._still, points)
+        self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=seen)
         self._compositor = PhotoCompositor(wide, fitted, size)
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
