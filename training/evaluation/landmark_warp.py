@@ -27,7 +27,7 @@ def write_landmark_warp(source: str, driving: str, output: str) -> None:
     photo = load_image(source)
     own = choose_face(backend.detect(photo)).landmarks
     quad = ffhq_quad(own)
-    portrait = torch.from_numpy(align_quad(photo, quad, SIZE)).permute(2, 0, 1)[None].float()
+    portrait = torch.from_numpy(align_quad(photo, quad, SIZE).copy()).permute(2, 0, 1)[None].float()
     own = torch.from_numpy(in_crop(own, quad))[None].float()
     reader, tracker, stabilizer = VideoReader(driving), FaceTracker(backend), QuadStabilizer("stable")
     first = last = None
