@@ -12,7 +12,7 @@ from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.faces.smoothing import QuadStabilizer
+from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
 
@@ -36,6 +36,34 @@ class DrivingFrame:
     crop: np.ndarray | None
     found: bool
     image: np.ndarray | None = None
+
+
+class SteadyCrop:
+    """Cuts the face out of consecutive frames, as the network that reads motion sees it, without trembling.
+
+    Args:
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
+            by its own landmarks.
+        size (`int`): Width and height of a crop in pixels.
+    """
+
+    def __init__(self, crop: str, size: int):
+        self.crop, self.size = crop, size
+        self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
+
+    def __call__(self, image: np.ndarray, tracked: TrackedFace, time: Seconds) -> np.ndarray:
+        """Cut one frame.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            tracked (`TrackedFace`): Where its face is; it has been found.
+            time (`float` or `Fraction`): When the frame is shown, seconds.
+
+        Returns:
+            `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
+        """
+        quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        return crop_quad(image, quad, self.size)
 
 
 @dataclass
@@ -88,7 +116,7 @@ class DrivingVideo:
         warnings.clear()
         self.searched = 0
         tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        stabilizer = QuadStabilizer("stable" if self.crop == "stable" else "ffhq")
+        cut = SteadyCrop(self.crop, self.size)
         early = _EarlyFrames()  # those before the first face
         waiting = True
         for frame in self.reader:
@@ -100,7 +128,7 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop = self._crop(frame, tracked, stabilizer) if tracked.found else None
+            crop = cut(frame.image, tracked, frame.time) if tracked.found else None
             if waiting:
                 waiting = False
                 yield from early.release(crop)
@@ -117,10 +145,6 @@ class DrivingVideo:
                 f"with driving_face (0 to {tracker.faces_first - 1}, largest first), or somebody who enters later with "
                 "start."
             )
-
-    def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
-        quad = stabilizer.update(face_quad(tracked.landmarks, self.crop), frame.time, cut=tracked.redetected)
-        return crop_quad(frame.image, quad, self.size)
 
 
 class _EarlyFrames:

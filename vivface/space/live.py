@@ -7,12 +7,11 @@ import numpy as np
 import torch
 
 from vivface.editing import AttributeDirections
-from vivface.faces.alignment import crop_quad, ffhq_quad
-from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.driving import SteadyCrop
 from vivface.runtime import compute_slot
 
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
@@ -49,7 +48,7 @@ class LiveDriver:
         self.refine = refine
         self.motion_mode = motion_mode
         self._tracker = FaceTracker(pipeline.backend)
-        self._stabilizer = QuadStabilizer(pipeline.config.crop)
+        self._cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
         self._first: torch.Tensor | None = None
         self._image: np.ndarray | None = None
         self._began = time.monotonic()
@@ -63,15 +62,14 @@ class LiveDriver:
             image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
 
         Returns:
-            The frame, uint8 RGB, and whether a face was found: without one the last frame stays.
+            The frame, uint8 RGB, and whether a face was found: without one the last frame stays, and before the first
+            the portrait keeps its own expression.
         """
         tracked = self._tracker.update(image)
         if tracked.found:
-            seconds = time.monotonic() - self._began
-            quad = self._stabilizer.update(ffhq_quad(tracked.landmarks), seconds, cut=tracked.redetected)
-            self._image = self._render(crop_quad(image, quad, self.pipeline.config.image_size))
+            self._image = self._follow(self._cut(image, tracked, time.monotonic() - self._began))
         elif self._image is None:
-            self._image = self.pipeline.neutral(self.identity)
+            self._image = self._generate(self.identity.motion)
         now = time.monotonic()
         self._made.append(now)
         while self._made[0] < now - RATE_WINDOW:
@@ -90,12 +88,15 @@ class LiveDriver:
         """Bytes of memory that the portrait and its last frame hold."""
         return self.identity.nbytes + (0 if self._image is None else self._image.nbytes)
 
-    def _render(self, crop: np.ndarray) -> np.ndarray:
+    def _follow(self, crop: np.ndarray) -> np.ndarray:
         code = self.pipeline.encode_crops([crop])  # (1, *code_shape)
         self._first = code if self._first is None else self._first
         if self.motion_mode == "relative":
             code = self.identity.motion + code - self._first
         else:
             code = code + self._offset
+        return self._generate(code)
+
+    def _generate(self, code: torch.Tensor) -> np.ndarray:
         with compute_slot(self.pipeline.device):
             return to_images(self.pipeline.generate(self.identity, code, self.refine))[0]
