@@ -1,5 +1,6 @@
 """Freed memory is used again, and runs take turns on the CPU."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -143,6 +144,16 @@ class TestTurns:
             holder.kill()
             assert taken.wait(10)
             thread.join()
+
+    def test_without_locks_nothing_is_held_back(self, one_slot, monkeypatch):
+        def refuse(*_) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        opened = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else None
+        with compute_slot(CPU), compute_slot(CPU):
+            pass
+        assert opened is None or set(os.listdir("/proc/self/fd")) == opened
 
     @pytest.mark.parametrize("killed", [False, True])
     def test_a_forked_process_holds_nothing(self, killed, one_slot, tmp_path):

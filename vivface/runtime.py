@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vivface.errors import BackendError, OptionError
@@ -140,7 +140,8 @@ def _unlock(file: int) -> None:
     if file in _lock_files:  # else this process was forked in the middle of the work, see below
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a copy is open
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a copy is open
         _lock_files.discard(file)
         os.close(file)
 

@@ -72,4 +72,4 @@ def _seconds(options: Sequence[str | Path], runs: int, folder: Path) -> list[flo
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing"])[-1].rstrip(".")
+    return (text.strip().splitlines() or ["it said nothing"])[-1].removeprefix("Error: ").rstrip(".")
