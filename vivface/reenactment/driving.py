@@ -12,7 +12,7 @@ from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.faces.smoothing import QuadStabilizer
+from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
 from vivface.warping.mesh import PointsReader, to_crop
@@ -42,6 +42,47 @@ class DrivingFrame:
     image: np.ndarray | None = None
 
 
+class SteadyCrop:
+    """Cuts the face out of consecutive frames, as the network that reads motion sees it, without trembling.
+
+    Args:
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
+            by its own landmarks.
+        size (`int`): Width and height of a crop in pixels.
+    """
+
+    def __init__(self, crop: str, size: int):
+        self.crop, self.size = crop, size
+        self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
+        self._points = PointsReader()
+
+    def __call__(self, image: np.ndarray, tracked: TrackedFace, time: Seconds) -> np.ndarray:
+        """Cut one frame.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            tracked (`TrackedFace`): Where its face is; it has been found.
+            time (`float` or `Fraction`): When the frame is shown, seconds.
+
+        Returns:
+            `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
+        """
+        self._quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        return crop_quad(image, self._quad, self.size)
+
+    def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
+        """Points of the face in the crop that was cut last.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What was cut.
+
+        Returns:
+            `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
+        """
+        points = self._points.read(image, tracked.face)
+        return None if points is None else to_crop(points, self._quad)
+
+
 @dataclass
 class DrivingVideo:
     """A driving video as a stream of face crops that can be read several times.
@@ -68,9 +109,6 @@ class DrivingVideo:
     face: int | None = None
     searched: int = field(default=0, init=False)
 
-    def __post_init__(self) -> None:
-        self._points = PointsReader()
-
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height of the frames in `DrivingFrame.image`: those of the video, at most 512 pixels high."""
@@ -95,7 +133,7 @@ class DrivingVideo:
         warnings.clear()
         self.searched = 0
         tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        stabilizer = QuadStabilizer("stable" if self.crop == "stable" else "ffhq")
+        cut = SteadyCrop(self.crop, self.size)
         early = _EarlyFrames()  # those before the first face
         waiting = True
         for frame in self.reader:
@@ -107,7 +145,10 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop, points = self._cut(frame, tracked, stabilizer) if tracked.found else (None, None)
+            crop = points = None
+            if tracked.found:
+                crop = cut(frame.image, tracked, frame.time)
+                points = cut.points(frame.image, tracked)
             if waiting:
                 waiting = False
                 yield from early.release(crop, points)
@@ -124,14 +165,6 @@ class DrivingVideo:
                 f"with driving_face (0 to {tracker.faces_first - 1}, largest first), or somebody who enters later with "
                 "start."
             )
-
-    def _cut(
-        self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The face's crop, and its points in it."""
-        quad = stabilizer.update(face_quad(tracked.landmarks, self.crop), frame.time, cut=tracked.redetected)
-        points = self._points.read(frame.image, tracked.face)
-        return crop_quad(frame.image, quad, self.size), None if points is None else to_crop(points, quad)
 
 
 class _EarlyFrames:

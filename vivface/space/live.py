@@ -7,16 +7,13 @@ import numpy as np
 import torch
 
 from vivface.editing import AttributeDirections, TimedEdits
-from vivface.faces.alignment import crop_quad
-from vivface.faces.crops import face_quad
-from vivface.faces.smoothing import QuadStabilizer
-from vivface.faces.tracking import FaceTracker, TrackedFace
+from vivface.faces.tracking import FaceTracker
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.driving import SteadyCrop
 from vivface.reenactment.rendering import photo_edit
 from vivface.runtime import compute_slot
-from vivface.warping.mesh import PointsReader, to_crop
 from vivface.warping.moving_photo import MovingPhoto, frame_size
 from vivface.warping.retargeting import REST_FRAMES, Rest
 
@@ -55,7 +52,7 @@ class LiveDriver:
         self.refine = refine
         self.motion_mode = motion_mode
         self._tracker = FaceTracker(pipeline.backend)
-        self._stabilizer = QuadStabilizer("stable" if pipeline.motion_crop == "stable" else "ffhq")
+        self._cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
         self._photo = None
         if pipeline.offers_detail and identity.points is not None:
             self._photo = _LivePhoto(pipeline, identity, directions, edits, motion_mode, refine)
@@ -72,19 +69,18 @@ class LiveDriver:
             image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
 
         Returns:
-            The frame, uint8 RGB, and whether a face was found: without one the last frame stays.
+            The frame, uint8 RGB, and whether a face was found: without one the last frame stays, and before the first
+            the portrait keeps its own expression.
         """
         tracked = self._tracker.update(image)
         if tracked.found:
-            seconds = time.monotonic() - self._began
-            square = face_quad(tracked.landmarks, self.pipeline.motion_crop)
-            quad = self._stabilizer.update(square, seconds, cut=tracked.redetected)
+            crop = self._cut(image, tracked, time.monotonic() - self._began)
             if self._photo is not None:
-                self._image = self._photo.update(image, tracked, quad)
+                self._image = self._photo.update(self._cut.points(image, tracked))
             else:
-                self._image = self._render(crop_quad(image, quad, self.pipeline.motion_size))
+                self._image = self._follow(crop)
         elif self._image is None:
-            self._image = self._still()
+            self._image = self._generate(self.identity.motion) if self._photo is None else self._photo.still
         now = time.monotonic()
         self._made.append(now)
         while self._made[0] < now - RATE_WINDOW:
@@ -103,19 +99,16 @@ class LiveDriver:
         """Bytes of memory that the portrait and its last frame hold."""
         return self.identity.nbytes + (0 if self._image is None else self._image.nbytes)
 
-    def _still(self) -> np.ndarray:
-        if self._photo is not None:
-            return self._photo.still
-        with compute_slot(self.pipeline.device):
-            return to_images(self.pipeline.generate(self.identity, self.identity.motion, self.refine))[0]
-
-    def _render(self, crop: np.ndarray) -> np.ndarray:
+    def _follow(self, crop: np.ndarray) -> np.ndarray:
         code = self.pipeline.encode_crops([crop])  # (1, *code_shape)
         self._first = code if self._first is None else self._first
         if self.motion_mode == "relative":
             code = self.identity.motion + code - self._first
         else:
             code = code + self._offset
+        return self._generate(code)
+
+    def _generate(self, code: torch.Tensor) -> np.ndarray:
         with compute_slot(self.pipeline.device):
             return to_images(self.pipeline.generate(self.identity, code, self.refine))[0]
 
@@ -136,17 +129,14 @@ class _LivePhoto:
         self._edit = None
         if any(edits.values()):
             self._edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
-        self._points = PointsReader()
         self._seen: list[np.ndarray] = []
         self._moving: MovingPhoto | None = None
         self.still = self._make(identity.points[None])(None)
 
-    def update(self, image: np.ndarray, tracked: TrackedFace, quad: np.ndarray) -> np.ndarray:
-        """The frame for a camera frame and its face."""
-        points = self._points.read(image, tracked.face)
+    def update(self, points: np.ndarray | None) -> np.ndarray:
+        """The frame for the points of a camera frame's face."""
         if points is None:
             return self.still
-        points = to_crop(points, quad)
         if len(self._seen) < REST_FRAMES:
             self._seen.append(points)
             self._moving = self._make(np.stack(self._seen))

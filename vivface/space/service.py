@@ -138,7 +138,7 @@ class ReenactmentService:
 
         def detect() -> FaceDetections:
             with self.limits.open_video(path, start, MAX_SEARCH_FRAMES) as reader:
-                return detect_in_video(reader, self.pipeline.backend, self.pipeline.config.crop)
+                return detect_in_video(reader, self.pipeline.backend, self.pipeline.motion_crop)
 
         with plain_names(path):
             return self.memory.get_or_create(visitor, ("driving", self._file_key(path), start), detect)
