@@ -115,14 +115,14 @@ class TestWholeJob:
         assert len(list(result)) == 21
 
     def test_channels(self, codec, face_clip):
-        """Fitted, better than without; decodable by a pipeline whose own basis is the other one."""
-        options = dict(basis="channels", identity_steps=0, max_frames=4)
-        start, fitted = (codec.encode(face_clip, steps=steps, **options) for steps in (0, 12))
+        """They move when they are fitted, and are decoded by a pipeline whose own basis is the other one."""
+        options = dict(basis="channels", identity_steps=0, max_frames=2)
+        start, fitted = (codec.encode(face_clip, steps=steps, **options) for steps in (0, 2))
         assert not start.frames[:, 3:].any() and fitted.frames[:, 3:].any()
-        assert len(list(codec.decode(fitted))) == 4
+        assert len(list(codec.decode(fitted))) == 2
 
     def test_fitting_to_the_inversion(self, codec, face_clip):
-        options = dict(basis="channels", identity_steps=0, max_frames=2, steps=2)
+        options = dict(basis="channels", identity_steps=0, max_frames=1, steps=1)
         videos = [codec.encode(face_clip, target=target, **options) for target in ("frames", "inversion")]
         assert not torch.equal(videos[0].frames, videos[1].frames)
 

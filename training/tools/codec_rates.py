@@ -17,6 +17,7 @@ part of the codec has seen); missing, the share of pictures in which no face is 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import json
 import statistics
@@ -31,7 +32,7 @@ import numpy as np
 import torch
 
 from training.tools.programs import add_device, program_parser, run_program
-from vivface.errors import OptionError
+from vivface.errors import BackendError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import Face
 from vivface.files import complete_file
@@ -48,6 +49,7 @@ from vivface.runtime import choose_device
 JUDGED_SIZE = 256  # pictures are enlarged to this before landmarks and descriptors are read
 RATES = (70, 140, 280, 560)  # bytes a frame of H.264 and AV1
 QUANTISERS = {"H.264": range(51, 9, -1), "AV1": range(63, 9, -1)}
+DESCRIPTOR = "dlib_face_recognition_resnet_model_v1.dat"
 SCORES = ("PSNR", "SSIM", "landmark error", "identity", "missing")
 
 
@@ -99,6 +101,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=100, help="most frames of each clip")
     parser.add_argument("--every", type=int, default=4, help="score every so manieth frame")
     parser.add_argument("--steps", type=int, default=40, help="of the fit of channels")
+    parser.add_argument(
+        "--bases", nargs="+", default=["components", "channels"], help="which of the two, in this order"
+    )
     add_device(parser)
     return parser.parse_args(arguments)
 
@@ -118,10 +123,13 @@ def measure(
         keep(name, {"bytes a frame": size, "bytes a second": size * float(fps), "header": header, **row, **more})
 
     identity = None
-    for basis in ("components", "channels"):
-        if basis in rows and (basis == "channels" or "motion codes" in rows and "channels" in rows):
-            continue
+    bases = options.bases
+    for basis in bases:
+        if all(name in rows for name in (*bases[bases.index(basis) :], "motion codes")):
+            continue  # components give the identity latent of all others
         began = time.perf_counter()
+        if basis in rows and identity is not None:
+            continue
         steps = options.steps if basis == "channels" else None
         coded = pipeline.encode(clip, basis=basis, identity=identity, max_frames=options.frames, steps=steps)
         spent = time.perf_counter() - began
@@ -216,13 +224,14 @@ class Judge:
     """Scores pictures against true ones: landmarks by the package's detector, identity by dlib's descriptor."""
 
     def __init__(self) -> None:
-        import dlib
-        import face_recognition_models as models
-
+        dlib, found = needs("dlib"), importlib.util.find_spec("face_recognition_models")  # importing it needs more
+        if found is None:
+            raise BackendError("Identity is judged by dlib's descriptor: pip install face_recognition_models.")
+        models = Path(found.origin).parent / "models"
         self._backend = get_backend("mesh")
         self._rectangle = dlib.rectangle
-        self._shape = dlib.shape_predictor(models.pose_predictor_model_location())
-        self._describe = dlib.face_recognition_model_v1(models.face_recognition_model_location())
+        self._shape = dlib.shape_predictor(str(models / "shape_predictor_68_face_landmarks.dat"))
+        self._describe = dlib.face_recognition_model_v1(str(models / DESCRIPTOR))
 
     def learn(self, pictures: Sequence[np.ndarray]) -> None:
         """Take the true pictures."""

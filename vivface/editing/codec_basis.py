@@ -202,11 +202,11 @@ def pose_features(yaw: Tensor, pitch: Tensor) -> Tensor:
 
 
 def digest(tensors: Sequence[Tensor]) -> str:
-    """Sixteen hexadecimal digits that tensors are recognised by, whatever the precision they are held in."""
+    """Sixteen hexadecimal digits that tensors are recognised by, whether they are held in single or half precision."""
     hashed = hashlib.sha256()
     for tensor in tensors:
         hashed.update(str(tuple(tensor.shape)).encode())
-        hashed.update(tensor.detach().cpu().to(torch.bfloat16).float().numpy().tobytes())
+        hashed.update(tensor.detach().cpu().half().numpy().tobytes())
     return hashed.hexdigest()[:16]
 
 

@@ -104,7 +104,7 @@ class CodecFrames:
             self.key_frames = registration.key_frames
             state = tracked.state
             blink = state is not None and max(state.lid_left, state.lid_right) < BLINK
-            yield frame, _Place(quad, _in_crop(tracked.landmarks, quad).astype(np.float32), blink)
+            yield frame, _Place(quad, in_crop(tracked.landmarks, quad).astype(np.float32), blink)
         if tracker.frames == tracker.missing:
             raise NoFaceError(
                 f"No face was found in '{name}' (searched {tracker.frames} frames): give a video that shows a face, "
@@ -127,7 +127,7 @@ class _Place:
     blink: bool
 
 
-def _in_crop(landmarks: np.ndarray, quad: np.ndarray) -> np.ndarray:
+def in_crop(landmarks: np.ndarray, quad: np.ndarray) -> np.ndarray:
     """Landmarks in pixels of the image as fractions `(68, 2)` of the crop."""
     matrix = crop_to_image_matrix(quad, 1)  # pixel 0 of a crop of one pixel is its middle, 0.5
     return (landmarks - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T + 0.5
