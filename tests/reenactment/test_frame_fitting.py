@@ -39,10 +39,10 @@ def test_rates_slow_down_and_stop():
 
 def test_planted_numbers_come_back(painter):
     random = torch.Generator().manual_seed(1)
-    pose, values = torch.randn(3, 2, generator=random) * 10, torch.randn(3, 32, generator=random)
+    pose, values = torch.randn(2, 2, generator=random) * 10, 0.7 * torch.randn(2, 32, generator=random)
     images = painter(pose, values)
     fitter = FrameFitter(painter, whole=1.0)
-    found = fitter.fit_values(targets_of(images), pose, torch.zeros(3, 32), 250)
+    found = fitter.fit_values(targets_of(images), pose, torch.zeros(2, 32), 200)
     assert psnr(painter(pose, found), images).min() > 35
 
 

@@ -8,7 +8,7 @@ import numpy as np
 REGIONS = ("face", "eyes", "brows", "mouth")
 #: What the codec tells apart: `"jaw"` is chin and jaw without the lips, `"gaze"` the middle of both eyes.
 ATTRIBUTE_REGIONS = ("mouth", "jaw", "eyes", "gaze", "brows")
-PUPIL = 0.22  # half axes of the gaze region per width of the eye
+PUPIL = 0.3  # half axes of the gaze region per width of the eye
 PART_EYES, PART_BROWS = (slice(36, 42), slice(42, 48)), (slice(17, 22), slice(22, 27))
 LIPS, JAW = slice(48, 68), slice(4, 13)
 

@@ -17,9 +17,9 @@ import numpy as np
 from vivface.faces.alignment import crop_quad, crop_to_image_matrix, make_quad, quad_center, quad_size
 
 SIZE = 96  # of the crops that are compared, pixels
-ITERATIONS, PRECISION = 30, 1e-4
+ITERATIONS, PRECISION = 60, 1e-6
 LEAST_CORRELATION = 0.9  # below, the head has turned too far
-LARGEST_DIFFERENCE = 0.06  # sides between the square carried over and that of the frame's own landmarks
+LARGEST_DIFFERENCE = 0.12  # sides between the square carried over and that of the frame's own landmarks
 UPPER_FACE = [*range(17, 27), *range(27, 36), *range(36, 48)]  # brows, nose, eyes
 MARGIN = 0.08  # of the crop around them
 
