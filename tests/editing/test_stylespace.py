@@ -7,7 +7,7 @@ import torch
 
 from tests.tiny import make_tiny_pipeline
 from vivface.editing.codec_basis import ATTRIBUTES, Channels
-from vivface.editing.stylespace import candidates, deviations, rates, scores, select, sensitivity
+from vivface.editing.stylespace import candidates, deviations, rates, scores, select, sensitivity, shortlist
 from vivface.errors import CheckpointError, OptionError
 from vivface.models.layers.styled import ToRGB
 
@@ -40,6 +40,22 @@ def test_sensitivity_of_a_linear_generator():
     for found, mask in ((inside, masks), (outside, 1 - masks)):
         expected = torch.stack([(change * part).mean((1, 2)) for part in mask])
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_shortlist():
+    """What moves the masked pixels, by gradients; a channel that moves everything comes after one that moves these."""
+    jacobian = torch.zeros(2, 3, 3, 8, 8)
+    jacobian[0, 0, :, :4], jacobian[0, 1], jacobian[1, 2, :, :, 6:] = 1.0, 1.2, 1.0
+    indices = [(layer, channel) for layer in range(2) for channel in range(3)]
+    masks = torch.zeros(2, 8, 8)
+    masks[0, :4], masks[1, :, 6:] = 1, 1
+
+    def render(styles: list[torch.Tensor]) -> torch.Tensor:
+        return torch.einsum("bln,lnchw->bchw", torch.stack(styles, dim=1), jacobian)
+
+    styles = [torch.zeros(1, 3), torch.zeros(1, 3)]
+    assert shortlist(render, styles, indices, torch.ones(6), masks, 2, probes=64) == [0, 5]
+    assert shortlist(render, styles, indices, torch.ones(6), masks, 3, probes=64) == [0, 1, 5]
 
 
 def test_rates():

@@ -6,7 +6,9 @@ is coded, in turn, by
 - the 35-number codec with both bases;
 - the same identity latent with all motion codes in half precision;
 - H.264 (x264) and AV1 (SVT-AV1), at the codec's own 70 bytes a frame and at other rates, with their slowest presets
-  that are bearable; what they need once (headers, first frame) counts, while the codec's header is stated apart.
+  that are bearable; what they need once (headers, first frame) counts, while the codec's header is stated apart;
+- the same of the clip as it is, whole and at its own size, at 70 bytes a frame, cut into the same crops afterwards:
+  what somebody gets who has no codec for faces.
 
 Scores, on every nth frame: PSNR, SSIM; landmark error, the mean distance of 68 landmarks to those of the true picture
 per distance of the outer eye corners, in percent; identity, the distance of dlib's face descriptors (a network that no
@@ -20,6 +22,7 @@ import argparse
 import importlib.util
 import io
 import json
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -33,6 +36,7 @@ import torch
 
 from training.tools.programs import add_device, program_parser, run_program
 from vivface.errors import BackendError, OptionError
+from vivface.faces.alignment import crop_quad
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import Face
 from vivface.files import complete_file
@@ -113,7 +117,8 @@ def measure(
 ) -> None:
     """All ways of coding one clip; what is in `rows` already is left out."""
     reader = VideoReader(clip, max_frames=options.frames)
-    seen = [f for f in CodecFrames(reader, pipeline.backend, pipeline.output_size) if f.crop is not None]
+    frames = list(CodecFrames(reader, pipeline.backend, pipeline.output_size))
+    seen, places = [frame for frame in frames if frame.crop is not None], [frame.quad for frame in frames]
     pictures, fps = [frame.crop for frame in seen], reader.fps
     chosen = list(range(0, len(pictures), options.every))
     judge.learn([pictures[number] for number in chosen])
@@ -127,22 +132,22 @@ def measure(
     for basis in bases:
         if all(name in rows for name in (*bases[bases.index(basis) :], "motion codes")):
             continue  # components give the identity latent of all others
-        began = time.perf_counter()
+        began = time.process_time()
         if basis in rows and identity is not None:
             continue
         steps = options.steps if basis == "channels" else None
         coded = pipeline.encode(clip, basis=basis, identity=identity, max_frames=options.frames, steps=steps)
-        spent = time.perf_counter() - began
+        spent = time.process_time() - began
         identity, numbers = coded.identity, coded.frames.float().to(pipeline.device)
         numbers[:, 2] = 0.0  # upright, as the pictures are
         numbers = numbers[[n for n in range(len(numbers)) if n not in coded.missing]]
         code = pipeline.identity_of(coded)
         decoder = WithBasis(pipeline, basis)
-        began = time.perf_counter()
+        began = time.process_time()
         made = np.concatenate([to_images(decoder.generate(code, part)) for part in numbers.split(8)])
-        rate = len(made) / (time.perf_counter() - began)
+        rate = len(made) / (time.process_time() - began)
         if basis not in rows:
-            cost = {"seconds a frame": spent / len(made), "frames a second": rate}
+            cost = {"CPU seconds a frame": spent / len(made), "frames a CPU second": rate}
             score(basis, made, coded.bytes_per_frame, coded.header_bytes, **cost)
         if basis == "components" and "motion codes" not in rows:
             made, size = all_motion_codes(pipeline, code.w_plus, seen)
@@ -151,6 +156,12 @@ def measure(
         wanted = [rate for rate in RATES if f"{codec} {rate}" not in rows]
         for rate, (made, size) in coded_at(codec, pictures, fps, wanted).items():
             score(f"{codec} {rate}", made, size)
+        if (name := f"{codec} of the clip") not in rows:
+            whole = [frame.image for frame in VideoReader(clip, max_frames=options.frames)]
+            made, size = coded_at(codec, whole, fps, RATES[:1])[RATES[0]]
+            numbers = [number for number, place in enumerate(places) if place is not None]
+            cut = [crop_quad(made[number], places[number], pipeline.output_size) for number in numbers]
+            score(name, cut, size)
 
 
 @torch.no_grad()
@@ -202,7 +213,8 @@ def through(codec: str, pictures: Sequence[np.ndarray], fps: Fraction, quality: 
         "H.264": ("libx264", {"preset": "veryslow", "crf": str(quality)}),
         "AV1": ("libsvtav1", {"preset": "4", "crf": str(quality), "svtav1-params": "lp=1"}),
     }[codec]
-    height, width = pictures[0].shape[:2]
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
+    height, width = pictures[0].shape[0] // 2 * 2, pictures[0].shape[1] // 2 * 2
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska") as output:
         stream = output.add_stream(name, rate=fps, options=settings)
@@ -210,7 +222,8 @@ def through(codec: str, pictures: Sequence[np.ndarray], fps: Fraction, quality: 
         stream.codec_context.gop_size = 10_000  # one key frame
         size = 0
         for picture in [*pictures, None]:
-            frame = None if picture is None else av.VideoFrame.from_ndarray(picture, format="rgb24")
+            cut = None if picture is None else np.ascontiguousarray(picture[:height, :width])
+            frame = None if cut is None else av.VideoFrame.from_ndarray(cut, format="rgb24")
             for packet in stream.encode(frame):
                 size += packet.size
                 output.mux(packet)
@@ -313,7 +326,8 @@ def plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     figure, axes = plots.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
     for axis, score in zip(axes, SCORES[:4], strict=True):
         for codec in QUANTISERS:
-            points = [(row["bytes a second"], row[score]) for name, row in means.items() if name.startswith(codec)]
+            named = [row for name, row in means.items() if name.startswith(codec) and "clip" not in name]
+            points = [(row["bytes a second"], row[score]) for row in named]
             axis.plot(*zip(*sorted(points), strict=True), marker=".", label=codec)
         for name, marker in (("channels", "s"), ("components", "o"), ("motion codes", "^")):
             if name in means:

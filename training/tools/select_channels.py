@@ -1,9 +1,10 @@
 """Select the codec's channels: `python -m training.tools.select_channels CHECKPOINT --folders data/people`.
 
-For some synthetic people it measures how sensitive mouth, jaw, eyes, gaze and brows are to every channel of StyleSpace
+For some synthetic people it measures how sensitive mouth, jaw, eyes, gaze and brows are to channels of StyleSpace
 (Expressive Talking Head Video Encoding in StyleGAN2 Latent Space, eq. 5), keeps the 32 that move one attribute and
-little else, at least four an attribute, and writes them to `CHECKPOINT/codec/channels.safetensors`. With --figure, a
-sheet shows what each of them does: a row a channel, from -4 to 4 standard deviations.
+little else, at least four an attribute, and writes them to `CHECKPOINT/codec/channels.safetensors`. Channels that
+gradients find dull are left out at once, unless --shortlist is 0. With --figure, a sheet shows what
+each of the chosen does: a row a channel, from -4 to 4 standard deviations.
 
 The pictures are those of a neutral face that looks ahead, as head pose `"motion"` makes them, so
 `codec/components.safetensors` has to be there (`training.tools.fit_components`). Distances are those of the
@@ -24,7 +25,7 @@ from torch import Tensor
 from training.data.shards import GroupShards, ShardRecord
 from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface.editing.codec_basis import CHANNELS_FILE, Channels
-from vivface.editing.stylespace import candidates, deviations, scores, select, sensitivity
+from vivface.editing.stylespace import candidates, deviations, scores, select, sensitivity, shortlist
 from vivface.errors import OptionError
 from vivface.faces.alignment import crop_quad, ffhq_quad
 from vivface.faces.backends import get_backend
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     backend = get_backend("mesh")
     latents = [read_latent(pipeline, shards, record) for record in records]
     subjects = latents[:: max(len(latents) // options.people, 1)][: options.people]
-    channels = choose(pipeline, latents, subjects, backend, lambda text: print(text, flush=True))
+    channels = choose(pipeline, latents, subjects, backend, lambda text: print(text, flush=True), options.shortlist)
     path = channels.save(Path(options.checkpoint) / CHANNELS_FILE)
     counts = ", ".join(f"{name} {channels.attributes.count(name)}" for name in dict.fromkeys(channels.attributes))
     print(f"{path}: {counts}")
@@ -77,6 +78,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="folder of the pipeline; the file is written into its folder codec")
     add_people(parser)
     parser.add_argument("--people", type=int, default=6, help="subjects for which every channel is moved")
+    parser.add_argument(
+        "--shortlist", type=int, default=240, help="channels that are moved, found by gradients; 0: all"
+    )
     parser.add_argument("--figure", type=Path, help="draw what each channel does to this PNG file")
     add_device(parser)
     return parser.parse_args(arguments)
@@ -97,6 +101,7 @@ def choose(
     subjects: list[Tensor],
     backend: LandmarkBackend,
     say=lambda text: None,
+    count: int = 0,
 ) -> Channels:
     """Measure channels on subjects and select.
 
@@ -106,6 +111,8 @@ def choose(
         subjects (list of the same): People whose channels are moved.
         backend (`LandmarkBackend`): Finds the regions of their faces.
         say (callable, *optional*): Told how it goes.
+        count (`int`, *optional*, defaults to 0): Channels that are moved, a shortlist by gradients for the first
+            subject that shows a face; 0 moves all.
 
     Raises:
         OptionError: If no subject shows a face.
@@ -129,7 +136,11 @@ def choose(
             say(f"subject {number}: no face found, left out")
             continue
         maps = torch.from_numpy(attribute_maps(faces[0].landmarks / image.shape[0], image.shape[0]))[1:]
-        masks = recognizer.crop(maps[None].to(w_plus))[0]  # as the recognizer sees them
+        maps = maps.to(w_plus)
+        if count and not measured:
+            places = shortlist(lambda moved: generator(styles=moved), styles, indices, deviation, maps, count)
+            indices, deviation = [indices[place] for place in places], deviation[places]
+        masks = recognizer.crop(maps[None])[0]  # as the recognizer sees them
         measured.append(sensitivity(lambda moved: generator(styles=moved), styles, indices, deviation, masks, distance))
         say(f"subject {number}: {len(indices)} channels in {time.perf_counter() - began:.0f} s")
     if not measured:
