@@ -32,7 +32,7 @@ from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import Image, ReenactmentPipeline
 from vivface.pipelines.codec_checkpoint import CodecCheckpoint
-from vivface.pipelines.encoding import PipelineCoder, WithBasis, turned
+from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, WithBasis, turned
 from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
 from vivface.reenactment.coded_frames import CodecFrames
 from vivface.reenactment.coded_video import BASES, NUMBERS, CodedVideo, quad_of
@@ -43,8 +43,6 @@ from vivface.reenactment.rendering import RenderOptions
 from vivface.reenactment.result import ReenactmentResult
 
 HEAD_POSES = ("motion", "styleflow", "directions")
-STEPS = {"channels": 40, "components": 0}
-POSE_STEPS = {"motion": 0, "styleflow": 30, "directions": 30}
 
 
 class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
@@ -184,19 +182,24 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
         stamp = os.stat(video)
         key = json.dumps(
             [Path(video).name, stamp.st_size, stamp.st_mtime_ns, str(reader.start), str(duration), max_frames, face]
-            + [basis, self.digest(basis), self.fingerprint]
+            + [
+                basis,
+                self.digest(basis),
+                self.fingerprint,
+                None if identity is None else identity.flatten()[:8].tolist(),
+            ]
         )
         coder, kept = PipelineCoder(self, mover), None if work is None else Path(work)
         given = None if identity is None else identity[None].to(self._execution_device, self.encoder.dtype)
         clip = ClipEncoding(coder, frames, options, key, kept, on_progress, given).run()
         unit = reader.time_base
         timestamps = [round(time / unit) for time in clip.times]
-        has_sound = reader.has_audio
+        end = timestamps[-1] + max(round(clip.durations[-1] / unit), 1)
         return CodedVideo(
             identity=clip.w_plus,
             frames=clip.numbers,
             timestamps=timestamps,
-            end=timestamps[-1] + max(round(clip.durations[-1] / unit), 1),
+            end=end,
             time_base=unit,
             fps=reader.fps,
             basis=basis,
@@ -207,9 +210,9 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
             clip_size=reader.size,
             missing=clip.missing,
             name=reader.path.name,
-            sound=reader.path if has_sound else None,
+            sound=reader.path if reader.has_audio else None,
             sound_start=reader.start,
-            sound_duration=None if duration is None else Fraction(duration).limit_denominator(1_000_000),
+            sound_duration=None if duration is None and max_frames is None else end * unit,
             warnings=list(reader.warnings),
         )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vivface.pipelines.codec import ExpressiveCodecPipeline
 
 FIT_SIZE = 256  # pictures are compared at this size, or smaller
+STEPS = {"channels": 40, "components": 0}  # of a frame, by basis
+POSE_STEPS = {"motion": 0, "styleflow": 30, "directions": 30}  # the same, by what turns the head
 WHOLE = {"channels": 0.0, "components": 1.0}  # weight of the whole picture in the loss
 
 
