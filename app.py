@@ -20,6 +20,8 @@ from vivface.editing import AttributeDirections
 from vivface.hub.loading import bundled_checkpoint
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
+from vivface.space.codec_service import load_codec
+from vivface.space.codec_tab import CodecEndpoints, CodecTab
 from vivface.space.events import Events
 from vivface.space.launching import launch_options
 from vivface.space.limits import Limits
@@ -56,14 +58,19 @@ def create_demo(
     portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in examples.glob(f"*.{suffix}"))
     clips = sorted(examples.glob("*.mp4"))
     directions = AttributeDirections.of_checkpoint(checkpoint)
-    service = ReenactmentService(
-        pipeline, directions, limits, [*portraits, *clips], LentRenderer if on_zerogpu() else Renderer
-    )
+    lent = on_zerogpu()  # there the codec, which takes its time, is not offered
+    codec = None if lent else load_codec(pipeline, checkpoint)
+    renderer = LentRenderer if lent else Renderer
+    service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], renderer, codec)
     every = max(1, min(file_seconds, 300))
     with gr.Blocks(title="vivface", analytics_enabled=False, delete_cache=(every, file_seconds)) as demo:
         page = Page(service, portraits, clips)
         Events(page)
         Endpoints(service, page.visitor)
+        if codec is not None:
+            with page.codec_tab:
+                CodecTab(page)
+            CodecEndpoints(page)
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
     return demo

@@ -15,9 +15,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
     "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
+    "ExpressiveCodecPipeline": "vivface.pipelines.codec",
     "load_pipeline": "vivface.hub.registry",
     "IdentityCode": "vivface.reenactment.codes",
     "MotionCodes": "vivface.reenactment.codes",
+    "CodedVideo": "vivface.reenactment.coded_video",
     "ReenactmentResult": "vivface.reenactment.result",
     "VivFaceError": "vivface.errors",
     "MediaError": "vivface.errors",

@@ -1,42 +1,13 @@
-"""Soft maps of the regions of a face, and pixel weights made of them."""
+"""Pixel weights made of the soft maps of a face's regions."""
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
-REGIONS = ("face", "eyes", "brows", "mouth")
+from vivface.faces.regions import REGIONS, region_maps
 
-
-def region_maps(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Soft maps of face, eyes, brows and mouth.
-
-    Args:
-        landmarks (`np.ndarray` of shape `(68, 2)`): In fractions of the crop.
-        size (`int`): Size of the maps, pixels.
-
-    Returns:
-        `np.ndarray` of shape `(4, size, size)`: uint8, 0..255, in the order of `REGIONS`.
-    """
-    coarse = max(32, size // 2)
-    points = np.rint((landmarks * coarse - 0.5) * 16).astype(np.int32)  # 4 fractional bits
-    maps = np.zeros((4, coarse, coarse), np.uint8)
-
-    def hull(index: int, part: slice, margin: float) -> None:
-        outline = cv2.convexHull(points[part])
-        cv2.fillConvexPoly(maps[index], outline, 255, shift=4)
-        cv2.polylines(maps[index], [outline], True, 255, max(1, round(margin * coarse)), shift=4)
-
-    hull(0, slice(0, 68), 0.04)
-    hull(1, slice(36, 42), 0.04)
-    hull(1, slice(42, 48), 0.04)
-    hull(2, slice(17, 22), 0.03)
-    hull(2, slice(22, 27), 0.03)
-    hull(3, slice(48, 68), 0.04)
-    radius = max(3, coarse // 16 | 1)
-    return np.stack([cv2.resize(cv2.blur(m, (radius, radius)), (size, size)) for m in maps])
+__all__ = ["REGIONS", "region_maps", "region_weights"]
 
 
 def region_weights(regions: Tensor, base: float = 1.0, **extra: float) -> Tensor:

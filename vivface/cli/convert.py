@@ -132,6 +132,17 @@ def hyperreenact_command(
     return hyperreenact.convert(hypernetwork, generator, inversion, appearance, pose)
 
 
+@app.command("styleflow")
+@writes_folder
+def styleflow_command(
+    file: Annotated[Path, typer.Argument(help="The flow of W (modellarge10k.pt).")],
+) -> "Conversion":
+    """StyleFlow -> StyleFlow, which turns heads for the codec."""
+    from vivface.convert import styleflow
+
+    return styleflow.convert(file)
+
+
 @app.command("directions")
 def directions_command(
     files: Annotated[list[str], typer.Argument(help="FILE or NAME=FILE each: .pt, .npy, or GANSpace's .npz.")],

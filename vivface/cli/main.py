@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate`.
+"""The command line, one command a file: `vivface --help` names them.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -13,9 +13,12 @@ from vivface import __version__
 from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
+from vivface.cli.decode import decode
 from vivface.cli.edit import edit
+from vivface.cli.encode import encode
 from vivface.cli.evaluate import evaluate
 from vivface.cli.motion import motion
+from vivface.cli.puppeteer import puppeteer
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
 from vivface.errors import VivFaceError
@@ -35,6 +38,9 @@ app.add_typer(convert, name="convert")
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)
+app.command("encode")(encode)
+app.command("decode")(decode)
+app.command("puppeteer")(puppeteer)
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
 ]
 System = Annotated[
-    str | None, typer.Option(help="Which system to build from the checkpoint: vivface or hybrid; default as it says.")
+    str | None,
+    typer.Option(help="Which system to build from the checkpoint: vivface, hybrid or codec; default as it says."),
 ]
 Adapt = Annotated[
     str | None,

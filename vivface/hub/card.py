@@ -58,6 +58,7 @@ PAPERS = {  # of the systems
     "Re-Enactment, AAAI 2025",
     "HyperReenactPipeline": "HyperReenact: One-Shot Reenactment via Jointly Learning to Refine and Retarget Faces, "
     "ICCV 2023",
+    "ExpressiveCodecPipeline": "Expressive Talking Head Video Encoding in StyleGAN2 Latent Space, Oorloff and Yacoob",
 }
 ORIGINS = {
     "vivface": Origin(
@@ -108,10 +109,20 @@ ORIGINS = {
         license_name="deca-non-commercial-research",
         license_link="https://deca.is.tue.mpg.de/license.html",
     ),
+    "styleflow": Origin(
+        "StyleFlow",
+        "Rameen Abdal, Peihao Zhu, Niloy Mitra, Peter Wonka",
+        "StyleFlow: Attribute-conditioned Exploration of StyleGAN-Generated Images using Conditional Continuous "
+        "Normalizing Flows, ACM TOG 2021",
+        "https://github.com/RameenAbdal/StyleFlow",
+        "CC BY-NC-SA 4.0: non-commercial use only, for academic research.",
+        "cc-by-nc-sa-4.0",
+    ),
 }
 TAGS = {
     "VivFacePipeline": ["face-reenactment", "talking-head", "stylegan2"],
     "HyperReenactPipeline": ["face-reenactment", "talking-head", "stylegan2", "hypernetwork"],
+    "ExpressiveCodecPipeline": ["talking-head", "video-compression", "stylegan2"],
     "StyleGAN2Generator": ["stylegan2", "faces"],
     "HybridEncoder": ["stylegan2", "gan-inversion", "e4e"],
     "IdentityNetwork": ["arcface", "face-recognition"],

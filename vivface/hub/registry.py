@@ -15,12 +15,14 @@ PIPELINES = {
     "VivFacePipeline": "vivface.pipelines.vivface",
     "HybridLatentPipeline": "vivface.pipelines.hybrid",
     "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
+    "ExpressiveCodecPipeline": "vivface.pipelines.codec",
 }
 #: Short names, as the command line has them.
 SYSTEMS = {
     "vivface": "VivFacePipeline",
     "hybrid": "HybridLatentPipeline",
     "hyperreenact": "HyperReenactPipeline",
+    "codec": "ExpressiveCodecPipeline",
 }
 
 
@@ -42,8 +44,8 @@ def load_pipeline(
 
     Args:
         checkpoint (`str` or `os.PathLike`, *optional*): Folder or Hub id; the bundled checkpoint by default.
-        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"` or `"hybrid"`; by
-            default the system that the checkpoint names.
+        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"`, `"hybrid"` or `"codec"`;
+            by default the system that the checkpoint names.
         options: As for `from_pretrained` of every system.
 
     Raises:

@@ -7,6 +7,7 @@ from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork, RefinementOutput
+from vivface.models.styleflow import StyleFlow
 from vivface.models.stylegan2 import StyleGAN2Generator, SynthesisState
 from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.models.transformer import DeformationTransformer
@@ -23,6 +24,7 @@ __all__ = [
     "ReenactmentHypernetwork",
     "RefinementNetwork",
     "RefinementOutput",
+    "StyleFlow",
     "StyleGAN2Discriminator",
     "StyleGAN2Generator",
     "StyleGAN3Generator",

@@ -148,8 +148,19 @@ def feature_distance(features: Sequence[Tensor], target_features: Sequence[Tenso
     Returns:
         `torch.Tensor`: A scalar in float32, in [0, 4].
     """
-    pairs = zip(features, target_features, strict=True)
-    return torch.stack([(_unit(a) - _unit(b)).square().sum(1).mean() for a, b in pairs]).mean().float()
+    return torch.stack([places.mean() for places in feature_distance_maps(features, target_features)]).mean().float()
+
+
+def feature_distance_maps(features: Sequence[Tensor], target_features: Sequence[Tensor]) -> list[Tensor]:
+    """Where feature maps differ: `feature_distance` before anything is averaged.
+
+    Args:
+        features, target_features (`Sequence[torch.Tensor]`): `(batch, channels, height, width)` for every stage.
+
+    Returns:
+        list of `torch.Tensor` of shape `(batch, height, width)`: Of every stage, in [0, 4].
+    """
+    return [(_unit(a) - _unit(b)).square().sum(1) for a, b in zip(features, target_features, strict=True)]
 
 
 def _unit(feature: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ class Progress:
 
     Attributes:
         stage (`str`): `"adapting"` (steps of tuning to the portrait), `"searching"` (driving frames without a face so
-            far) or `"rendering"` (frames made).
+            far), `"rendering"` (frames made); and of the codec `"analysing"` (frames read) and `"encoding"` (frames
+            encoded).
         done (`int`): Units of the stage that are done.
         total (`int`, *optional*): Units in all, an estimate for videos; None while it is unknown.
     """
 
-    stage: Literal["adapting", "searching", "rendering"]
+    stage: Literal["adapting", "searching", "rendering", "analysing", "encoding"]
     done: int
     total: int | None = None
 

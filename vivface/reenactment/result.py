@@ -184,7 +184,7 @@ class ReenactmentResult:
         if height is not None and (not isinstance(height, int) or height < 2):
             raise OptionError(f"`height` is {height!r}; expected a number of pixels, 2 or more.")
         rows = side_by_side or comparison is not None
-        if rows and self.motion.video is None:
+        if rows and self.motion.video_size is None:
             raise OptionError(
                 f"A row shows the driving video, but '{self.motion.name}' is a motion file: give the video."
             )

@@ -20,6 +20,8 @@ STEPS = {
     "adapting": "Learning the portrait",
     "searching": "Searching for a face in the video",
     "rendering": "Making frames",
+    "analysing": "Following the face",
+    "encoding": "Encoding frames",
 }
 
 

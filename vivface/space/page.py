@@ -57,6 +57,7 @@ class Page:
                     self._add_edits()
                 with gr.Tab("Live", id="live"):
                     self._add_live()
+                self.codec_tab = gr.Tab("Codec", id="codec", visible=service.codec is not None)
                 with gr.Tab("About", id="about"):
                     gr.Markdown(ABOUT.format(version=__version__, **self._numbers()), elem_classes="about")
         self.options = {item.name: self.options[item.name] for item in fields(Options)}

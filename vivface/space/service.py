@@ -16,9 +16,11 @@ from vivface.editing import AttributeDirections
 from vivface.errors import OptionError
 from vivface.faces.backends import get_backend
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode
 from vivface.reenactment.portrait_tuning import CODE_STEPS
 from vivface.reenactment.progress import OnProgress, ignore_progress
+from vivface.space.codec_service import CodecService
 from vivface.space.detection import SharedBackend
 from vivface.space.examples import ResultCache
 from vivface.space.jobs import Job, JobQueue, Outputs, Update
@@ -54,7 +56,7 @@ def new_visitor() -> str:
     return secrets.token_hex(8)
 
 
-class ReenactmentService:
+class ReenactmentService(CodecService):
     """A pipeline that many visitors share.
 
     Args:
@@ -64,6 +66,7 @@ class ReenactmentService:
         examples (list of `Path`, *optional*): Portraits and videos that need no consent; results made from these alone
             are kept.
         renderer (class, *optional*): `Renderer`, or what runs it elsewhere.
+        codec (`ExpressiveCodecPipeline`, *optional*): The codec on the same networks; not offered without it.
     """
 
     def __init__(
@@ -73,10 +76,11 @@ class ReenactmentService:
         limits: Limits | None = None,
         examples: list[Path] | None = None,
         renderer: type[Renderer] = Renderer,
+        codec: ExpressiveCodecPipeline | None = None,
     ):
         pipeline.set_progress_bar_config(disable=True)
         pipeline.use_detector(SharedBackend(get_backend("auto")))
-        self.pipeline = pipeline
+        self.pipeline, self.codec = pipeline, codec
         self.directions = AttributeDirections() if directions is None else directions
         self.limits = limits or Limits()
         self.renderer = renderer(pipeline, self.directions, self.limits)

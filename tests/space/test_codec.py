@@ -1,0 +1,97 @@
+"""The codec's share of the page: encode, decode, puppeteer, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+
+from tests.tiny import make_tiny_pipeline
+from tests.tiny_codec import make_tiny_codec
+from vivface.errors import MediaError, OptionError
+from vivface.media import VideoReader
+from vivface.reenactment.coded_video import CodedVideo
+from vivface.space.service import ReenactmentService, new_visitor
+
+
+@pytest.fixture(scope="module")
+def service() -> ReenactmentService:
+    codec = make_tiny_codec()
+    return ReenactmentService(make_tiny_pipeline(), codec=codec)
+
+
+@pytest.fixture(scope="module")
+def encoded(service, face_clip, tmp_path_factory) -> tuple[Path, Path, str]:
+    """Coded file, decoded video, words."""
+    folder = tmp_path_factory.mktemp("encoded")
+    for update in service.encode_clip(new_visitor(), str(face_clip), "components"):
+        if update.result is not None:
+            copies = [Path(shutil.copy2(path, folder)) for path in (update.result.coded, update.result.video)]
+            return *copies, update.result.words
+    raise AssertionError("no result")
+
+
+def frames_of(updates) -> int:
+    for update in updates:
+        if update.result is not None:
+            with VideoReader(update.result.video) as reader:
+                return sum(1 for _ in reader)
+    return 0
+
+
+def test_encoding_tells_what_it_costs(encoded):
+    coded, video, words = encoded
+    assert len(CodedVideo.load(coded)) == 21
+    assert "21 frames, 70 bytes a frame: 1,750 bytes a second" in words and "times as many" in words
+    with VideoReader(video) as reader:
+        assert sum(1 for _ in reader) == 21
+
+
+def test_decoding_and_moving_a_portrait(service, encoded, portrait):
+    coded = str(encoded[0])
+    assert frames_of(service.decode_video(new_visitor(), coded)) == 21
+    admitted = service.admit(str(portrait), True)
+    assert frames_of(service.decode_video(new_visitor(), coded, admitted)) == 21
+
+
+class TestRefused:
+    def test_nothing_chosen(self, service):
+        with pytest.raises(OptionError, match="driving video first"):
+            next(service.encode_clip(new_visitor(), None, "components"))
+        with pytest.raises(OptionError, match="Encode a clip first"):
+            next(service.decode_video(new_visitor(), None))
+
+    def test_unknown_basis(self, service, face_clip):
+        with pytest.raises(OptionError, match="expected components or channels"):
+            next(service.encode_clip(new_visitor(), str(face_clip), "wavelets"))
+
+    def test_no_coded_video(self, service, face_clip, tmp_path):
+        with pytest.raises(MediaError, match="no coded video"):
+            next(service.decode_video(new_visitor(), str(face_clip)))
+        (tmp_path / "bad.vfc").write_bytes(b"nothing")
+        with pytest.raises(MediaError, match="'bad.vfc' is no readable"):
+            next(service.decode_video(new_visitor(), str(tmp_path / "bad.vfc")))
+
+    def test_not_offered(self, face_clip):
+        other = ReenactmentService(make_tiny_pipeline())
+        with pytest.raises(OptionError, match="not offered"):
+            next(other.encode_clip(new_visitor(), str(face_clip), "components"))
+
+
+def test_page(space_checkpoint, examples, face_clip, tmp_path, tmp_path_factory):
+    """Served with the codec: the endpoints are there, and a clip goes through."""
+    from tests.space.conftest import serve
+
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(space_checkpoint, folder)
+    make_tiny_codec().components_basis.save(folder / "codec" / "components.safetensors")
+    served = serve(folder, examples, tmp_path_factory.mktemp("files"))
+    server = next(served)
+    try:
+        client = Client(server.url, verbose=False)
+        endpoints = client.view_api(return_format="dict")["named_endpoints"]
+        assert {"/encode_clip", "/decode_video"} <= set(endpoints)
+        coded, _, words = client.predict(handle_file(str(face_clip)), "components", api_name="/encode_clip")
+        assert len(CodedVideo.load(coded)) == 21 and "70 bytes a frame" in words
+    finally:
+        served.close()

@@ -1,0 +1,103 @@
+"""`vivface encode`: a talking head in 70 bytes a frame."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vivface.cli.console import progress_bar, show_notes
+from vivface.cli.options import (
+    Checkpoint,
+    Detector,
+    Device,
+    DrivingFace,
+    Duration,
+    Overwrite,
+    Start,
+    check_output,
+    load,
+)
+
+
+class Basis(StrEnum):
+    """What the 32 values of a frame move."""
+
+    CHANNELS = "channels"
+    COMPONENTS = "components"
+
+
+class Target(StrEnum):
+    """What the numbers are fitted to."""
+
+    FRAMES = "frames"
+    INVERSION = "inversion"
+
+
+TITLES = {
+    "analysing": "Following the face",
+    "adapting": "Fitting the identity latent",
+    "encoding": "Encoding frames",
+}
+
+
+def encode(
+    clip: Annotated[Path, typer.Argument(help="The clip, with one face.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.vfc); sound goes beside it.")],
+    basis: Annotated[
+        Basis | None,
+        typer.Option(help="What the 32 values move: channels of StyleSpace, or components of deformation codes."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Of the fit of the 32 values; by default as it suits.")
+    ] = None,
+    pose_steps: Annotated[int | None, typer.Option(min=0, help="Of the fit of the head pose.")] = None,
+    identity_steps: Annotated[int, typer.Option(min=0, help="Of the fit of the identity latent.")] = 60,
+    target: Annotated[
+        Target, typer.Option(help="Fit the clip's frames, or the encoder's inversion of them, as the paper does.")
+    ] = Target.FRAMES,
+    crop_track: Annotated[bool, typer.Option(help="Also keep where the face was, 8 bytes a frame.")] = False,
+    sound: Annotated[bool, typer.Option(help="Keep the sound in a file beside the result (.m4a).")] = True,
+    face: DrivingFace = None,
+    start: Start = 0.0,
+    duration: Duration = None,
+    overwrite: Overwrite = True,
+    checkpoint: Checkpoint = None,
+    device: Device = "auto",
+    detector: Detector = "auto",
+) -> None:
+    """Encode a clip as one identity latent and 35 numbers a frame; a stopped run goes on where it was."""
+    from vivface.reenactment.coded_video import CODED_SUFFIX
+
+    check_output(output, (CODED_SUFFIX,), overwrite, inputs=(clip,))
+    codec = load(checkpoint, device, detector, "codec")
+    with progress_bar() as bar:
+        task = bar.add_task("Following the face", total=None, rate="")
+
+        def show(progress) -> None:
+            title = TITLES.get(progress.stage, progress.stage)
+            bar.update(task, description=title, completed=progress.done, total=progress.total)
+
+        began = time.perf_counter()
+        coded = codec.encode(
+            clip,
+            basis=None if basis is None else basis.value,
+            steps=steps,
+            pose_steps=pose_steps,
+            identity_steps=identity_steps,
+            target=target.value,
+            crop_track=crop_track,
+            face=face,
+            start=start,
+            duration=duration,
+            work=output.with_name(f".{output.name}.part"),
+            on_progress=show,
+        )
+        coded.save(output, sound=sound)
+    seconds = time.perf_counter() - began
+    show_notes(coded.warnings)
+    print(
+        f"{output}: {len(coded)} frames in {seconds:.1f} s, {coded.bytes_per_frame} bytes a frame "
+        f"({float(coded.bytes_per_frame * coded.fps):.0f} a second) and {coded.header_bytes} once; {coded.basis}"
+    )

@@ -1,0 +1,400 @@
+"""The 35-number codec: a talking head as one identity latent, head pose and 32 values a frame.
+
+Oorloff and Yacoob, Expressive Talking Head Video Encoding in StyleGAN2 Latent Space, sec. 3.1:
+
+    S_t = G(A(G_sf(L_ID, Y_t, P_t)) + alpha_t)            eq. 4, 13; turned in the picture by R_t
+
+Encoding is in `vivface.reenactment.clip_encoding`, the file in `vivface.reenactment.coded_video`, the bases and the
+ways to turn a head in `vivface.editing`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vivface.editing.codec_basis import Basis
+from vivface.errors import MediaError, OptionError
+from vivface.faces.paste import paste_back
+from vivface.media.tensors import to_images
+from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.models.encoder import HybridEncoder
+from vivface.models.identity import IdentityNetwork
+from vivface.models.styleflow import StyleFlow
+from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.models.transformer import DeformationTransformer
+from vivface.pipelines.base import Image, ReenactmentPipeline
+from vivface.pipelines.codec_checkpoint import CodecCheckpoint
+from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, WithBasis, turned
+from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
+from vivface.reenactment.coded_frames import CodecFrames
+from vivface.reenactment.coded_video import BASES, NUMBERS, CodedVideo, quad_of
+from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.portrait import Portrait
+from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.rendering import RenderOptions
+from vivface.reenactment.result import ReenactmentResult
+
+HEAD_POSES = ("motion", "styleflow", "directions")
+
+
+class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
+    """Encode a talking head in 70 bytes a frame, decode it, or let it move another person.
+
+    Args:
+        generator (`StyleGAN2Generator`): G, with its affine maps A.
+        encoder (`HybridEncoder`): E; identity latents of aligned faces, and motion codes if it has motion heads.
+        transformer (`DeformationTransformer`, *optional*): T; needed where E's motion codes need it.
+        recognizer (`IdentityNetwork`, *optional*): Tells people apart; chooses the identity latent, and its features
+            compare pictures.
+        flow (`StyleFlow`, *optional*): Turns heads as the paper does.
+        image_size (`int`, *optional*, defaults to 256): Width and height in pixels of what E sees.
+        crop (`str`, *optional*, defaults to `"ffhq"`): How driving videos of `__call__` are cut; `encode` always cuts
+            upright and registers frames.
+        basis (`str`, *optional*, defaults to `"channels"`): What the 32 values move: `"channels"` of StyleSpace, the
+            paper's, or principal `"components"` of deformation codes.
+        head_pose (`str`, *optional*, defaults to `"motion"`): `"motion"` (deformation codes), `"styleflow"`, or
+            `"directions"` (of W+).
+        adapt_steps (`int`, *optional*, defaults to 0): Kept at 0; this system is not tuned.
+
+    Example:
+
+        >>> import vivface
+        >>> codec = vivface.load_pipeline(system="codec")
+        >>> coded = codec.encode("examples/driving.mp4")
+        >>> coded.save("talk.vfc")
+        >>> codec.decode(coded).save("again.mp4")
+        >>> codec.puppeteer("examples/portrait.png", coded).save("puppet.mp4")
+    """
+
+    COMPONENTS = {
+        "generator": StyleGAN2Generator,
+        "encoder": HybridEncoder,
+        "transformer": DeformationTransformer,
+        "recognizer": IdentityNetwork,
+        "flow": StyleFlow,
+    }
+    SETTINGS = ("image_size", "crop", "basis", "head_pose", "adapt_steps")
+    _optional_components = ["transformer", "recognizer", "flow"]
+    model_cpu_offload_seq = "encoder->transformer->flow->generator->recognizer"
+
+    def __init__(
+        self,
+        generator: StyleGAN2Generator,
+        encoder: HybridEncoder,
+        transformer: DeformationTransformer | None = None,
+        recognizer: IdentityNetwork | None = None,
+        flow: StyleFlow | None = None,
+        image_size: int = 256,
+        crop: Literal["ffhq", "stable"] = "ffhq",
+        basis: Literal["channels", "components"] = "channels",
+        head_pose: Literal["motion", "styleflow", "directions"] = "motion",
+        adapt_steps: int = 0,
+    ):
+        super().__init__()
+        for name, value, known in (("basis", basis, BASES), ("head_pose", head_pose, HEAD_POSES)):
+            if value not in known:
+                raise OptionError(f"`{name}` is {value!r}; expected {' or '.join(map(repr, known))}.")
+        networks = dict(generator=generator, encoder=encoder, transformer=transformer)
+        self.register(
+            networks | dict(recognizer=recognizer, flow=flow),
+            image_size=image_size,
+            crop=crop,
+            basis=basis,
+            head_pose=head_pose,
+            adapt_steps=adapt_steps,
+        )
+
+    # Encoding, decoding ----------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        video: str | os.PathLike,
+        *,
+        basis: str | None = None,
+        steps: int | None = None,
+        pose_steps: int | None = None,
+        identity_steps: int = 60,
+        identity: Tensor | None = None,
+        target: str = "frames",
+        crop_track: bool = False,
+        register: bool = True,
+        face: int | None = None,
+        start: float | Fraction = 0,
+        duration: float | Fraction | None = None,
+        max_frames: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        work: str | os.PathLike | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> CodedVideo:
+        """Encode a clip.
+
+        Args:
+            video (`str` or `os.PathLike`): The clip.
+            basis (`str`, *optional*): `"channels"` or `"components"`; by default as the checkpoint says.
+            steps (`int`, *optional*): Of the descent for the 32 values of a frame; by default 40 for channels and 0
+                for components, which can be read off the encoder's codes.
+            pose_steps (`int`, *optional*): The same for yaw and pitch (eq. 2); by default 0 where they can be read off
+                the encoder's codes, else 30.
+            identity_steps (`int`, *optional*, defaults to 60): The same for the identity latent; 0 takes the encoder's.
+            identity (`torch.Tensor` of shape `(num_latents, style_dim)`, *optional*): An identity latent of the person,
+                such as that of another coded video; else it is chosen and fitted.
+            target (`str`, *optional*, defaults to `"frames"`): What is fitted: the clip's `"frames"`, or `"inversion"`,
+                the system's own pictures of them (the paper).
+            crop_track (`bool`, *optional*, defaults to False): Also keep where the face was, eight bytes a frame.
+            register (`bool`, *optional*, defaults to True): Register frames to key frames, against jitter.
+            face (`int`, *optional*): Which face, 0 the largest of the first frame.
+            start, duration (`float` or `Fraction`, *optional*): The part of the clip, seconds.
+            max_frames, max_pixels (`int`, *optional*): As for `encode_motion`.
+            work (`str` or `os.PathLike`, *optional*): A file in which what is done so far is kept: a stopped run goes
+                on from there; it is removed at the end.
+            on_progress (callable, *optional*): Told of every stage; may raise to stop.
+
+        Returns:
+            `CodedVideo`: With the clip's sound, if it has any.
+
+        Raises:
+            MediaError: If the clip cannot be read.
+            NoFaceError: If no frame shows a face.
+            OptionError: If an option is out of its range.
+            CheckpointError: If the checkpoint lacks the basis.
+        """
+        basis = basis or self.config.basis
+        options = EncodingOptions(
+            STEPS.get(basis, 0) if steps is None else steps,
+            POSE_STEPS[self.config.head_pose] if pose_steps is None else pose_steps,
+            identity_steps,
+            target,
+            crop_track,
+            register,
+        )
+        mover = self.basis(basis)
+        self._evaluate()
+        reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
+        frames = CodecFrames(reader, self.backend, self.output_size, face, register)
+        stamp = os.stat(video)
+        key = json.dumps(
+            [Path(video).name, stamp.st_size, stamp.st_mtime_ns, str(reader.start), str(duration), max_frames, face]
+            + [
+                basis,
+                self.digest(basis),
+                self.fingerprint,
+                None if identity is None else identity.flatten()[:8].tolist(),
+            ]
+        )
+        coder, kept = PipelineCoder(self, mover), None if work is None else Path(work)
+        given = None if identity is None else identity[None].to(self._execution_device, self.encoder.dtype)
+        clip = ClipEncoding(coder, frames, options, key, kept, on_progress, given).run()
+        unit = reader.time_base
+        timestamps = [round(time / unit) for time in clip.times]
+        end = timestamps[-1] + max(round(clip.durations[-1] / unit), 1)
+        return CodedVideo(
+            identity=clip.w_plus,
+            frames=clip.numbers,
+            timestamps=timestamps,
+            end=end,
+            time_base=unit,
+            fps=reader.fps,
+            basis=basis,
+            digest=self.digest(basis),
+            head_pose=self.config.head_pose,
+            fingerprint=self.fingerprint,
+            crop=clip.crop if crop_track else None,
+            clip_size=reader.size,
+            missing=clip.missing,
+            name=reader.path.name,
+            sound=reader.path if reader.has_audio else None,
+            sound_start=reader.start,
+            sound_duration=None if duration is None and max_frames is None else end * unit,
+            warnings=list(reader.warnings),
+        )
+
+    def decode(self, coded: CodedVideo | str | os.PathLike, batch_size: int | None = None) -> ReenactmentResult:
+        """Show a coded video, lazily: frames are made as they are read.
+
+        Args:
+            coded (`CodedVideo`, `str` or `os.PathLike`): What `encode` gave, or a `.vfc` file.
+            batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
+
+        Returns:
+            `ReenactmentResult`: Iterate it for uint8 frames, or `save` it as a video.
+
+        Raises:
+            MediaError: If the file is damaged or belongs to another checkpoint.
+            CheckpointError: If the checkpoint lacks the basis.
+        """
+        coded = self._coded(coded)
+        return self._result(self.identity_of(coded), coded, RenderOptions(batch_size=batch_size))
+
+    def puppeteer(
+        self,
+        portrait: Image | IdentityCode,
+        coded: CodedVideo | str | os.PathLike,
+        *,
+        paste_back: bool = False,
+        motion_mode: Literal["absolute", "relative"] = "absolute",
+        strength: float = 1.0,
+        face: int | None = None,
+        batch_size: int | None = None,
+    ) -> ReenactmentResult:
+        """Let a coded video move another person (sec. 3.3): its numbers, the person's identity latent.
+
+        Args:
+            portrait (image or `IdentityCode`): The person.
+            coded (`CodedVideo`, `str` or `os.PathLike`): Whose motion.
+            paste_back, motion_mode, strength, face, batch_size: As for `__call__`.
+
+        Returns:
+            `ReenactmentResult`.
+
+        Raises:
+            VivFaceError: As for `decode` and `encode_identity`.
+        """
+        options = RenderOptions(True, paste_back, motion_mode, strength, batch_size)
+        coded = self._coded(coded)
+        identity = self._own(portrait) if isinstance(portrait, IdentityCode) else self.encode_identity(portrait, face)
+        return self._result(identity, coded, options)
+
+    @torch.no_grad()
+    def identity_of(self, coded: CodedVideo) -> IdentityCode:
+        """The identity latent of a coded video as an identity code, shown as it looks ahead."""
+        self._check(coded)
+        w_plus = coded.identity[None].to(self._execution_device, self.encoder.dtype)
+        size, rest = self.output_size, torch.zeros(1, NUMBERS).to(w_plus)
+        styles, photo = self.generator.to_stylespace(w_plus), np.zeros((2, 2, 3), np.uint8)
+        code = IdentityCode(w_plus, styles, rest, w_plus, photo, np.zeros((4, 2)))
+        image = self.generate(code, rest)
+        corner = size - 0.5
+        quad = np.array([[-0.5, -0.5], [-0.5, corner], [corner, corner], [corner, -0.5]])
+        code.reference, code.photo, code.quad = image.clamp(-1, 1), to_images(image)[0], quad
+        code.fingerprint = self.fingerprint
+        return code
+
+    def paste_into(self, photo: np.ndarray, coded: CodedVideo, frame: int, image: np.ndarray) -> np.ndarray:
+        """A decoded frame in a picture of the clip's size, where the face was.
+
+        Args:
+            photo (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            coded (`CodedVideo`): With a crop track.
+            frame (`int`): Which frame.
+            image (`numpy.ndarray` of shape `(size, size, 3)`): The face, upright, as `generate` makes it without roll.
+
+        Raises:
+            OptionError: If there is no crop track.
+        """
+        if coded.crop is None:
+            raise OptionError("The coded video has no crop track: encode the clip with `crop_track=True`.")
+        return paste_back(photo, image, quad_of(coded.crop[frame].numpy(), photo.shape[1::-1]))
+
+    # The system ------------------------------------------------------------------------------------------------------
+
+    @property
+    def code_shape(self) -> tuple[int]:
+        """The 35 numbers of a frame."""
+        return (NUMBERS,)
+
+    @property
+    def fingerprint(self) -> list[float]:
+        """The first weights of the generator, which recognise it in any precision."""
+        return self.generator.constant.detach().flatten()[:8].tolist()
+
+    @torch.no_grad()
+    def read_portrait(self, portrait: Portrait) -> IdentityCode:
+        """E on the portrait: identity latent, and the portrait's own numbers as far as they can be read."""
+        reference = self.images([portrait.crop(self.config.crop, self.config.image_size)])
+        inversion = PipelineCoder(self, self.basis(self.config.basis)).invert(reference, show=False)
+        numbers = inversion.numbers
+        return IdentityCode(
+            w_plus=inversion.w_plus,
+            styles=self.generator.to_stylespace(inversion.w_plus),
+            motion=torch.cat([numbers[:, :2], torch.zeros_like(numbers[:, :1]), numbers[:, 2:]], dim=1),
+            reference=reference,
+            photo=portrait.image,
+            quad=portrait.quad,
+            warnings=portrait.warnings,
+        )
+
+    @torch.no_grad()
+    def read_motion(self, images: Tensor) -> Tensor:
+        """Numbers of driving frames, read off E's codes; without roll, which the crop does not show.
+
+        Raises:
+            OptionError: If the basis cannot be read off: such clips have to be encoded.
+        """
+        if self.config.basis != "components":
+            raise OptionError(
+                "The values of channels have to be fitted to the frames: encode the clip and use `puppeteer`, or take "
+                "the basis 'components'."
+            )
+        numbers = PipelineCoder(self, self.basis("components")).invert(images, show=False).numbers
+        return torch.cat([numbers[:, :2], torch.zeros_like(numbers[:, :1]), numbers[:, 2:]], dim=1)
+
+    @torch.no_grad()
+    def generate(
+        self, identity: IdentityCode, motion: Tensor, refine: bool = True, basis: Basis | None = None
+    ) -> Tensor:
+        """Make the frames of a batch of numbers (eq. 13), turned by their roll.
+
+        Args:
+            identity (`IdentityCode`): Whose face.
+            motion (`torch.Tensor` of shape `(batch, 35)`): Yaw, pitch, roll in degrees, 32 values.
+            refine (`bool`, *optional*, defaults to `True`): Without effect; there is no second stage.
+            basis (`Channels` or `Components`, *optional*): What the values move; by default the pipeline's.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
+        """
+        numbers = motion.to(identity.w_plus)
+        images = self.show(identity.w_plus, numbers[:, :2], numbers[:, 3:], basis, identity.generator)
+        return turned(images, numbers[:, 2])
+
+    def show(
+        self,
+        w_plus: Tensor,
+        pose: Tensor,
+        values: Tensor,
+        basis: Basis | None = None,
+        generator: StyleGAN2Generator | None = None,
+    ) -> Tensor:
+        """G(A(G_sf(L_ID, Y, P)) + alpha) (eq. 13), differentiable.
+
+        Args:
+            w_plus (`torch.Tensor` of shape `(1 or batch, num_latents, style_dim)`): Identity latent.
+            pose (`torch.Tensor` of shape `(batch, 2)`): Yaw and pitch, degrees.
+            values (`torch.Tensor` of shape `(batch, 32)`): Alpha.
+            basis (`Channels` or `Components`, *optional*): What they move; by default the pipeline's.
+            generator (`StyleGAN2Generator`, *optional*): By default the pipeline's.
+
+        Returns:
+            `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1].
+        """
+        generator, basis = generator or self.generator, basis or self.basis(self.config.basis)
+        styles = self.turner.styles(generator, w_plus, pose[:, 0], pose[:, 1])
+        return generator(styles=basis.move(generator, styles, values))
+
+    # Details ---------------------------------------------------------------------------------------------------------
+
+    def _coded(self, coded: CodedVideo | str | os.PathLike) -> CodedVideo:
+        coded = coded if isinstance(coded, CodedVideo) else CodedVideo.load(coded)
+        self._check(coded)
+        return coded
+
+    def _check(self, coded: CodedVideo) -> None:
+        """Refuse what another checkpoint, or this one with another basis, encoded."""
+        self._check_origin(coded.name, (NUMBERS,), coded.fingerprint)
+        shape = (self.generator.num_latents, self.generator.config.style_dim)
+        if coded.head_pose != self.config.head_pose or tuple(coded.identity.shape) != shape:
+            raise MediaError(f"'{coded.name}' was encoded by another checkpoint: encode it with this one.")
+        if coded.digest != self.digest(coded.basis):
+            raise MediaError(f"'{coded.name}' was encoded with other {coded.basis}: encode it with this checkpoint.")
+
+    def _result(self, identity: IdentityCode, coded: CodedVideo, options: RenderOptions) -> ReenactmentResult:
+        system = self if coded.basis == self.config.basis else WithBasis(self, coded.basis)
+        return ReenactmentResult(system, identity, coded.motion(), options)
