@@ -10,7 +10,11 @@ the generator, w and M the identity code and the memory of S:
 
 Weights as published: MSE 1, perceptual 0.8, gradient variance 0.01 (self and same); identity 0.1 (cross and neutral);
 consistency of w 1 and of motion 1; a discriminator of encoded against mapped w 0.1; mean square of D1's motion codes
-2e-4. All losses see images pooled to the encoder's size.
+2e-4. All losses see images pooled to the encoder's size. The encoder's trunk starts from the recognizer's
+(`networks.encoder.trunk`), and images are made with fresh noise.
+
+`transformer: none` leaves T out (table 2 of the paper): motion codes are added as they are. `trained: heads` trains the
+encoder's heads and T alone, as the fine-tuning of Hybrid Latent Spaces does.
 """
 
 from __future__ import annotations
@@ -50,6 +54,9 @@ class ReenactmentOptions(Options):
     neutral: Literal["zero", "transformed"] = option(
         "zero", "neutral image: 'zero' = G(A(w)), the paper; 'transformed' = G(A(w) + T(0, M)), the authors' code"
     )
+    transformer: Literal["trained", "none"] = option("trained", "'none': no T, motion codes are added as they are")
+    trained: Literal["all", "heads"] = option("all", "'heads': the encoder's trunk and pyramid stay as they are")
+    noise: Literal["random", "fixed"] = option("random", "noise maps of the generator: fresh, as published, or its own")
     pixel: float = option(1.0, "weight of the mean squared error of self and same")
     features: float = option(0.8, "weight of the perceptual distance of self and same")
     gradient_variance: float = option(0.01, "weight of the gradient variance loss of self and same")
@@ -104,13 +111,17 @@ class ReenactmentStage(Stage):
         if not self.is_pretrained("encoder"):
             encoder.latent_avg.copy_(generator.latent_avg)
         self.add_network("encoder", encoder, average=True)
-        for name, kind, average in (
-            ("transformer", DeformationTransformer, True),
-            ("latent_discriminator", LatentDiscriminator, False),
-        ):
-            self.add_network(name, self.make(kind, name, style_dim=style_dim), average=average)
+        parts: list[nn.Module] = [encoder]
+        if self.options.trained == "heads":
+            encoder.requires_grad_(False).eval()
+            parts = [heads.train().requires_grad_(True) for heads in (encoder.identity_heads, encoder.motion_heads)]
+        if self.options.transformer == "trained":
+            transformer = self.make(DeformationTransformer, "transformer", style_dim=style_dim)
+            parts.append(self.add_network("transformer", transformer, average=True))
+        discriminator = self.make(LatentDiscriminator, "latent_discriminator", style_dim=style_dim)
+        self.add_network("latent_discriminator", discriminator)
         self.perceptual = build_perceptual(self.options.perceptual, self.networks["recognizer"]).to(self.device)
-        self.add_optimizer("main", "encoder", "transformer")
+        self.add_optimizer("main", parameters=[p for part in parts for p in part.parameters()])
         self.add_optimizer("latent_discriminator", "latent_discriminator")
         self.real_codes, self.encoded_codes = CodePool(self.options.pool), CodePool(self.options.pool)
         self.last_batch: dict[str, Tensor] | None = None
@@ -134,8 +145,9 @@ class ReenactmentStage(Stage):
 
         # 1. Encode, generate.
         with self.autocast():
-            (on_self, on_same, cross), codes = self.drive(self.networks, source, [source, same, other])
-            neutral = self.neutral_image(self.networks, codes)
+            images, codes = self.drive(self.networks, source, [source, same, other], options.noise)
+            on_self, on_same, cross = images
+            neutral = self.neutral_image(self.networks, codes, options.noise)
             again = encoder(cross, memory=False)
         w = codes.identity.float()
         motion_same, motion_other = (motion.float() for motion in codes.motions[1:])
@@ -175,14 +187,15 @@ class ReenactmentStage(Stage):
         return scalars
 
     def drive(
-        self, networks: dict[str, nn.Module], source: Tensor, driving: list[Tensor]
+        self, networks: dict[str, nn.Module], source: Tensor, driving: list[Tensor], noise: str = "fixed"
     ) -> tuple[list[Tensor], SourceCodes]:
         """Every set of driving frames on the sources.
 
         Args:
-            networks (`dict[str, nn.Module]`): `encoder`, `transformer`, `generator`.
+            networks (`dict[str, nn.Module]`): `encoder`, `generator` and, unless it is left out, `transformer`.
             source (`torch.Tensor` of shape `(batch, 3, size, size)`): In [-1, 1].
             driving (`list[torch.Tensor]`): Of the same shape; the source itself may be among them.
+            noise (`str`, *optional*, defaults to `"fixed"`): The generator's noise maps.
 
         Returns:
             `tuple`: Float32 images at the encoder's size, one batch per set of driving frames, and the codes.
@@ -193,13 +206,14 @@ class ReenactmentStage(Stage):
             codes.motion if frames is source else encoder(frames, identity=False, memory=False).motion
             for frames in driving
         ]
-        images = [self.pool(reenact(networks, codes.identity, codes.memory, motion).image) for motion in motions]
+        results = [reenact(networks, codes.identity, codes.memory, motion, noise=noise) for motion in motions]
+        images = [self.pool(result.image) for result in results]
         return images, SourceCodes(codes.identity, codes.memory, motions)
 
-    def neutral_image(self, networks: dict[str, nn.Module], codes: SourceCodes) -> Tensor:
+    def neutral_image(self, networks: dict[str, nn.Module], codes: SourceCodes, noise: str = "fixed") -> Tensor:
         """The sources without motion, by `options.neutral`: float32, at the encoder's size."""
         motion = torch.zeros_like(codes.motions[0]) if self.options.neutral == "transformed" else None
-        return self.pool(reenact(networks, codes.identity, codes.memory, motion).image)
+        return self.pool(reenact(networks, codes.identity, codes.memory, motion, noise=noise).image)
 
     def pool(self, image: Tensor) -> Tensor:
         """Images of the generator averaged down to the encoder's size, in float32."""
@@ -243,7 +257,7 @@ class ReenactmentStage(Stage):
         if self.last_batch is None:
             return None
         source, same, other = (self.last_batch[name][:6] for name in ("source", "same", "other"))
-        networks = {name: self.averaged(name) for name in ("encoder", "transformer", "generator")}
+        networks = {name: self.averaged(name) for name in self.networks}
         images, codes = self.drive(networks, source, [source, same, other])
         neutral = self.neutral_image(networks, codes)
         return tile([list(row) for row in zip(source, same, other, *images, neutral, strict=True)])
