@@ -49,8 +49,10 @@ class AugmentOptions(Options):
 class DataOptions(Options):
     """Where images come from and how they are batched."""
 
-    kind: Literal["shards", "videos", "images"] = option(
-        "shards", "'shards' (synthetic people), 'videos' (clips or folders of frames) or 'images'"
+    kind: Literal["shards", "prepared", "videos", "images"] = option(
+        "shards",
+        "'shards' (synthetic people), 'prepared' (real videos, by training.tools.prepare), 'videos' (files or folders "
+        "of frames as they are) or 'images'",
     )
     folders: list[str] = option([], "one or more folders")
     size: int = option(256, "size of the square images of a batch, pixels")
@@ -65,7 +67,13 @@ class DataOptions(Options):
         "'stable': around each face as the pipeline's stable crop, off by a drift per motion (grids)",
     )
     align: bool = option(False, "videos: find the face and align it (else frames are taken as aligned squares)")
-    frames_per_video: int = option(50, "videos: evenly spaced frames used of each clip")
+    frames_per_video: int = option(50, "frames used of each video: drawn at random (prepared), evenly spaced (videos)")
+    order: Literal["random", "epochs"] = option(
+        "random", "pairs: sources drawn independently ('random') or every frame once an epoch ('epochs')"
+    )
+    held_out: float = option(
+        0.0, "fraction of the people kept from training, for validation; prepared clips have splits"
+    )
     augment: AugmentOptions = option(AugmentOptions, "augmentation")
     workers: int = option(1, "background threads or processes that prepare batches; 0 prepares them in the loop")
     worker_kind: Literal["thread", "process"] = option("thread", "'thread' (few cores) or 'process' (many cores)")

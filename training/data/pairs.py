@@ -11,7 +11,7 @@ from training.augment import degrade, sample_appearance
 from training.data.clips import Clips
 from training.data.crops import SkipUnreadable, check_crop, driving_ranges, item_rng, source_ranges, stack_images
 from training.data.quads import jitter
-from vivface.errors import OptionError
+from vivface.errors import MediaError, OptionError
 
 
 class ImageBatches:
@@ -64,6 +64,10 @@ class PairBatches:
     Source and same share crop jitter and appearance; with `options.crop` "source" both are cropped by the source's quad
     (where the clips have quads), with "ffhq" each by its own.
 
+    With `options.order` "random" every source is drawn anew; with "epochs" each frame of each clip is the source once
+    an epoch, in an order of its own every epoch. Item `i` is the same whenever it is made, so a run resumes in the
+    middle of an epoch.
+
     Args:
         clips (`Clips`): Source of the crops.
         options (`DataOptions`): Batch size B, image size S and augmentation.
@@ -78,19 +82,31 @@ class PairBatches:
         if clips.classes < 2:
             raise OptionError(f"data.folders {options.folders} show a single person, expected at least 2")
         self.clips, self.options, self.seed = clips, options, seed
+        epochs = options.order == "epochs"
         self._labels = np.asarray(clips.labels)
+        self._epochs = EpochOrder([_length(clips, k) for k in range(len(self._labels))], seed) if epochs else None
         self._skip = SkipUnreadable()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = item_rng(self.seed, index)
-        triples = [self._skip(lambda _: self._triple(rng)) for _ in range(self.options.batch)]
+        first = index * self.options.batch
+        triples = [
+            self._skip(lambda attempt, n=n: self._triple(rng, None if attempt else n))
+            for n in range(first, first + self.options.batch)
+        ]
         columns = zip(*triples, strict=True)
         return {name: stack_images(images) for name, images in zip(("source", "same", "other"), columns, strict=True)}
 
-    def _triple(self, rng: np.random.Generator) -> list[np.ndarray]:
-        clip = int(rng.integers(len(self._labels)))
-        length = self.clips.length(clip)
-        first, second = (int(k) for k in rng.choice(length, 2, replace=length < 2))
+    def _triple(self, rng: np.random.Generator, number: int | None) -> list[np.ndarray]:
+        """Sample `number` of the run, or any."""
+        if self._epochs is None or number is None:
+            clip = int(rng.integers(len(self._labels)))
+            length = self.clips.length(clip)
+            first, second = (int(k) for k in rng.choice(length, 2, replace=length < 2))
+        else:
+            clip, first = self._epochs[number]
+            others = max(self.clips.length(clip) - 1, 1)
+            second = (first + 1 + int(rng.integers(others))) % self.clips.length(clip)
         pair = self._crops(rng, clip, first, second)
         stranger = int(rng.choice(np.flatnonzero(self._labels != self._labels[clip])))
         third = int(rng.integers(self.clips.length(stranger)))
@@ -106,3 +122,39 @@ class PairBatches:
 
         anchor = frames[0] if options.crop == "source" else None
         return [appearance(self.clips.crop(clip, frame, options.size, anchor, move)) for frame in frames]
+
+
+def _length(clips: Clips, clip: int) -> int:
+    """Frames of a clip, none if it cannot be read."""
+    try:
+        return clips.length(clip)
+    except MediaError:
+        return 0
+
+
+class EpochOrder:
+    """Which frame the n-th sample of a run starts from: all frames once an epoch, shuffled anew every epoch.
+
+    Args:
+        lengths (`list[int]`): Frames of every clip.
+        seed (`int`, *optional*, defaults to 0): Of the order.
+    """
+
+    def __init__(self, lengths: list[int], seed: int = 0):
+        self.ends, self.seed = np.cumsum(lengths), seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Frames of an epoch."""
+        return int(self.ends[-1])
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        """Clip and frame of sample `number`."""
+        epoch, place = divmod(number, len(self))
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng((self.seed, 77, epoch)).permutation(len(self))
+            self._orders = {**{k: v for k, v in self._orders.items() if k >= epoch - 1}, epoch: order}
+        frame = int(order[place])
+        clip = int(np.searchsorted(self.ends, frame, side="right"))
+        return clip, frame - (int(self.ends[clip - 1]) if clip else 0)

@@ -1,8 +1,8 @@
 """Make training clips of real videos: `python -m training.tools.prepare VIDEOS OUT`.
 
 VIDEOS is any folder tree with videos, or the CelebV-HQ, HDTF or VoxCeleb data set. OUT gets WebDataset shards of
-aligned clips with landmarks and an index (`training.preparation.shards`), split by person, and a report of what was left
-out and why. A run that was killed goes on where it stopped; `--shard i/n` is the i-th of n machines' part.
+aligned clips with landmarks and an index (`training.preparation.shards`), split by person, and a report of what was
+left out and why. A run that was killed goes on where it stopped; `--shard i/n` is the i-th of n machines' part.
 """
 
 from __future__ import annotations
