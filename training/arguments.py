@@ -112,6 +112,7 @@ class LoopOptions(Options):
     """Length of the run and what it writes."""
 
     steps: int = option(100_000, "length of the run in steps (generator updates)")
+    accumulate: int = option(1, "batches per step and process: their gradients are averaged")
     minutes: float = option(0.0, "length of the run in minutes over all its pieces, 0 for no such limit")
     seed: int = option(0, "seed of initialisation, data and noise")
     precision: Literal["no", "bf16"] = option("no", "'no' (float32) or 'bf16' (autocast)")
@@ -125,6 +126,13 @@ class LoopOptions(Options):
     save_minutes: float = option(20.0, "minutes between checkpoints, whichever comes first")
 
 
+class ValidationOptions(Options):
+    """Metrics of held-out people while the run goes on; stages I and II have them."""
+
+    every: int = option(0, "steps between validations, 0 for none")
+    batches: int = option(8, "batches of a validation, over all processes")
+
+
 class Preset(Options):
     """A complete training run."""
 
@@ -132,6 +140,7 @@ class Preset(Options):
     description: str = option("", "what this preset is for")
     data: DataOptions = option(DataOptions, "data")
     loop: LoopOptions = option(LoopOptions, "loop")
+    validation: ValidationOptions = option(ValidationOptions, "validation")
     networks: dict[str, dict[str, Any]] = option(
         {}, "name -> constructor arguments, or {pretrained: folder, subfolder: name} to start from a checkpoint"
     )
@@ -148,7 +157,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", metavar="latest|STATE", help="resume from OUTPUT/state if present, or from a state")
     parser.add_argument("--max-steps", type=int, help="stop this piece after this many steps")
     parser.add_argument("--max-minutes", type=float, help="stop this piece after this many minutes, and save")
-    parser.add_argument("--log-with", action="append", default=[], help="also log to an accelerate tracker")
-    parser.add_argument("--dry-run", action="store_true", help="check options, build networks and one batch, and exit")
+    parser.add_argument(
+        "--log-with",
+        action="append",
+        metavar="TRACKER",
+        help="tracker beside log.jsonl: tensorboard (default, if installed), trackio, any of accelerate's, or none",
+    )
+    parser.add_argument("--push-to-hub", metavar="REPO", help="upload the checkpoint with its card when the run ends")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check options, show networks and a batch, estimate memory and time"
+    )
     parser.add_argument("--explain", action="store_true", help="print every option of a preset and exit")
     return parser

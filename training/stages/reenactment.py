@@ -34,6 +34,7 @@ from training.data import PairBatches, open_clips
 from training.losses import discriminator_loss, generator_loss, gradient_variance, identity_loss, r1_penalty
 from training.networks import frozen, reenact
 from training.perceptual import build_perceptual
+from training.scores import held_out_pairs, image_scores
 from training.stages.base import Stage, tile
 from vivface.errors import OptionError
 from vivface.models import (
@@ -129,6 +130,22 @@ class ReenactmentStage(Stage):
     def dataset(self) -> PairBatches:
         """Triples `source`, `same` and `other`: S, D1 and D2."""
         return PairBatches(open_clips(self.preset.data), self.preset.data, self.preset.loop.seed)
+
+    def validation_dataset(self) -> PairBatches:
+        """Triples of people that are not trained on, not augmented."""
+        return held_out_pairs(self.preset)
+
+    def validate(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How well the averaged networks render own frames (`same`) and another person's motion (`cross`)."""
+        source, same, other = batch["source"], batch["same"], batch["other"]
+        networks = {name: self.averaged(name) for name in self.networks}
+        (on_same, cross), codes = self.drive(networks, source, [same, other])
+        scores = {f"same/{name}": value for name, value in image_scores(on_same, same, self.perceptual).items()}
+        recognizer, motion = self.networks["recognizer"], codes.motions[1].float()
+        scores["cross/identity"] = (recognizer.embed(source) * recognizer.embed(cross)).sum(1).mean()
+        again = networks["encoder"](cross, identity=False, memory=False).motion.float()
+        scores["cross/motion"] = (again - motion).square().mean() / motion.var(0).mean().clamp_min(1e-12)
+        return scores
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         """Update encoder and transformer, then the latent discriminator.

@@ -30,6 +30,7 @@ from training.disturbances import Disturbance, Disturbances
 from training.losses import identity_loss
 from training.networks import Reenactment, reenact
 from training.perceptual import build_perceptual
+from training.scores import held_out_pairs, image_scores
 from training.stages.base import Stage, tile
 from vivface.models import (
     DeformationTransformer,
@@ -89,6 +90,20 @@ class RefinementStage(Stage):
     def dataset(self) -> PairBatches:
         """Triples: `source` is the target, `same` the reference; `other` appears in the sample grid only."""
         return PairBatches(open_clips(self.preset.data), self.preset.data, self.preset.loop.seed)
+
+    def validation_dataset(self) -> PairBatches:
+        """Triples of people that are not trained on, not augmented."""
+        return held_out_pairs(self.preset)
+
+    def validate(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How well the averaged network restores targets that are disturbed as in training."""
+        target, reference = batch["source"], batch["same"]
+        person = target if self.options.stage1_picture == "target" else reference
+        output = self.refine(self.averaged("refinement"), person, target, reference, disturb=True)
+        scores = {f"refined/{k}": v for k, v in image_scores(output.refined, target, self.perceptual).items()}
+        recognizer = self.networks["recognizer"]
+        scores["refined/identity"] = (recognizer.embed(target) * recognizer.embed(output.refined)).sum(1).mean()
+        return scores
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
         """Update the refinement network.
