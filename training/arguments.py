@@ -53,6 +53,7 @@ class DataOptions(Options):
         "shards", "'shards' (synthetic people), 'videos' (clips or folders of frames) or 'images'"
     )
     folders: list[str] = option([], "one or more folders")
+    validation: list[str] = option([], "folders of the same kind with other people, for validation")
     size: int = option(256, "size of the square images of a batch, pixels")
     batch: int = option(8, "images (or pairs) per batch and process; a grid batch has identities x motions instead")
     identities: int = option(4, "grid batches: identities P, all performing the same motions")
@@ -75,7 +76,7 @@ class DataOptions(Options):
     )
     cache_gigabytes: float = option(4.0, "shards: memory for compressed images, per process")
 
-    @field_validator("folders", mode="before")
+    @field_validator("folders", "validation", mode="before")
     @classmethod
     def _one_folder(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value  # `--set data.folders=people`
@@ -113,6 +114,8 @@ class LoopOptions(Options):
     ema_rampup: float = option(0.05, "the half-life is at most this fraction of the images seen so far")
     log_every: int = option(50, "steps between lines of log.jsonl")
     sample_every: int = option(1000, "steps between sample grids")
+    validate_every: int = option(0, "steps between validations on data.validation (stage1), 0 for none")
+    validation_batches: int = option(4, "batches of a validation, always the same ones")
     save_every: int = option(2000, "steps between checkpoints")
     save_minutes: float = option(20.0, "minutes between checkpoints, whichever comes first")
 

@@ -122,3 +122,15 @@ def write_samples(folder: Path, stage: Stage) -> None:
         path = folder / "samples" / f"{stage.progress.step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), cv2.cvtColor(np.ascontiguousarray(grid), cv2.COLOR_RGB2BGR))
+
+
+def write_validation(stage: Stage) -> None:
+    """Log the stage's scores on validation data; the random states of training stay as they were."""
+    if not stage.accelerator.is_main_process:
+        return
+    with torch.random.fork_rng(), torch.no_grad():
+        scores = {f"validation/{name}": float(value) for name, value in stage.validate().items()}
+    if scores:
+        stage.accelerator.log(scores, step=stage.progress.step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        print(f"step {stage.progress.step}  {shown}", flush=True)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from training.data import stream
-from training.logs import Means, reduce_number, write_log, write_samples
+from training.logs import Means, reduce_number, write_log, write_samples, write_validation
 from training.saving import save
 from training.stages.base import Stage
 
@@ -50,6 +50,8 @@ def train(output: Path, stage: Stage, max_steps: int | None = None, max_minutes:
     world, rank = accelerator.num_processes, accelerator.process_index
     batches = stream(stage.dataset(), stage.preset.data, first * world + rank, world)
     images = 0
+    if options.validate_every > 0 and first == 0:
+        write_validation(stage)
     with Stop() as stop:
         while progress.fraction(options) < 1.0 and progress.step - first != max_steps:
             batch = {name: tensor.to(stage.device, non_blocking=True) for name, tensor in next(batches).items()}
@@ -68,6 +70,8 @@ def train(output: Path, stage: Stage, max_steps: int | None = None, max_minutes:
                 logged = began + piece
             if progress.step % options.sample_every == 0:
                 write_samples(output, stage)
+            if options.validate_every > 0 and progress.step % options.validate_every == 0:
+                write_validation(stage)
             due = began + piece - saved > 60 * options.save_minutes
             if due or progress.step % options.save_every == 0:
                 save(output, stage)

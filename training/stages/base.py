@@ -91,6 +91,10 @@ class Stage(Learner, ABC):
             `dict`: Scalars for the log.
         """
 
+    def validate(self) -> dict[str, float]:
+        """Scores of the averaged networks on data that is not trained on, for the log; none by default."""
+        return {}
+
     def sample_grid(self) -> np.ndarray | None:
         """An image that shows the state of training: uint8 `(H, W, 3)`, or None before the first step."""
         return None
