@@ -55,6 +55,7 @@ class DataOptions(Options):
         "of frames as they are) or 'images'",
     )
     folders: list[str] = option([], "one or more folders")
+    validation: list[str] = option([], "folders of the same kind with other people, for validation (or held_out)")
     size: int = option(256, "size of the square images of a batch, pixels")
     batch: int = option(8, "images (or pairs) per batch and process; a grid batch has identities x motions instead")
     identities: int = option(4, "grid batches: identities P, all performing the same motions")
@@ -83,7 +84,7 @@ class DataOptions(Options):
     )
     cache_gigabytes: float = option(4.0, "shards: memory for compressed images, per process")
 
-    @field_validator("folders", mode="before")
+    @field_validator("folders", "validation", mode="before")
     @classmethod
     def _one_folder(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value  # `--set data.folders=people`
@@ -122,15 +123,10 @@ class LoopOptions(Options):
     ema_rampup: float = option(0.05, "the half-life is at most this fraction of the images seen so far")
     log_every: int = option(50, "steps between lines of log.jsonl")
     sample_every: int = option(1000, "steps between sample grids")
+    validate_every: int = option(0, "steps between validations of other people (stages I and II), 0 for none")
+    validation_batches: int = option(4, "batches of a validation over all processes, always the same ones")
     save_every: int = option(2000, "steps between checkpoints")
     save_minutes: float = option(20.0, "minutes between checkpoints, whichever comes first")
-
-
-class ValidationOptions(Options):
-    """Metrics of held-out people while the run goes on; stages I and II have them."""
-
-    every: int = option(0, "steps between validations, 0 for none")
-    batches: int = option(8, "batches of a validation, over all processes")
 
 
 class Preset(Options):
@@ -140,7 +136,6 @@ class Preset(Options):
     description: str = option("", "what this preset is for")
     data: DataOptions = option(DataOptions, "data")
     loop: LoopOptions = option(LoopOptions, "loop")
-    validation: ValidationOptions = option(ValidationOptions, "validation")
     networks: dict[str, dict[str, Any]] = option(
         {}, "name -> constructor arguments, or {pretrained: folder, subfolder: name} to start from a checkpoint"
     )

@@ -206,7 +206,7 @@ class Reenactment:
 def reenact(
     networks: Mapping[str, nn.Module],
     identity: Tensor,
-    memory: Tensor,
+    memory: Tensor | None,
     motion: Tensor | None,
     *,
     reference: Tensor | None = None,
@@ -217,10 +217,11 @@ def reenact(
     """G(A(W) + T(S, memory)) of every source with each of its motions, and R on it (ViVFace, stages I and II).
 
     Args:
-        networks (mapping): `generator`; `transformer`, without which motion codes are added as they are; for
-            `reference`, `refinement`.
+        networks (mapping): `generator` and, for `reference`, `refinement`; without a `transformer` motion codes are
+            added as they are (hybrid latent spaces, eq. 3).
         identity (`torch.Tensor` of shape `(sources, num_latents, style_dim)`): Identity codes W+.
-        memory (`torch.Tensor` of shape `(sources or 1, tokens, style_dim)`): The encoder's feature maps of the sources.
+        memory (`torch.Tensor` of shape `(sources or 1, tokens, style_dim)`, *optional*): The encoder's feature maps of
+            the sources, for the transformer.
         motion (`torch.Tensor` of shape `(sources * motions, motion_codes, style_dim)`, *optional*): Generic motion
             codes, motions running fastest; None for A(W) alone.
         reference (`torch.Tensor` of shape `(sources, 3, side, side)`, *optional*): Sources in [-1, 1]; images are
@@ -236,10 +237,11 @@ def reenact(
     styles, motions = generator.to_stylespace(identity), 1
     if motion is not None:
         motions = len(motion) // len(identity)
-        memory = memory.repeat_interleave(motions, 0) if len(memory) > 1 else memory
         styles = [style.repeat_interleave(motions, 0) for style in styles]
-        transformer = networks.get("transformer")
-        styles = generator.add_motion(styles, motion if transformer is None else transformer(motion, memory))
+        if "transformer" in networks:
+            memory = memory.repeat_interleave(motions, 0) if len(memory) > 1 else memory
+            motion = networks["transformer"](motion, memory)
+        styles = generator.add_motion(styles, motion)
 
     result, start, state = Reenactment(), None, None
     if reference is not None:

@@ -15,17 +15,12 @@ from vivface.hub.card import METRICS, TRAINING
 from vivface.hub.push import Pushed, connection_errors, push_folder
 
 MEANINGS = {
-    "same/l1": "own frames, mean absolute difference of images in [-1, 1]",
-    "same/psnr": "own frames, dB",
-    "same/ssim": "own frames",
-    "same/features": "own frames, perceptual distance of the preset",
-    "cross/identity": "another person's motion: cosine to the source, the run's own recognizer",
-    "cross/motion": "another person's motion: error of the re-encoded motion code, fraction of its variance",
-    "refined/l1": "refined target, mean absolute difference of images in [-1, 1]",
-    "refined/psnr": "refined target, dB",
-    "refined/ssim": "refined target",
-    "refined/features": "refined target, perceptual distance of the preset",
-    "refined/identity": "refined target: cosine to the target, the run's own recognizer",
+    "l1": "mean absolute difference of images in [-1, 1]",
+    "psnr": "dB, mean over images",
+    "ssim": "Gaussian window of 11, RGB",
+    "features": "perceptual distance of the preset",
+    "likeness": "cosine of the run's own recognizer",
+    "motion_error": "error of the re-encoded motion code, fraction of its mean square",
 }
 
 
@@ -92,7 +87,11 @@ def metrics_record(preset: Preset, metrics: dict[str, float]) -> dict:
     return {
         "dataset": {"name": "held-out people of the training data", "type": preset.data.kind},
         "metrics": [
-            {"name": name, "value": round(value, 4), "meaning": MEANINGS.get(name, "")}
+            {
+                "name": name,
+                "value": round(value, 4),
+                "meaning": MEANINGS.get(name.partition("/")[0], "a term of the loss"),
+            }
             for name, value in values.items()
         ],
     }

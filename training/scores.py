@@ -11,15 +11,27 @@ from vivface.metrics.psnr import psnr
 from vivface.metrics.ssim import ssim
 
 
-def held_out_pairs(preset: Preset) -> PairBatches:
+def held_out_pairs(preset: Preset, masks: bool = False) -> PairBatches:
     """The triples of people that a run does not train on, without augmentation.
+
+    They come from the folders `data.validation`; else from those that `data.held_out` or the split of prepared clips
+    keeps from training.
+
+    Args:
+        preset (`Preset`): Of the run.
+        masks (`bool`, *optional*, defaults to False): See `PairBatches`.
 
     Raises:
         OptionError: If fewer than two people are held out.
     """
+    data, split = preset.data, "validation"
     still = AugmentOptions(appearance=0.0, source_jitter=0.0, stretch=0.0)
-    data = preset.data.model_copy(update={"augment": still, "order": "random"})
-    return PairBatches(open_clips(preset.data, "validation", preset.loop.seed), data, preset.loop.seed + 1)
+    if data.validation:
+        data = data.model_copy(update={"folders": data.validation, "held_out": 0.0})
+        split = "all" if data.kind == "prepared" else "train"
+    clips = open_clips(data, split, preset.loop.seed)
+    data = data.model_copy(update={"augment": still, "order": "random"})
+    return PairBatches(clips, data, preset.loop.seed + 1, masks)
 
 
 def image_scores(image: Tensor, target: Tensor, perceptual: nn.Module) -> dict[str, Tensor]:

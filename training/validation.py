@@ -25,20 +25,20 @@ class Validation:
     """
 
     def __init__(self, stage: Stage):
-        self.stage, self.options = stage, stage.preset.validation
+        self.stage, self.options = stage, stage.preset.loop
         self.dataset = None
-        if self.options.every > 0:
+        if self.options.validate_every > 0:
             self.dataset = stage.validation_dataset()
             if self.dataset is None:
-                raise OptionError(f"stage {stage.preset.stage} has no validation: set validation.every to 0")
+                raise OptionError(f"stage {stage.preset.stage} has no validation: set loop.validate_every to 0")
 
     def due(self, step: int) -> bool:
         """Whether it is time after `step` steps."""
-        return self.dataset is not None and step % self.options.every == 0
+        return self.dataset is not None and step % self.options.validate_every == 0
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:
-        """Means over `validation.batches` batches, which the processes share (rounded up to a multiple of them).
+        """Means over `loop.validation_batches` batches, which the processes share (rounded up to a multiple of them).
 
         The random states of training stay as they were. All processes must call this at the same step.
         """
@@ -48,7 +48,7 @@ class Validation:
         world, means = accelerator.num_processes, Means()
         with torch.random.fork_rng():
             torch.manual_seed(self.stage.preset.loop.seed + accelerator.process_index)  # the same noise every time
-            for k in range(math.ceil(self.options.batches / world)):
+            for k in range(math.ceil(self.options.validation_batches / world)):
                 batch = self.dataset[k * world + accelerator.process_index]
                 means.add(self.stage.validate({name: tensor.to(self.stage.device) for name, tensor in batch.items()}))
         return {f"validation/{name}": reduce_number(self.stage, value) for name, value in means.take().items()}

@@ -19,7 +19,7 @@ from training.data import FrameBatches
 from training.ground_truth import IdentityEmbeddings, MotionLabelEncoder
 from training.preset import read_preset
 
-STAGES = ("generator", "recognizer", "autodecoder", "encoder", "supervised", "stage1", "stage2")
+STAGES = ("generator", "recognizer", "autodecoder", "encoder", "supervised", "stage1", "hybrid", "stage2")
 
 
 @dataclass(frozen=True)

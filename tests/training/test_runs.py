@@ -31,8 +31,8 @@ OPTIONS = {
     "loop.save_every": 2,
     "data.order": "epochs",
     "data.held_out": 0.34,
-    "validation.every": 4,
-    "validation.batches": 2,
+    "loop.validate_every": 4,
+    "loop.validation_batches": 2,
 }
 
 
@@ -208,7 +208,7 @@ class TestWatching:
         for stage, message in (("generator", "has no validation"), ("stage1", "leaves nobody for validation")):
             arguments = [*preset_of(stage, people), "--output", str(tmp_path / stage), "--log-with", "none"]
             with pytest.raises(OptionError, match=message):
-                main([*arguments, "--set", "validation.every=1"])
+                main([*arguments, "--set", "loop.validate_every=1"])
 
     def test_held_out_people(self):
         assert held_out_people(100, 0.0) == []
@@ -239,8 +239,11 @@ class TestPush:
         preset = Preset(stage="stage1", description="toy")
         record = training_record(preset, Progress(step=3, images=12, seconds=90.0))
         assert record["stages"] == [{"stage": "stage1", "preset": "toy", "steps": 3, "pictures": 12, "minutes": 1.5}]
-        metrics = metrics_record(preset, {"validation/same/psnr": 20.12345})["metrics"]
-        assert metrics == [{"name": "same/psnr", "value": 20.1234, "meaning": "own frames, dB"}]
+        metrics = metrics_record(preset, {"validation/psnr/same": 20.12345, "validation/loss": 1.0})["metrics"]
+        assert metrics == [
+            {"name": "psnr/same", "value": 20.1234, "meaning": "dB, mean over images"},
+            {"name": "loss", "value": 1.0, "meaning": "a term of the loss"},
+        ]
 
     def test_checkpoint_with_card(self, people, launcher, tmp_path, monkeypatch):
         """Networks, and a card that tells stage, data and validation."""
@@ -256,4 +259,4 @@ class TestPush:
             files = repository.commits[repository.references["main"]]
         assert {"README.md", "encoder/config.json", "transformer/config.json", "generator/config.json"} <= set(files)
         card = files["README.md"].decode()
-        assert re.search(r"\| same/psnr \| [\d.]+ \| own frames, dB \|", card) and "stage: stage1" in card
+        assert re.search(r"\| psnr/same \| [\d.]+ \| dB, mean over images \|", card) and "stage: stage1" in card

@@ -36,6 +36,7 @@ NETWORKS = {
         "latent_discriminator": "LatentDiscriminator",
     },
 }
+NETWORKS["hybrid"] = {name: kind for name, kind in NETWORKS["stage1"].items() if name != "transformer"}
 NETWORKS["stage2"] = {  # the frozen ones too: its checkpoint is a whole system
     name: kind for name, kind in NETWORKS["supervised"].items() if name != "motion_labels"
 }

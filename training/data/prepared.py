@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from training.data.clips import Clips, Move
-from training.data.quads import central_square
+from training.data.quads import central_square, to_crop
 from vivface.errors import MediaError, OptionError
 from vivface.faces.alignment import crop_quad
 
@@ -81,17 +81,16 @@ class PreparedClips(Clips):
         quad = central_square(image)
         return crop_quad(image, move(quad) if move else quad, size)
 
-    def landmarks(self, clip: int, frame: int) -> np.ndarray:
-        """Landmarks of a frame: float32 `(68, 2)` in fractions of the crop.
-
-        Raises:
-            MediaError: If they cannot be read.
-        """
+    def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
         part, k = self._frames[clip][frame]
         try:
-            return np.load(io.BytesIO(self._read(part, part["landmarks"])))[k]
+            points = np.load(io.BytesIO(self._read(part, part["landmarks"])))[k]
         except (ValueError, IndexError, EOFError) as error:
             raise MediaError(f"the landmarks of {part['key']} in {part['file']} are damaged ({error})") from error
+        if move is None:
+            return points
+        size = part["size"]
+        return to_crop(points * size - 0.5, move(central_square(np.empty((size, size, 3), np.uint8))))
 
     def _read(self, part: dict, place: list[int]) -> bytes:
         """Bytes of a shard; reading at a place needs no lock, so threads and forks share the open file."""

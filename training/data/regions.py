@@ -39,6 +39,24 @@ def region_maps(landmarks: np.ndarray, size: int) -> np.ndarray:
     return np.stack([cv2.resize(cv2.blur(m, (radius, radius)), (size, size)) for m in maps])
 
 
+def feature_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Mask of mouth, eyes and brows, dilated: M of the feature reconstruction (hybrid latent spaces, eq. 13).
+
+    The paper does not say how far; here by 1/32 of the crop, beyond the margins of `region_maps`.
+
+    Args:
+        landmarks (`np.ndarray` of shape `(68, 2)`): In fractions of the crop.
+        size (`int`): Size of the mask, pixels.
+
+    Returns:
+        `np.ndarray` of shape `(size, size)`: float32, 0 or 1.
+    """
+    inside = (region_maps(landmarks, size)[1:].max(axis=0) > 0).astype(np.uint8)
+    reach = max(1, round(size / 32))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(inside, disk).astype(np.float32)
+
+
 def region_weights(regions: Tensor, base: float = 1.0, **extra: float) -> Tensor:
     """Pixel weights from region maps: `base` everywhere, plus an amount for each named region.
 

@@ -55,7 +55,7 @@ class RefinementOptions(Options):
     stage1_picture: Literal["target", "reference"] = option(
         "target", "whose identity the stage I image has: 'target', as published; 'reference', as in use (ours)"
     )
-    transformer: Literal["used", "none"] = option("used", "'none': without T, as stage I was trained without it")
+    transformer: bool = option(True, "false: without T, as stage I was trained without it")
     noise: Literal["random", "fixed"] = option("random", "noise maps of the generator: fresh, as published, or its own")
     other_frame: float = option(0.9, "probability that the reference is another frame than the target")
     disturbances: dict[str, Disturbance] = option({}, "name (hair, age, ...) -> edit; shares add up to at most 1")
@@ -74,7 +74,7 @@ class RefinementStage(Stage):
             OptionError: If networks, data or disturbances do not fit together.
         """
         kinds = {"generator": StyleGAN2Generator, "encoder": HybridEncoder, "recognizer": IdentityNetwork}
-        if self.options.transformer == "used":
+        if self.options.transformer:
             kinds["transformer"] = DeformationTransformer
         for name, kind in kinds.items():
             self.add_network(name, self.make(kind, name), trained=False)
@@ -89,7 +89,9 @@ class RefinementStage(Stage):
 
     def dataset(self) -> PairBatches:
         """Triples: `source` is the target, `same` the reference; `other` appears in the sample grid only."""
-        return PairBatches(open_clips(self.preset.data), self.preset.data, self.preset.loop.seed)
+        return PairBatches(
+            open_clips(self.preset.data, seed=self.preset.loop.seed), self.preset.data, self.preset.loop.seed
+        )
 
     def validation_dataset(self) -> PairBatches:
         """Triples of people that are not trained on, not augmented."""
@@ -100,9 +102,9 @@ class RefinementStage(Stage):
         target, reference = batch["source"], batch["same"]
         person = target if self.options.stage1_picture == "target" else reference
         output = self.refine(self.averaged("refinement"), person, target, reference, disturb=True)
-        scores = {f"refined/{k}": v for k, v in image_scores(output.refined, target, self.perceptual).items()}
+        scores = {f"{k}/refined": v for k, v in image_scores(output.refined, target, self.perceptual).items()}
         recognizer = self.networks["recognizer"]
-        scores["refined/identity"] = (recognizer.embed(target) * recognizer.embed(output.refined)).sum(1).mean()
+        scores["likeness/refined"] = (recognizer.embed(target) * recognizer.embed(output.refined)).sum(1).mean()
         return scores
 
     def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
