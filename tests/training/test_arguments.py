@@ -129,6 +129,7 @@ class TestPresets:
         for network, arguments in preset.networks.items():
             if "pretrained" in arguments or name in NEEDS_GENERATOR:
                 continue
+            arguments = {key: value for key, value in arguments.items() if key != "trunk"}  # of a recognizer elsewhere
             if network == "discriminator":  # the stage gives it the generator's size
                 arguments = {"size": preset.networks["generator"]["size"], **arguments}
             with torch.device("meta"):
