@@ -21,7 +21,7 @@ CLASSES = {
     "latent_discriminator": models.LatentDiscriminator,
     "dense_motion": models.DenseMotionNetwork,
 }
-NEEDS_GENERATOR = {"tiny-stage1"}  # its encoder and transformer take their shape from the generator
+NEEDS_GENERATOR = {"tiny-stage1", "tiny-hybrid"}  # encoder and transformer take their shape from it
 PRESETS = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
 
 

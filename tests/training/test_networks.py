@@ -113,7 +113,7 @@ class TestTrunk:
         IdentityNetwork((4, 4, 4, 4, 4), (1, 1, 1, 1), embedding_dim=4, image_size=32).save_pretrained(tmp_path)
         with pytest.raises(OptionError, match=r"widths \[4, 4, 4, 4, 4\].* expected \[4, 4, 4, 8, 8\]"):
             build_network(HybridEncoder, {**self.encoder, "trunk": {"pretrained": str(tmp_path)}}, "encoder")
-        generator = {"size": 8, "style_dim": 4, "mapping_layers": 1, "channels": [4, 4]}
+        generator = {"size": 8, "style_dim": 4, "mapping_layers": 1, "channels": [4, 4], "motion_codes": 2}
         with pytest.raises(OptionError, match="has no trunk"):
             build_network(StyleGAN2Generator, {**generator, "trunk": {"pretrained": str(tmp_path)}}, "generator")
 

@@ -12,7 +12,7 @@ class TestOptimizers:
     def test_every_kind_goes_downhill(self, kind):
         weight = torch.nn.Parameter(torch.tensor([3.0]))
         optimizer = build_optimizer([weight], OptimizerOptions(kind=kind, lr=0.1))
-        for _ in range(120):
+        for _ in range(150):
             optimizer.zero_grad()
             weight.square().sum().backward()
             optimizer.step()
