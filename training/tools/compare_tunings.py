@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def collect_pairs(options: argparse.Namespace) -> list[Pair]:
-    """Pairs of real media, with clips thinned out, and of synthetic people; those of one source follow one another."""
+    """Pairs of real media, with clips thinned out, then of synthetic people; those of one source follow one another."""
     pairs = []
     clips = options.output / "clips"
     if options.pairs:
@@ -123,7 +123,7 @@ def collect_pairs(options: argparse.Namespace) -> list[Pair]:
             clips / "people", options.people, options.frames, 12, options.size, options.assets, FIRST_SEED
         )
         pairs += pairs_of_people(people, people)
-    return sorted(pairs, key=lambda pair: str(pair.source))
+    return pairs
 
 
 def thin_out(video: Path, output: Path, frames: int) -> Path:

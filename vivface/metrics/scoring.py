@@ -62,6 +62,7 @@ class PairScorer:
         self._correlations = {"expression": Correlation(6), "gaze": Correlation(2), "pose": Correlation(3)}
         self._keypoints, self._jitter, self._driving_jitter = KeypointDistance(), Jitter(), Jitter()
         self.distances: dict[str, FrechetDistance] = defaultdict(FrechetDistance)
+        self._error = np.zeros((SIZE, SIZE))
         self._fvd = {name: Fvd(judges.i3d) for name in ("FVD", "FVD_M")} if judges.i3d is not None else {}
 
     def update(self, driving: np.ndarray, result: np.ndarray) -> None:
@@ -83,6 +84,8 @@ class PairScorer:
         pair = to_tensor([result, driving], device)
         for name, metric in self._images.items():
             self._note(name, metric.update(pair[:1], pair[1:]))
+        if self._truth:
+            self._error += np.abs(driving.astype(np.float32) - result).mean(axis=2)
         self._set_features(pair)
         if not found:
             self._break()
@@ -118,6 +121,11 @@ class PairScorer:
             "jitter of driving": self._driving_jitter.compute(),
         }
         return scores | {f"{n} correlation (face state)": c.compute() for n, c in self._correlations.items()}
+
+    @property
+    def error_map(self) -> np.ndarray | None:
+        """Mean absolute error of every pixel, `(256, 256)` float32, of 255; None without truth."""
+        return (self._error / max(self.scored, 1)).astype(np.float32) if self._truth else None
 
     def frechet(self) -> dict[str, FrechetDistance]:
         """What this pair adds to the Frechet distances, by name."""
