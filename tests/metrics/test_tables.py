@@ -104,3 +104,9 @@ def test_contact_sheet_shows_both_videos(portrait, face_clip):
     assert sheet.shape == (18 + 192, 8 * 96, 3)
     driving, result = sheet[18:114, 192:], sheet[114:, 192:]
     assert (driving == result).all() and driving.std() > 10
+
+
+def test_published_robustness_of_vivface_stands_beside_ours(rows):
+    table = markdown("robustness", rows, {}, {"CSIM": "no weights"}, "ours")
+    assert "ViVFace, CelebV-HQ + HDTF" in table and "ViVFace, Celeb " not in table
+    assert line(table, "CSIM")[2] == "0.77 ± 0.05" and line(table, "AED")[2] == "4.6 ± 0.7"

@@ -20,6 +20,7 @@ from vivface.metrics.apd import Apd
 from vivface.metrics.average import Average
 from vivface.metrics.correlation import Correlation
 from vivface.metrics.csim import Csim
+from vivface.metrics.descriptor import DescriptorDistance
 from vivface.metrics.frechet import FrechetDistance
 from vivface.metrics.fvd import Fvd, mouth
 from vivface.metrics.gaze import GazeError
@@ -52,6 +53,9 @@ class PairScorer:
         face = choose_face(judges.backend.detect(source), where="the source")
         self._source_state = read_state(face.points).as_array()
         self._source = {k: read(self._aligned(source, face.landmarks)) for k, read in self._identities().items()}
+        self._descriptor, self._described = DescriptorDistance(), None
+        if judges.descriptor is not None:
+            self._described = judges.descriptor(source, face.landmarks)
         self._followers = [_Follower(judges.backend) for _ in range(2)]
         self.frames = self.faces = self.scored = 0
         self.curves: dict[str, list[float]] = defaultdict(list)
@@ -112,6 +116,8 @@ class PairScorer:
         scores |= {name: metric.compute() for name, metric in (self._images | self._csim).items()}
         for name, (expression, pose) in self._codes.items():
             scores |= {name: expression.compute(), name.replace("AED", "APD"): pose.compute()}
+        if self._described is not None:
+            scores["identity distance (dlib)"] = self._descriptor.compute()
         scores |= {
             "expression distance (face state)": self._aed.compute(),
             "pose distance (face state)": self._apd.compute(),
@@ -173,6 +179,9 @@ class PairScorer:
     def _score_identity(self, result: np.ndarray, landmarks: np.ndarray) -> None:
         for name, read in self._identities().items():
             self._note(name, self._csim[name].update(read(self._aligned(result, landmarks)), self._source[name]))
+        if self._described is not None:
+            described = self._judges.descriptor(result, landmarks)
+            self._note("identity distance (dlib)", self._descriptor.update(described, self._described))
 
     def _score_state(self, driving: np.ndarray, result: np.ndarray) -> None:
         for name, read in (("expression", face_state.expression), ("pose", face_state.pose), ("gaze", face_state.gaze)):

@@ -88,7 +88,7 @@ def markdown(
     for name in _shown(ours, published):
         cells = [name + ARROWS[METRICS[name].better], _value(name, ours, spread)]
         cells += [_number(run.get(name)) for run in runs.values()]
-        cells += [_number(values.get(name)) for values in published.values()]
+        cells += [_published(values.get(name)) for values in published.values()]
         what = METRICS[name].meaning
         if name not in ours and name in STAND_INS:
             what += f"; weights missing, see {STAND_INS[name]}"
@@ -132,7 +132,7 @@ def model_index(ours: Mapping[str, float], protocol: str, model: str, data: str)
     return eval_results_to_model_index(model, results) if results else []
 
 
-def _shown(ours: Mapping[str, float], published: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _shown(ours: Mapping[str, float], published: Mapping[str, Mapping]) -> list[str]:
     wanted = {name for values in published.values() for name in values} | set(ours)
     wanted -= set() if any(name in ours for name in TRUTH) or published else set(TRUTH)
     return [name for name in METRICS if name in wanted]
@@ -142,6 +142,11 @@ def _value(name: str, ours: Mapping[str, float], spread: Mapping[str, tuple[floa
     if name in spread:
         return " ± ".join(map(_number, spread[name]))
     return _number(ours.get(name))
+
+
+def _published(value: float | tuple[float, float] | None) -> str:
+    """A printed number, or mean and deviation."""
+    return " ± ".join(map(_number, value)) if isinstance(value, tuple) else _number(value)
 
 
 def _number(value: float | None) -> str:
