@@ -248,10 +248,11 @@ class Learner:
         for name, average in self.averages.items():
             average.network.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
-            scales = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+            scales = [group.get("lr_scale") for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
             for group, scale in zip(optimizer.param_groups, scales, strict=True):
-                group["lr_scale"] = scale  # the preset's: it may differ in this piece
+                if scale is not None:
+                    group["lr_scale"] = scale  # the preset's: it may differ in this piece
         self.progress = Progress(**state["progress"])
         if "batches" not in state["progress"]:  # a state of an earlier version
             self.progress.batches = self.progress.step * self.accelerator.num_processes
