@@ -251,6 +251,7 @@ class TestPush:
             monkeypatch.setenv("HF_ENDPOINT", hub.url)
             monkeypatch.setenv("HF_TOKEN", "hf_test")
             monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+            monkeypatch.setenv("HF_HUB_OFFLINE", "0")
             arguments = arguments_of("stage1", people)
             fresh = Launcher()  # huggingface_hub reads the address when it is imported
             fresh.context = multiprocessing.get_context("spawn")
