@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -74,10 +75,11 @@ def run_ray(
         raise BackendError(f"there is no Ray cluster at {address or 'this machine'} ({error})") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         items = [{"shard": asdict(shard)} for shard in shards]
         places = (str(folder.resolve()), str(output.resolve()), asdict(filters))
         made = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            _ray_task, fn_args=places, num_cpus=1, concurrency=workers
+            _ray_task, fn_args=places, num_cpus=1, compute=ray.data.TaskPoolStrategy(workers)
         )
         for row in made.iter_rows():
             if row["error"]:
