@@ -39,30 +39,31 @@ class PreparedClips(Clips):
 
     def __init__(self, folders: Iterable[str | Path], split: str = "train", frames_per_video: int = 50, seed: int = 0):
         folders = [Path(folder) for folder in folders]
-        videos: dict[tuple[Path, str], list[dict]] = {}
+        self.names: list[str] = []
+        self._parts: list[list[dict]] = []  # of every video: what was cut out of it
+        self._frames: list[np.ndarray] = []  # of every video, (frames, 4): part, number in it, offset and bytes
+        people: list[str] = []
         for folder in folders:
             if not folder.is_dir():
                 raise OptionError(f"data.folders has {str(folder)!r}, which is no folder: prepare videos there")
             for path in sorted(folder.glob("*-[0-9]*.json")):
                 index = _read_index(path)
-                if split in ("all", index["split"]):
-                    for clip in index["clips"]:
-                        place = {**clip, "file": path.with_suffix(".tar"), "bytes": index["bytes"]}
-                        videos.setdefault((folder, clip["video"]), []).append(place)
-        if not videos:
+                if split not in ("all", index["split"]):
+                    continue
+                for parts in _by_video(index["clips"]):
+                    frames = np.concatenate([_places(number, part) for number, part in enumerate(parts)])
+                    frames = _choose(frames, split == "train", frames_per_video, (seed, 50, len(self.names)))
+                    self._frames.append(frames)
+                    self._parts.append([_kept(part, path, index["bytes"]) for part in parts])
+                    self.names.append(parts[0]["video"])
+                    people.append(parts[0]["person"])
+        if not people:
             raise OptionError(
                 f"data.folders {list(map(str, folders))} hold no clips of the split {split!r}: run "
                 "training.tools.prepare, or with another --split"
             )
-        people = sorted({parts[0]["person"] for parts in videos.values()})
-        index = {person: k for k, person in enumerate(people)}
-        self.names = [video for _, video in videos]
-        self.labels = [index[parts[0]["person"]] for parts in videos.values()]
-        self._frames = []  # of every clip: (part of the video, number of the frame in it)
-        self._parts = list(videos.values())
-        for clip, parts in enumerate(self._parts):
-            frames = [(part, k) for part in parts for k in range(part["frames"])]
-            self._frames.append(_choose(frames, split == "train", frames_per_video, seed, clip))
+        numbers = {person: k for k, person in enumerate(sorted(set(people)))}
+        self.labels = [numbers[person] for person in people]
         self._files: dict[Path, int] = {}
         self._lock = threading.Lock()
 
@@ -70,8 +71,9 @@ class PreparedClips(Clips):
         return len(self._frames[clip])
 
     def crop(self, clip: int, frame: int, size: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
-        part, k = self._frames[clip][frame]
-        packed = np.frombuffer(self._read(part, part["images"][k]), np.uint8)
+        number, k, *place = self._frames[clip][frame].tolist()
+        part = self._parts[clip][number]
+        packed = np.frombuffer(self._read(part, place), np.uint8)
         image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         if image is None:
             raise MediaError(f"frame {k} of {part['key']} in {part['file']} is damaged: prepare this shard again")
@@ -82,7 +84,8 @@ class PreparedClips(Clips):
         return crop_quad(image, move(quad) if move else quad, size)
 
     def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
-        part, k = self._frames[clip][frame]
+        number, k = self._frames[clip][frame, :2].tolist()
+        part = self._parts[clip][number]
         try:
             points = np.load(io.BytesIO(self._read(part, part["landmarks"])))[k]
         except (ValueError, IndexError, EOFError) as error:
@@ -119,13 +122,34 @@ class PreparedClips(Clips):
         self.__dict__.update(state, _lock=threading.Lock())
 
 
-def _choose(frames: list, at_random: bool, count: int, seed: int, clip: int) -> list:
+def _by_video(clips: list[dict]) -> list[list[dict]]:
+    """The clips of a shard, video by video: a video is in one shard only."""
+    videos: dict[str, list[dict]] = {}
+    for clip in clips:
+        videos.setdefault(clip["video"], []).append(clip)
+    return list(videos.values())
+
+
+def _places(number: int, part: dict) -> np.ndarray:
+    """Rows of `PreparedClips._frames` of one part."""
+    places = np.array(part["images"], np.int64).reshape(-1, 2)
+    head = np.stack([np.full(len(places), number), np.arange(len(places))], axis=1)
+    return np.concatenate([head, places], axis=1)
+
+
+def _kept(part: dict, index: Path, size: int) -> dict:
+    """What of a part is needed to read it: the places of all its frames would be gigabytes for a large data set."""
+    kept = {name: part[name] for name in ("key", "landmarks", "size")}
+    return {**kept, "file": index.with_suffix(".tar"), "bytes": size}
+
+
+def _choose(frames: np.ndarray, at_random: bool, count: int, seed: tuple[int, ...]) -> np.ndarray:
     if not at_random:
         return frames[:TEST_FRAMES]
     if count <= 0 or count >= len(frames):
         return frames
-    picks = np.random.default_rng((seed, 50, clip)).choice(len(frames), count, replace=False)
-    return [frames[k] for k in sorted(picks)]
+    picks = np.random.default_rng(seed).choice(len(frames), count, replace=False)
+    return frames[np.sort(picks)]
 
 
 def _read_index(path: Path) -> dict:
