@@ -1,9 +1,9 @@
 """Measure co-driving on held-out people: `python -m training.tools.measure_co_driving --output FOLDER`.
 
 Portrait of person k, pose of a clip of person k + 1, expression of a clip of person k + 2: rendered, from seeds that no
-training sees. The package's face networks read all three. The result's yaw and pitch are correlated over time with those
-of either clip, and so are the openings of mouth and eyes; both clips move in all of these. The correlation with the clip
-that a motion is taken from should be high, and that with the other clip near the correlation of the two clips
+training sees. The package's face networks read all three. The result's yaw and pitch are correlated over time with
+those of either clip, and so are the openings of mouth and eyes; both clips move in all of these. The correlation with
+the clip that a motion is taken from should be high, and that with the other clip near the correlation of the two clips
 themselves. The same is done with the portrait's own pose (`pose="source"`), whose head should stand still.
 
 Written to the output folder: `table.json`, `table.md` and `sheet.png` (pose clip, expression clip, result).
