@@ -1,7 +1,7 @@
 """Draw the validation curves of runs: `python -m training.tools.plot_validation RUN... --output FILE.png`.
 
-Every scalar of `validation/` in the runs' `log.jsonl` gets a panel; runs are told apart by colour. Prints a table of the
-first and the last value of each.
+Every scalar of `validation/` in the runs' `log.jsonl` gets a panel; runs are told apart by colour. Prints a table of
+the first and the last value of each.
 """
 
 from __future__ import annotations
