@@ -61,13 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
         row, strip = measure(pipeline, portrait, pose_clip, expression_clip)
         print(f"{number}: " + ", ".join(f"{name} {value:.2f}" for name, value in row.items()), flush=True)
         rows.append(row)
-        strips.append(strip)
-    means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
-    (options.output / "table.json").write_text(json.dumps({"mean": means, "rows": rows}, indent=1))
-    table = format_table(means)
-    (options.output / "table.md").write_text(table)
-    print(table)
-    save_image(options.output / "sheet.png", np.vstack(strips[: options.shown]))
+        strips = [*strips, strip][: options.shown]
+        means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}  # a stop keeps what is done
+        (options.output / "table.json").write_text(json.dumps({"mean": means, "rows": rows}, indent=1))
+        (options.output / "table.md").write_text(format_table(means))
+        save_image(options.output / "sheet.png", np.vstack(strips))
+    print(format_table(means))
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
