@@ -27,8 +27,10 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.co_drivable import CoDrivable
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
+from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
 from vivface.reenactment.portrait import Portrait, source_name
@@ -43,7 +45,7 @@ BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that ar
 MAX_BATCH = {"cpu": 8, "cuda": 32}
 
 
-class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -260,6 +262,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         edits: Edits | None = None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
+        co_driving: str | os.PathLike | MotionCodes | None = None,
+        pose: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> ReenactmentResult:
         """Re-enact a portrait with the motion of a video, lazily: frames are made as they are read.
@@ -273,6 +277,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of
                 `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
+            co_driving, pose (*optional*): A second video that gives the pose, or `pose="source"`; see `co_drive`.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
         Returns:
@@ -285,6 +290,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         edits = self._edits(edits)
+        pose = check_pose(pose, co_driving)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
@@ -296,6 +302,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         else:
             identity = self.encode_identity(source, face, adapt=0)
         identity = self._adjusted(identity, tuning, seed, on_progress, motion)
+        motion = self.co_drive(motion, co_driving, pose, identity)
 
         # 4. Frames are made when the result is read.
         return ReenactmentResult(self, identity, motion, options, edits)

@@ -82,5 +82,7 @@ class Editable(Checkpoint):
         options = RenderOptions(refine, paste_back)
         return next(render_frames(self, identity, StillMotion(identity), options, edits=edits)).image
 
-    def _edits(self, edits: Edits | None) -> TimedEdits | None:
-        return None if edits is None else TimedEdits(self.directions, edits, self.generator)
+    def _edits(self, edits: Edits | TimedEdits | None) -> TimedEdits | None:
+        if edits is None or isinstance(edits, TimedEdits):
+            return edits
+        return TimedEdits(self.directions, edits, self.generator)

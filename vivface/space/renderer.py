@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vivface.editing import AttributeDirections, smooth_motion
+from vivface.editing import AttributeDirections, TimedEdits, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
@@ -62,6 +62,15 @@ class Renderer:
         edited = self.directions.edit_identity(self.pipeline.generator, identity, edits)
         return to_images(self.pipeline.generate(edited, edited.motion, refine))[0]
 
+    def check_edits(self, options: Options) -> None:
+        """Check all edits of a run before any work.
+
+        Raises:
+            OptionError: If one is unknown, out of range, or not understood.
+        """
+        self.directions.check(options.edits)
+        self._timed(options)
+
     def open_motion(self, driving: str, options: Options) -> MotionCodes:
         """Open a video or a motion file as a stream of motion codes, within the limits.
 
@@ -90,10 +99,12 @@ class Renderer:
             if outputs.motion is not None:
                 recorder = stack.enter_context(MotionRecorder(motion, outputs.motion))
                 motion = motion.map(lambda batches: _recorded(batches, recorder))
-            motion = self.directions.edit_motion(smooth_motion(motion, options.smoothing), options.edits)
+            over_time = options.timed_edits
+            constant = {name: amount for name, amount in options.edits.items() if name not in over_time}
+            motion = self.directions.edit_motion(smooth_motion(motion, options.smoothing), constant)
 
             # 2. The edited portrait under it.
-            identity = self.directions.edit_identity(self.pipeline.generator, identity, options.edits)
+            identity = self.directions.edit_identity(self.pipeline.generator, identity, constant)
             result = self.pipeline(
                 identity,
                 motion,
@@ -101,6 +112,7 @@ class Renderer:
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
                 strength=options.strength,
+                edits=self._timed(options),
             )
 
             # 3. Frames, to the files.
@@ -116,6 +128,9 @@ class Renderer:
             finally:
                 first.wait()
             return result.report
+
+    def _timed(self, options: Options) -> TimedEdits:
+        return TimedEdits(self.directions, options.timed_edits, self.pipeline.generator)
 
     def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
         """Write the motion of a video to a file.
