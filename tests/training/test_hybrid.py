@@ -13,6 +13,7 @@ from training.preset import PRESET_FOLDER, parse_options, read_preset
 from training.stages import stage_class
 from training.stages.reenactment import ReenactmentOptions
 from training.train import main
+from training.validation import Validation
 from vivface.errors import OptionError
 
 
@@ -106,13 +107,13 @@ class TestValidation:
         main(["--preset", "tiny-hybrid", *options, "--output", str(tmp_path / "run")])
         lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
         scored = [line for line in lines if "validation/loss" in line]
-        assert [line["step"] for line in scored] == [0, 2]
+        assert [line["step"] for line in scored] == [0, 2, 3]
         assert {"validation/psnr/same", "validation/likeness/cross", "validation/self/regions"} <= set(scored[0])
         assert scored[0]["validation/loss"] != scored[1]["validation/loss"]
 
     def test_without_people_it_is_refused(self, people):
         with pytest.raises(OptionError, match="data.validation"):
-            make_stage(people, "loop.validate_every=1").validate()
+            Validation(make_stage(people, "loop.validate_every=1"))
 
 
 def test_presets_of_the_paper():
