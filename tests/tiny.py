@@ -9,6 +9,7 @@ from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
+from vivface.pipelines.hybrid import HybridLatentPipeline
 from vivface.pipelines.hyperreenact import HyperReenactPipeline
 from vivface.pipelines.vivface import VivFacePipeline
 
@@ -42,6 +43,15 @@ def make_tiny_pipeline(
                 torch.nn.init.normal_(layer.weight)  # they start at zero, and R would change nothing
         knows = IdentityNetwork((4, 4, 8, 8, 16), (1, 1, 1, 1), embedding_dim=16, image_size=48) if recognizer else None
     return VivFacePipeline(generator, encoder, transformer, network, knows, image_size=64, crop=crop)
+
+
+def make_tiny_hybrid(**settings) -> HybridLatentPipeline:
+    """A `HybridLatentPipeline` of the networks of `make_tiny_pipeline`."""
+    donor = make_tiny_pipeline(recognizer=True)
+    options = dict(image_size=64, crop="stable") | settings
+    pipeline = HybridLatentPipeline(donor.generator, donor.encoder, donor.recognizer, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def make_tiny_hyperreenact(seed: int = 0, **settings) -> HyperReenactPipeline:

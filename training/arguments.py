@@ -49,10 +49,13 @@ class AugmentOptions(Options):
 class DataOptions(Options):
     """Where images come from and how they are batched."""
 
-    kind: Literal["shards", "videos", "images"] = option(
-        "shards", "'shards' (synthetic people), 'videos' (clips or folders of frames) or 'images'"
+    kind: Literal["shards", "prepared", "videos", "images"] = option(
+        "shards",
+        "'shards' (synthetic people), 'prepared' (real videos, by training.tools.prepare), 'videos' (files or folders "
+        "of frames as they are) or 'images'",
     )
     folders: list[str] = option([], "one or more folders")
+    validation: list[str] = option([], "folders of the same kind with other people, for validation (or held_out)")
     size: int = option(256, "size of the square images of a batch, pixels")
     batch: int = option(8, "images (or pairs) per batch and process; a grid batch has identities x motions instead")
     identities: int = option(4, "grid batches: identities P, all performing the same motions")
@@ -65,7 +68,13 @@ class DataOptions(Options):
         "'stable': around each face as the pipeline's stable crop, off by a drift per motion (grids)",
     )
     align: bool = option(False, "videos: find the face and align it (else frames are taken as aligned squares)")
-    frames_per_video: int = option(50, "videos: evenly spaced frames used of each clip")
+    frames_per_video: int = option(50, "frames used of each video: drawn at random (prepared), evenly spaced (videos)")
+    order: Literal["random", "epochs"] = option(
+        "random", "pairs: sources drawn independently ('random') or every frame once an epoch ('epochs')"
+    )
+    held_out: float = option(
+        0.0, "fraction of the people kept from training, for validation; prepared clips have splits"
+    )
     augment: AugmentOptions = option(AugmentOptions, "augmentation")
     workers: int = option(1, "background threads or processes that prepare batches; 0 prepares them in the loop")
     worker_kind: Literal["thread", "process"] = option("thread", "'thread' (few cores) or 'process' (many cores)")
@@ -75,7 +84,7 @@ class DataOptions(Options):
     )
     cache_gigabytes: float = option(4.0, "shards: memory for compressed images, per process")
 
-    @field_validator("folders", mode="before")
+    @field_validator("folders", "validation", mode="before")
     @classmethod
     def _one_folder(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value  # `--set data.folders=people`
@@ -104,6 +113,7 @@ class LoopOptions(Options):
     """Length of the run and what it writes."""
 
     steps: int = option(100_000, "length of the run in steps (generator updates)")
+    accumulate: int = option(1, "batches per step and process: their gradients are averaged")
     minutes: float = option(0.0, "length of the run in minutes over all its pieces, 0 for no such limit")
     seed: int = option(0, "seed of initialisation, data and noise")
     precision: Literal["no", "bf16"] = option("no", "'no' (float32) or 'bf16' (autocast)")
@@ -113,6 +123,8 @@ class LoopOptions(Options):
     ema_rampup: float = option(0.05, "the half-life is at most this fraction of the images seen so far")
     log_every: int = option(50, "steps between lines of log.jsonl")
     sample_every: int = option(1000, "steps between sample grids")
+    validate_every: int = option(0, "steps between validations of other people (stages I and II), 0 for none")
+    validation_batches: int = option(4, "batches of a validation over all processes, always the same ones")
     save_every: int = option(2000, "steps between checkpoints")
     save_minutes: float = option(20.0, "minutes between checkpoints, whichever comes first")
 
@@ -140,7 +152,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", metavar="latest|STATE", help="resume from OUTPUT/state if present, or from a state")
     parser.add_argument("--max-steps", type=int, help="stop this piece after this many steps")
     parser.add_argument("--max-minutes", type=float, help="stop this piece after this many minutes, and save")
-    parser.add_argument("--log-with", action="append", default=[], help="also log to an accelerate tracker")
-    parser.add_argument("--dry-run", action="store_true", help="check options, build networks and one batch, and exit")
+    parser.add_argument(
+        "--log-with",
+        action="append",
+        metavar="TRACKER",
+        help="tracker beside log.jsonl: tensorboard (default, if installed), trackio, any of accelerate's, or none",
+    )
+    parser.add_argument("--push-to-hub", metavar="REPO", help="upload the checkpoint with its card when the run ends")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check options, show networks and a batch, estimate memory and time"
+    )
     parser.add_argument("--explain", action="store_true", help="print every option of a preset and exit")
     return parser

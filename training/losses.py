@@ -96,6 +96,41 @@ def _patch_variances(image: Tensor, patch: int) -> Tensor:
     return patches.flatten(4).var(dim=4)
 
 
+# Codes ----------------------------------------------------------------------------------------------------------------
+
+
+def code_distance(code: Tensor, target: Tensor, norm: str = "squared") -> Tensor:
+    """Distance of codes `(batch, codes, style_dim)`, averaged over the batch.
+
+    Args:
+        code, target (`torch.Tensor` of shape `(batch, codes, style_dim)`): Codes.
+        norm (`str`, *optional*, defaults to `"squared"`): `"squared"`, the mean squared error of ViVFace's code;
+            `"plain"`, the Euclidean norm of the whole difference (hybrid latent spaces, eq. 10).
+    """
+    difference = code - target
+    return difference.square().mean() if norm == "squared" else difference.flatten(1).norm(dim=1).mean()
+
+
+def code_size(codes: Tensor, norm: str = "squared") -> Tensor:
+    """Size of motion codes `(batch, codes, style_dim)`, averaged over the batch.
+
+    Args:
+        codes (`torch.Tensor` of shape `(batch, codes, style_dim)`): Codes.
+        norm (`str`, *optional*, defaults to `"squared"`): `"squared"`, the mean square of ViVFace's code; `"plain"`,
+            the sum over codes of their Euclidean norms (hybrid latent spaces, eq. 12).
+    """
+    return codes.square().mean() if norm == "squared" else codes.norm(dim=2).sum(1).mean()
+
+
+def delta_size(w_plus: Tensor) -> Tensor:
+    """Sum of the norms of the offsets of an identity code from its first vector (hybrid latent spaces, eq. 11-12).
+
+    Args:
+        w_plus (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Identity codes.
+    """
+    return (w_plus[:, 1:] - w_plus[:, :1]).norm(dim=2).sum(1).mean()
+
+
 # Identity -------------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vivface.errors import OptionError
-from vivface.models import HybridEncoder
+from vivface.models import HybridEncoder, IdentityNetwork
 from vivface.models.layers.residual import ResidualUnit
 from vivface.models.stylegan2 import SynthesisState
 
@@ -24,6 +24,8 @@ def build_network(network_class: type[nn.Module], arguments: Mapping[str, Any], 
     """Build a network from constructor arguments, or load it from `{pretrained: folder, subfolder: name}`.
 
     With `expand: {argument: value}` a loaded network becomes a larger one that computes the same (`net2net_expand`).
+    With `trunk: {pretrained: folder, subfolder: name}` beside constructor arguments an encoder starts from the trunk of
+    an identity network, as the published one does.
 
     Args:
         network_class (`type`): A diffusers `ModelMixin`.
@@ -48,10 +50,37 @@ def build_network(network_class: type[nn.Module], arguments: Mapping[str, Any], 
             raise OptionError(f"networks.{name} has {sorted(arguments)[0]!r} beside 'pretrained': the folder decides")
         network = network_class.from_pretrained(place)
         return net2net_expand(network, **expansion) if expansion else network
+    trunk = arguments.pop("trunk", None)
     known = [n for n in inspect.signature(network_class.__init__).parameters if n != "self"]
     if unknown := [key for key in arguments if key not in known]:
         raise OptionError(f"networks.{name} has no option {unknown[0]!r}, expected one of: {', '.join(known)}")
-    return network_class(**arguments)
+    network = network_class(**arguments)
+    if trunk is not None:
+        copy_trunk(network, build_network(IdentityNetwork, trunk, f"{name}.trunk"), name)
+    return network
+
+
+def copy_trunk(network: nn.Module, recognizer: IdentityNetwork, name: str) -> None:
+    """Start a network's trunk from that of an identity network.
+
+    Args:
+        network (`nn.Module`): Has a `trunk`; changed in place.
+        recognizer (`IdentityNetwork`): Gives weights and statistics.
+        name (`str`): Of the network, for messages.
+
+    Raises:
+        OptionError: If there is no trunk, or it has another shape.
+    """
+    if not hasattr(network, "trunk"):
+        raise OptionError(f"networks.{name}.trunk is given, but a {type(network).__name__} has no trunk: leave it out")
+    try:
+        network.trunk.load_state_dict(recognizer.trunk.state_dict())
+    except RuntimeError:
+        ours, theirs = network.config, recognizer.config
+        raise OptionError(
+            f"networks.{name}.trunk has widths {list(theirs.widths)} and units {list(theirs.units)}, expected "
+            f"{list(ours.widths)} and {list(ours.units)}, those of the {name}"
+        ) from None
 
 
 @torch.no_grad()
@@ -177,25 +206,29 @@ class Reenactment:
 def reenact(
     networks: Mapping[str, nn.Module],
     identity: Tensor,
-    memory: Tensor,
+    memory: Tensor | None,
     motion: Tensor | None,
     *,
     reference: Tensor | None = None,
     small_layer: str | None = None,
     rendered: Tensor | slice | None = slice(None),
+    noise: str = "fixed",
 ) -> Reenactment:
     """G(A(W) + T(S, memory)) of every source with each of its motions, and R on it (ViVFace, stages I and II).
 
     Args:
-        networks (mapping): `generator`, `transformer` and, for `reference`, `refinement`.
+        networks (mapping): `generator` and, for `reference`, `refinement`; without a `transformer` motion codes are
+            added as they are (hybrid latent spaces, eq. 3).
         identity (`torch.Tensor` of shape `(sources, num_latents, style_dim)`): Identity codes W+.
-        memory (`torch.Tensor` of shape `(sources or 1, tokens, style_dim)`): The encoder's feature maps of the sources.
+        memory (`torch.Tensor` of shape `(sources or 1, tokens, style_dim)`, *optional*): The encoder's feature maps of
+            the sources, for the transformer.
         motion (`torch.Tensor` of shape `(sources * motions, motion_codes, style_dim)`, *optional*): Generic motion
             codes, motions running fastest; None for A(W) alone.
         reference (`torch.Tensor` of shape `(sources, 3, side, side)`, *optional*): Sources in [-1, 1]; images are
             refined with them.
         small_layer (`str`, *optional*): To-RGB layer whose small image every pair is wanted of.
         rendered (index of pairs, *optional*, defaults to all): Pairs that are generated at full size; None for none.
+        noise (`str`, *optional*, defaults to `"fixed"`): `"fixed"` or `"random"`: the generator's noise maps.
 
     Returns:
         `Reenactment`: RGB, about [-1, 1], not clamped.
@@ -204,25 +237,27 @@ def reenact(
     styles, motions = generator.to_stylespace(identity), 1
     if motion is not None:
         motions = len(motion) // len(identity)
-        memory = memory.repeat_interleave(motions, 0) if len(memory) > 1 else memory
         styles = [style.repeat_interleave(motions, 0) for style in styles]
-        styles = generator.add_motion(styles, networks["transformer"](motion, memory))
+        if "transformer" in networks:
+            memory = memory.repeat_interleave(motions, 0) if len(memory) > 1 else memory
+            motion = networks["transformer"](motion, memory)
+        styles = generator.add_motion(styles, motion)
 
     result, start, state = Reenactment(), None, None
     if reference is not None:
-        start = state = generator(styles=styles, stop_after=generator.refinement_layer)
+        start = state = generator(styles=styles, stop_after=generator.refinement_layer, noise=noise)
     if small_layer is not None:
-        state = generator(styles=styles, resume=state, stop_after=small_layer)
+        state = generator(styles=styles, resume=state, stop_after=small_layer, noise=noise)
         result.small = state.rgb
     if rendered is None:
         return result
     styles = [style[rendered] for style in styles]
-    result.image = generator(styles=styles, resume=state and take(state, rendered))
+    result.image = generator(styles=styles, resume=state and take(state, rendered), noise=noise)
     if reference is not None:
         refinement, start = networks["refinement"], take(start, rendered)
         changes = refinement(result.image, reference.repeat_interleave(motions, 0)[rendered])
         start = replace(start, feature=refinement.fuse(start.feature, changes.scale, changes.shift))
-        result.refined, result.aligned = generator(styles=styles, resume=start), changes.aligned
+        result.refined, result.aligned = generator(styles=styles, resume=start, noise=noise), changes.aligned
     return result
 
 

@@ -39,12 +39,13 @@ class Ranger(torch.optim.RAdam):
         for p in parameters:
             if p.grad.dim() > 1:
                 p.grad.sub_(p.grad.mean(dim=tuple(range(1, p.grad.dim())), keepdim=True))
+        start = {p: p.detach().clone() for p in parameters if "slow" not in self.state[p]}  # before the first step
         super().step()
         for p in parameters:
             state = self.state[p]
-            if "slow" not in state:  # slow weights start where the first step ends
-                state["slow"] = p.detach().clone()
-            elif int(state["step"]) % self.period == 0:
+            if p in start:
+                state["slow"] = start[p]
+            if int(state["step"]) % self.period == 0:
                 state["slow"].lerp_(p, self.alpha)
                 p.copy_(state["slow"])
         return loss

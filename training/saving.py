@@ -17,19 +17,27 @@ from vivface.files import replace_folder
 def register_state(stage: Stage, accelerator: Accelerator) -> None:
     """Make the accelerator save and load the state of a stage with its own."""
 
+    rank = accelerator.process_index
+
     def save_stage(models, weights, folder: str) -> None:
         if accelerator.is_main_process:
             torch.save(stage.state_dict(), Path(folder) / "stage.pt")
+        else:  # what differs between processes
+            torch.save(stage.extra_state(), Path(folder) / f"extra_{rank}.pt")
 
     def load_stage(models, folder: str) -> None:
-        stage.load_state_dict(torch.load(Path(folder) / "stage.pt", map_location="cpu", weights_only=True))
+        state = torch.load(Path(folder) / "stage.pt", map_location="cpu", weights_only=True)
+        own = Path(folder) / f"extra_{rank}.pt"
+        if own.is_file() and not accelerator.is_main_process:
+            state["extra"] = torch.load(own, map_location="cpu", weights_only=True)
+        stage.load_state_dict(state)
 
     accelerator.register_save_state_pre_hook(save_stage)
     accelerator.register_load_state_pre_hook(load_stage)
 
 
 def resume(output: Path, source: str | None, stage: Stage) -> None:
-    """Restore weights, optimisers, schedules, step and random states.
+    """Restore weights, optimisers, schedules, step and random states, on as many processes as before or another number.
 
     Args:
         output (`Path`): Folder of the run.
@@ -52,6 +60,8 @@ def resume(output: Path, source: str | None, stage: Stage) -> None:
     if not folder.is_dir():
         raise CheckpointError(f"--resume {folder} is no folder, give 'latest' or the state folder of a run")
     stage.accelerator.load_state(str(folder))
+    if not (folder / f"random_states_{stage.accelerator.process_index}.pkl").is_file():  # there were fewer processes
+        set_seed(stage.preset.loop.seed + 1 + stage.progress.step, device_specific=True)
 
 
 def save(output: Path, stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
     DIR/preset.yaml      the options in full
     DIR/log.jsonl        one line of scalars every `loop.log_every` steps
+    DIR/trackers         the same for tensorboard
     DIR/samples/*.png    sample grids
     DIR/checkpoint/NAME  each trained network (averaged weights), for `from_pretrained`
     DIR/state            everything that a resume needs
@@ -22,12 +23,14 @@ import cv2
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import ProjectConfiguration, set_seed
 
 from training.arguments import Preset, build_parser
-from training.logs import JsonLines
+from training.estimate import describe_estimate, estimate
+from training.logs import JsonLines, choose_trackers, flat, forget_after
 from training.loop import train
 from training.preset import explain, read_preset
+from training.publishing import check_repository, push_checkpoint
 from training.saving import register_state, resume, save
 from training.stages import STAGES, stage_class
 from training.stages.base import Stage
@@ -49,6 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         print(explain_options())
         return
     preset = check(arguments)
+    if arguments.push_to_hub and not arguments.dry_run:
+        check_repository(arguments.push_to_hub)
     accelerator = prepare(arguments, preset)
     stage = stage_class(preset.stage)(preset, accelerator)
     register_state(stage, accelerator)
@@ -56,8 +61,14 @@ def main(argv: list[str] | None = None) -> None:
         describe(stage)
         return
     resume(arguments.output, arguments.resume, stage)
-    train(arguments.output, stage, arguments.max_steps, arguments.max_minutes)
+    if accelerator.is_main_process:
+        forget_after(arguments.output / "log.jsonl", stage.progress.step)
+    metrics = train(arguments.output, stage, arguments.max_steps, arguments.max_minutes)
     save(arguments.output, stage)
+    if arguments.push_to_hub and accelerator.is_main_process:
+        checkpoint = arguments.output / "checkpoint"
+        pushed = push_checkpoint(checkpoint, arguments.push_to_hub, preset, stage.progress, metrics)
+        print(f"pushed to {pushed.url}")
     accelerator.end_training()
 
 
@@ -94,24 +105,28 @@ def prepare(arguments: argparse.Namespace, preset: Preset) -> Accelerator:
         torch.set_num_threads(preset.loop.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    trackers = list(arguments.log_with)
+    options, trackers = preset.model_dump(), []
     if arguments.output and not arguments.dry_run:
+        trackers += choose_trackers(arguments.log_with)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        trackers.append(JsonLines(arguments.output / "log.jsonl"))
-    accelerator = Accelerator(log_with=trackers or None, project_dir=str(arguments.output or "."))
-    accelerator.init_trackers("vivface", config=preset.model_dump() if trackers else None)
+        trackers.append(JsonLines(arguments.output / "log.jsonl", options))
+    folders = ProjectConfiguration(str(arguments.output or "."), str((arguments.output or Path()) / "trackers"))
+    accelerator = Accelerator(log_with=trackers or None, project_config=folders)
+    accelerator.init_trackers("vivface", config=flat(options) if trackers else None)
     set_seed(preset.loop.seed)  # the same initial weights on all processes
     return accelerator
 
 
 def describe(stage: Stage) -> None:
-    """Print the options, the networks and the shapes of a batch."""
+    """Print the options, the networks, the shapes of a batch, and what the run will need."""
     print(yaml.safe_dump(stage.preset.model_dump(), sort_keys=False))
     for name, network in stage.networks.items():
         million = sum(p.numel() for p in network.parameters()) / 1e6
         print(f"{name:>20}: {million:9.3f} M parameters, {'trained' if name in stage.trained else 'frozen'}")
-    for name, tensor in stage.dataset()[0].items():
+    batch = stage.dataset()[0]
+    for name, tensor in batch.items():
         print(f"{name:>20}: {tuple(tensor.shape)}")
+    print(describe_estimate(estimate(stage, batch), stage.device, stage.accelerator.num_processes))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.clips import write_face_clip
-from tests.tiny import make_tiny_pipeline
+from tests.tiny import make_tiny_hybrid, make_tiny_hyperreenact, make_tiny_pipeline
 from vivface.cli.evaluation import write_reversed
 from vivface.media import VideoReader, VideoWriter, load_image
 
@@ -119,8 +119,25 @@ def test_robustness_and_reverse(evaluate, videos, tmp_path):
     status, out, err, folder = evaluate(videos, "--protocol", "robustness", "--count", 2)
     assert status == 0 and " ± " in out, err
     assert len(list((folder / "sources").iterdir())) == 4
+    assert load_image(folder / "heat_map.png").std() > 0
+    table = json.loads((folder / "table.json").read_text())
+    for row in table["rows"]:  # the error map is what L1 averages: [-1, 1] is twice as fine as 255
+        error = np.load(folder / "errors" / f"{row['name']}.npy")
+        assert error.mean() * 2 / 255 == pytest.approx(row["scores"]["L1"], rel=0.02)
+    assert "Frechet distance (recognizer)" in table["spread"]
     status, out, err, _ = evaluate(videos, "--protocol", "reverse", output=tmp_path / "reverse")
     assert status == 0 and "forward | reverse" in out, err
+
+
+@pytest.mark.parametrize("make", [make_tiny_hybrid, make_tiny_hyperreenact])
+def test_robustness_of_other_systems(run_cli, videos, tmp_path, make):
+    make().save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(videos / "b.mp4", tmp_path / "videos")
+    options = ("--checkpoint", tmp_path / "checkpoint", "--frames", 3, "--count", 2, "-o", tmp_path / "out")
+    status, out, err = run_cli("evaluate", tmp_path / "videos", "--protocol", "robustness", "--device", "cpu", *options)
+    assert status == 0 and " ± " in out, err
+    assert load_image(tmp_path / "out" / "heat_map.png").std() > 0
 
 
 def test_reversed_in_parts(tmp_path, monkeypatch):

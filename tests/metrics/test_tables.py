@@ -1,8 +1,9 @@
 """Tables name the networks they were computed with, and the published numbers beside ours."""
 
+import numpy as np
 import pytest
 
-from vivface.metrics.figures import contact_sheet, plot
+from vivface.metrics.figures import MOST_ERROR, contact_sheet, heat_map, plot
 from vivface.metrics.names import DIFFERENCES, METRICS, STAND_INS
 from vivface.metrics.tables import by_run, card_metrics, markdown, means, model_index, spreads
 
@@ -49,6 +50,13 @@ def test_robustness_shows_the_spread(rows):
     assert line(markdown("robustness", rows, {}, {}, "ours"), "PSNR")[1] == "22 ± 2.828"
 
 
+def test_distances_of_runs_have_a_spread_too(rows):
+    of_runs = {0: {"FID": 10.0}, 1: {"FID": 14.0, "FVD": None}}
+    table = markdown("robustness", rows, {"FID": 11.0}, {}, "ours", of_runs)
+    assert line(table, "FID")[1] == "12 ± 2.828"
+    assert "LPIPS 0.029 ± 0.002" in table
+
+
 def test_reverse_shows_both_directions(rows):
     assert by_run(rows)[1] == {"PSNR": 24.0, STAND_IN: 0.7}
     assert line(markdown("reverse", rows, {}, {}, "ours"), "PSNR")[1:4] == ["22", "20", "24"]
@@ -75,8 +83,30 @@ def test_plot_is_an_image(tmp_path):
     assert load_image(tmp_path / "a.png").std() > 0
 
 
+def test_heat_map_is_hot_where_the_error_is(tmp_path):
+    """Half a picture in error for one of two sources: as much area half as hot in the mean, 0.71 in the deviation."""
+    from matplotlib import colormaps
+
+    from vivface.media import load_image
+
+    error = np.zeros((64, 64), np.float32)
+    error[:, :32] = MOST_ERROR
+    heat_map(tmp_path / "a.png", [("clip", np.full((64, 64, 3), 255, np.uint8), {0: error, 1: 0 * error})], "title")
+    image = load_image(tmp_path / "a.png").astype(float)
+    colours = [255 * np.array(colormaps["inferno"](value)[:3]) for value in (1.0, 0.5, 0.5**0.5)]
+    areas = [(np.abs(image - colour).sum(axis=2) < 8).sum() for colour in colours]
+    assert min(areas) > 3000
+    assert max(areas) < 1.25 * min(areas)  # some more on the colour bar
+
+
 def test_contact_sheet_shows_both_videos(portrait, face_clip):
     sheet = contact_sheet([("a", portrait, face_clip, face_clip)], columns=1)
     assert sheet.shape == (18 + 192, 8 * 96, 3)
     driving, result = sheet[18:114, 192:], sheet[114:, 192:]
     assert (driving == result).all() and driving.std() > 10
+
+
+def test_published_robustness_of_vivface_stands_beside_ours(rows):
+    table = markdown("robustness", rows, {}, {"CSIM": "no weights"}, "ours")
+    assert "ViVFace, CelebV-HQ + HDTF" in table and "ViVFace, Celeb " not in table
+    assert line(table, "CSIM")[2] == "0.77 ± 0.05" and line(table, "AED")[2] == "4.6 ± 0.7"

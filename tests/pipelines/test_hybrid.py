@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
-from tests.tiny import make_tiny_pipeline
+from tests.tiny import make_tiny_hybrid
 from vivface import load_pipeline
 from vivface.editing import AttributeDirections, Direction
 from vivface.errors import CheckpointError, MediaError, OptionError
@@ -14,18 +14,9 @@ from vivface.pipelines.hybrid import MOTION_HEADS_FILE, HybridLatentPipeline
 from vivface.reenactment.codes import IdentityCode
 
 
-def make_hybrid(**settings) -> HybridLatentPipeline:
-    """A tiny one with random weights."""
-    donor = make_tiny_pipeline(recognizer=True)
-    options = dict(image_size=64, crop="stable") | settings
-    pipeline = HybridLatentPipeline(donor.generator, donor.encoder, donor.recognizer, **options)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 @pytest.fixture(scope="module")
 def hybrid() -> HybridLatentPipeline:
-    return make_hybrid()
+    return make_tiny_hybrid()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,7 @@ class TestEquations:
 
     def test_stylespace_layers(self, portrait, motion):
         """Code i goes to layer i in call order, and to no other."""
-        pipeline = make_hybrid(motion_layers="stylespace")
+        pipeline = make_tiny_hybrid(motion_layers="stylespace")
         identity = pipeline.encode_identity(portrait)
         styles = [style.expand(3, -1) for style in identity.styles]
         moved = pipeline.add_motion(pipeline.generator, styles, motion)
@@ -68,13 +59,13 @@ class TestEquations:
         torch.testing.assert_close(pipeline.generate(identity, motion), expected, atol=1e-4, rtol=1e-4)
 
     def test_the_readings_differ(self, hybrid, identity, motion):
-        other = make_hybrid(motion_layers="stylespace")
+        other = make_tiny_hybrid(motion_layers="stylespace")
         difference = other.generate(identity, motion) - hybrid.generate(identity, motion)
         assert difference.abs().mean() > 1e-3
 
     def test_unknown_reading(self):
         with pytest.raises(OptionError, match="'layers'.*'w_plus_index' or 'stylespace'"):
-            make_hybrid(motion_layers="layers")
+            make_tiny_hybrid(motion_layers="layers")
 
 
 class TestWholeJob:
@@ -90,7 +81,7 @@ class TestWholeJob:
         assert np.array_equal(first, again)
 
     def test_saves_and_loads(self, tmp_path, portrait):
-        pipeline = make_hybrid(motion_layers="stylespace", adapt_steps=1)
+        pipeline = make_tiny_hybrid(motion_layers="stylespace", adapt_steps=1)
         vector = torch.ones(pipeline.generator.num_latents, 32)
         pipeline.directions = AttributeDirections([Direction("age", "Age", "w_plus", vector)])
         pipeline.save_pretrained(tmp_path / "saved")

@@ -103,6 +103,16 @@ class TestGenerate:
         image = tiny_pipeline.generate(identity, codes, refine=False)
         assert torch.allclose(image, expected, atol=1e-4)
 
+    def test_without_a_transformer_motion_codes_are_taken_as_they_are(self, tiny_pipeline, identity, motion, tmp_path):
+        """Table 2 of the paper; such a checkpoint is saved and loaded as any other."""
+        components = {**tiny_pipeline.components, "transformer": None}
+        VivFacePipeline(**components, image_size=64, crop="stable").save_pretrained(tmp_path)
+        pipeline, codes = VivFacePipeline.from_pretrained(tmp_path), next(iter(motion)).codes
+        with torch.no_grad():
+            expected = tiny_pipeline.generator(identity.w_plus.expand(len(codes), -1, -1), codes)
+        assert pipeline.transformer is None
+        assert torch.allclose(pipeline.generate(identity, codes, refine=False), expected, atol=1e-4)
+
     def test_refinement_is_the_two_full_passes_of_the_paper(self, tiny_pipeline, identity, motion):
         """The shortcut (resume from the changed layer) against running everything twice."""
         pipeline, codes = tiny_pipeline, next(iter(motion)).codes[:3]

@@ -49,11 +49,22 @@ class TestOptions:
             {"motion_mode": ["absolute"]},
             {"edits": ["smile"]},
             {"edits": {1: 1}},
+            {"timeline": 5},
+            {"timeline": "x" * 2001},
         ],
     )
     def test_what_is_refused_is_named(self, values):
         with pytest.raises(OptionError, match=f"`{next(iter(values))}` is .*; expected"):
             Options.of(values)
+
+    def test_edits_over_time_are_lines(self):
+        options = Options(timeline="smile=0:0,2.5:1\n\n age=1; turn=0.5:0")
+        assert options.timed_edits == {"smile": {0.0: 0.0, 2.5: 1.0}, "age": 1.0, "turn": {0.5: 0.0}}
+        assert Options().timed_edits == {}
+        assert options.key != Options().key
+        for text in ("smile", "smile=a:b", "smile=1;smile=2"):
+            with pytest.raises(OptionError, match="smile"):
+                _ = Options(timeline=text).timed_edits
 
     def test_nothing_means_the_default(self):
         assert Options.of(dict.fromkeys(option_fields())) == Options()

@@ -182,6 +182,17 @@ class TestReenact:
         codes = [torch.cat([batch.codes for batch in MotionCodes.load(made.motion)]) for made in (plain, edited)]
         assert torch.equal(*codes)
 
+    def test_edits_over_time(self, service, visitor, portrait, face_clip, tmp_path):
+        """From nothing to much: the first frame stays, the last one changes. The slider of that name does not count."""
+        plain = run(service, visitor, portrait, face_clip, tmp_path / "a")[1].result
+        options = dict(timeline="age=0:0,0.8:2", edits={"age": -2.0})
+        edited = run(service, visitor, portrait, face_clip, tmp_path / "b", **options)[1].result
+        change = [np.abs(a.astype(int) - b).mean() for a, b in zip(read(plain.video), read(edited.video), strict=True)]
+        assert change[0] < 1 < 0.5 * change[-1]
+        for wrong, words in (("hat=0:1", "'hat'"), ("age=0:99", "99"), ("age=0:x", "not understood")):
+            with pytest.raises(OptionError, match=words):
+                run(service, visitor, portrait, face_clip, tmp_path / "c", timeline=wrong)
+
     def test_part_of_the_clip(self, service, visitor, portrait, face_clip, tmp_path):
         _, last = run(service, visitor, portrait, face_clip, tmp_path, start=0.2, duration=0.4)
         assert last.report.frames == 10

@@ -19,7 +19,7 @@ from training.data import FrameBatches
 from training.ground_truth import IdentityEmbeddings, MotionLabelEncoder
 from training.preset import read_preset
 
-STAGES = ("generator", "recognizer", "autodecoder", "encoder", "supervised", "stage1", "stage2")
+STAGES = ("generator", "recognizer", "autodecoder", "encoder", "supervised", "stage1", "hybrid", "stage2")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def runs(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     top = tmp_path_factory.mktemp("runs")
 
     def train_and_resume(stage: str) -> Run:
-        arguments = [*preset_of(stage, people), "--output", top / stage]
+        arguments = [*preset_of(stage, people), "--output", top / stage, "--log-with", "none"]
         first = train(*arguments, "--max-steps", 2)
         return Run(top / stage, first, train(*arguments, "--resume", "latest"))
 

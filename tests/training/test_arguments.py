@@ -21,7 +21,7 @@ CLASSES = {
     "latent_discriminator": models.LatentDiscriminator,
     "dense_motion": models.DenseMotionNetwork,
 }
-NEEDS_GENERATOR = {"tiny-stage1"}  # its encoder and transformer take their shape from the generator
+NEEDS_GENERATOR = {"tiny-stage1", "tiny-hybrid"}  # encoder and transformer take their shape from it
 PRESETS = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
 
 
@@ -129,6 +129,7 @@ class TestPresets:
         for network, arguments in preset.networks.items():
             if "pretrained" in arguments or name in NEEDS_GENERATOR:
                 continue
+            arguments = {key: value for key, value in arguments.items() if key != "trunk"}  # of a recognizer elsewhere
             if network == "discriminator":  # the stage gives it the generator's size
                 arguments = {"size": preset.networks["generator"]["size"], **arguments}
             with torch.device("meta"):

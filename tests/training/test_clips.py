@@ -1,5 +1,6 @@
 """Clips and what is drawn from them: pairs, single images, frames of videos; unreadable files are skipped."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.people import STILL, options_of, write_person
+from tests.training.people import STILL, landmarks_of, options_of, write_person
 from training.data import (
     GroupShards,
     ImageBatches,
@@ -16,9 +17,14 @@ from training.data import (
     PairBatches,
     ShardClips,
     VideoFolder,
+    adjust_quad,
     open_clips,
+    to_crop,
 )
+from training.data.regions import feature_mask
 from vivface.errors import MediaError, OptionError
+from vivface.faces import get_backend
+from vivface.faces.alignment import ffhq_quad
 from vivface.media import VideoWriter
 
 
@@ -77,6 +83,60 @@ class TestPairs:
         assert all(torch.equal(forward[k], backward[k]) for k in range(4))
         grey = (torch.cat(list(forward.values()), 1) + 1) * 127.5
         assert (((grey - 40) < 12) | ((grey - 200).abs() < 12)).all()  # nothing of the folder in between
+
+
+class TestMasks:
+    def test_masks_lie_on_mouth_eyes_and_brows(self, people):
+        """Of drawn faces, in crops that are moved: lips and irises are inside, cheeks and background are not."""
+        clips = ShardClips(GroupShards([people]))
+        options = options_of(people, size=64, batch=4)
+        batch, plain = PairBatches(clips, options, masks=True)[0], PairBatches(clips, options)[0]
+        assert set(batch) == {"source", "same", "other", "source_mask", "same_mask"}
+        assert all(torch.equal(batch[name], plain[name]) for name in plain)
+        for name in ("source_mask", "same_mask"):
+            mask = batch[name]
+            assert mask.shape == (4, 1, 64, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
+            assert 0.1 < mask.mean() < 0.5
+
+    @pytest.mark.parametrize("anchor", [None, 3])
+    def test_landmarks_are_where_the_crop_shows_them(self, people, anchor):
+        clips = ShardClips(GroupShards([people]))
+        record, frames = clips.clips[2]
+
+        def move(quad):
+            return adjust_quad(quad, shift=(0.1, -0.2), scale=1.2, degrees=10)
+
+        points = clips.landmarks(2, 1, anchor, move)
+        quad = move(ffhq_quad(record.landmarks[frames[1 if anchor is None else anchor]]))
+        np.testing.assert_allclose(points, to_crop(record.landmarks[frames[1]], quad), atol=1e-6)
+
+    def test_mask_of_a_face(self):
+        points = to_crop(face := landmarks_of(0.3, 0.0, 0.0, 96), ffhq_quad(face))
+        mask = feature_mask(points, 128)
+        for part in (points[17:27], points[36:48], points[48:68]):
+            x, y = (part * 128).astype(int).T
+            assert mask[y, x].all()
+        nose, chin = (points[[30, 8]] * 128).astype(int)
+        assert mask[nose[1], nose[0]] == mask[min(chin[1], 127), chin[0]] == mask[2, 2] == 0
+
+    def test_data_without_landmarks(self, pictures):
+        batches = PairBatches(ImageFolder([pictures]), options_of(pictures, augment=STILL, size=16), masks=True)
+        with pytest.raises(OptionError, match="no landmarks"):
+            batches[0]
+
+    def test_videos_keep_the_landmarks_of_their_frames(self, face_clip, tmp_path):
+        """Detected once, when the frames are made; in fractions of the crop, where a detector finds them again."""
+        shutil.copy(face_clip, tmp_path / "clip.mp4")
+        clips = VideoFolder([tmp_path], 3, 128, align=True)
+        image, points = clips.crop(0, 1, 128), clips.landmarks(0, 1)
+        assert points.shape == (68, 2)
+        found = get_backend("auto").detect(image)[0].landmarks
+        assert np.abs(found - (points * 128 - 0.5)).max() < 6
+        moved = clips.landmarks(0, 1, move=lambda quad: adjust_quad(quad, shift=(0.25, 0.0)))
+        np.testing.assert_allclose(moved, points - (0.25, 0.0), atol=1e-5)
+        plain = VideoFolder([tmp_path], 3, 64)
+        with pytest.raises(OptionError, match="data.align=true"):
+            plain.landmarks(0, 1)
 
 
 class TestImages:

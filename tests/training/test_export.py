@@ -91,6 +91,12 @@ class TestParts:
         ours, theirs = pipeline.transformer.state_dict(), other.transformer.state_dict()
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
+    def test_transformer_may_lack(self, tmp_path):
+        for name in ("generator", "encoder"):
+            getattr(make_tiny_pipeline(), name).save_pretrained(tmp_path / "run" / name)
+        main(["--checkpoint", str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--dtype", "float32"])
+        assert VivFacePipeline.from_pretrained(tmp_path / "out").transformer is None
+
     def test_a_recognizer_comes_from_its_own_run(self, checkpoint, tmp_path):
         network = make_tiny_pipeline(recognizer=True).recognizer
         network.save_pretrained(tmp_path / "run" / "checkpoint" / "recognizer")

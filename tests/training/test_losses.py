@@ -46,6 +46,33 @@ class TestGradientVariance:
         assert torch.allclose(losses.gradient_variance(image, torch.zeros_like(image)), wanted)
 
 
+class TestCodes:
+    """Hybrid latent spaces, eq. 10-12, by hand."""
+
+    def test_distance(self):
+        code, other = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+        code[0, 0, 0], code[0, 2, 1] = 3.0, 4.0  # ||.|| = 5 over the whole code; the second of the batch is equal
+        assert losses.code_distance(code, other, "plain") == pytest.approx(2.5)
+        assert losses.code_distance(code, other) == pytest.approx(25 / 24)
+
+    def test_size_is_a_sum_over_codes(self):
+        codes = torch.zeros(2, 3, 4)
+        codes[0, 0, :2], codes[1, 1] = torch.tensor([3.0, 4.0]), torch.tensor([1.0, 1, 1, 1])
+        codes[1, 2, 0] = -2.0
+        assert losses.code_size(codes, "plain") == pytest.approx((5 + 2 + 2) / 2)
+        assert losses.code_size(codes) == pytest.approx((25 + 4 + 4) / 24)
+
+    def test_deltas_are_offsets_from_the_first_vector(self):
+        w = torch.ones(2, 3, 4, requires_grad=True)
+        assert losses.delta_size(w) == 0
+        moved = w.detach().clone()
+        moved[0, 0] -= 2.0  # both others of this one are 4 away
+        moved[1, 2, 3] += 3.0
+        assert losses.delta_size(moved) == pytest.approx((4 + 4 + 3) / 2)
+        losses.delta_size(w).backward()
+        assert w.grad.isfinite().all()
+
+
 class TestIdentity:
     def test_limits(self):
         a = F.normalize(torch.randn(4, 8), dim=1)

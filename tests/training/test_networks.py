@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from tests.tiny import make_tiny_pipeline
@@ -16,7 +15,6 @@ from training.optim import Average
 from training.perceptual import FeatureDistance, build_perceptual
 from training.stages.base import tile
 from training.stages.learner import Progress
-from training.stages.refinement import Directions, Disturbance
 from vivface.errors import OptionError
 from vivface.models import HybridEncoder, IdentityNetwork, StyleGAN2Generator
 from vivface.models.refinement import generate_refined
@@ -96,26 +94,28 @@ class TestCodePool:
         assert torch.equal(pool.exchange(codes), codes) and pool.codes == []
 
 
-class TestDirections:
-    generator = StyleGAN2Generator(8, style_dim=4, mapping_layers=1, channels=[4, 4], motion_codes=2)
+class TestTrunk:
+    """The encoder starts from the identity network's trunk, as the published one does."""
 
-    def directions(self, tmp_path, tensor: torch.Tensor, **options) -> Directions:
-        save_file({"direction": tensor}, tmp_path / "edit.safetensors")
-        return Directions("age", Disturbance(file=str(tmp_path / "edit.safetensors"), **options), self.generator)
+    shape = {"widths": (4, 4, 4, 8, 8), "units": (1, 1, 1, 1)}
+    encoder = {"image_size": 32, "num_latents": 4, "motion_codes": 2, "style_dim": 8, **shape}
 
-    def test_steps_have_the_asked_length_and_go_both_ways(self, tmp_path):
-        torch.manual_seed(0)
-        directions = self.directions(tmp_path, torch.tensor([3.0, 0.0, 4.0, 0.0]), low=1.0, high=2.0)
-        lengths = torch.stack([directions.sample(torch.device("cpu"))[0, 0] / 3 for _ in range(40)])
-        assert (lengths.abs() >= 1).all() and (lengths.abs() <= 2).all()
-        assert (lengths > 0).any() and (lengths < 0).any()
+    def test_weights_and_statistics_are_those_of_the_recognizer(self, tmp_path):
+        recognizer = IdentityNetwork(**self.shape, embedding_dim=4, image_size=32)
+        recognizer.trunk.stem[1].running_mean.fill_(3.0)
+        recognizer.save_pretrained(tmp_path / "recognizer")
+        trunk = {"pretrained": str(tmp_path), "subfolder": "recognizer"}
+        network = build_network(HybridEncoder, {**self.encoder, "trunk": trunk}, "encoder")
+        expected, found = recognizer.trunk.state_dict(), network.trunk.state_dict()
+        assert all(torch.equal(found[name], value) for name, value in expected.items())
 
-    def test_other_shapes_are_refused(self, tmp_path):
-        assert self.directions(tmp_path, torch.ones(4, 4)).steps.shape == (1, 4, 4)
-        with pytest.raises(OptionError, match="shape"):
-            self.directions(tmp_path, torch.ones(5))
-        with pytest.raises(OptionError, match="no file"):
-            Directions("age", Disturbance(file="nowhere"), self.generator)
+    def test_what_does_not_fit_is_refused(self, tmp_path):
+        IdentityNetwork((4, 4, 4, 4, 4), (1, 1, 1, 1), embedding_dim=4, image_size=32).save_pretrained(tmp_path)
+        with pytest.raises(OptionError, match=r"widths \[4, 4, 4, 4, 4\].* expected \[4, 4, 4, 8, 8\]"):
+            build_network(HybridEncoder, {**self.encoder, "trunk": {"pretrained": str(tmp_path)}}, "encoder")
+        generator = {"size": 8, "style_dim": 4, "mapping_layers": 1, "channels": [4, 4], "motion_codes": 2}
+        with pytest.raises(OptionError, match="has no trunk"):
+            build_network(StyleGAN2Generator, {**generator, "trunk": {"pretrained": str(tmp_path)}}, "generator")
 
 
 class TestPerceptual:

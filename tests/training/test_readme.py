@@ -10,7 +10,8 @@ from training.preset import PRESET_FOLDER, parse_options, read_preset
 from training.stages import stage_class
 
 TEXT = (REPOSITORY / "training" / "README.md").read_text()
-COMMANDS = re.sub(r"\\\n\s*", "", TEXT[TEXT.index("```bash") : TEXT.rindex("```")]).splitlines()
+BLOCKS = "".join(re.findall(r"```bash\n(.*?)```", TEXT, flags=re.S))
+COMMANDS = re.sub(r"\\\n\s*", "", BLOCKS).splitlines()
 TRAINING = [line for line in COMMANDS if "training/train.py" in line]
 
 

@@ -1,6 +1,7 @@
 """The training command: what it refuses, what it only describes, how it stops, saves and survives."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,7 @@ class TestRefused:
             (["--set", "networks.generator.sides=1"], "no option 'sides'"),
             (["--set", "optimizers.generator.kind=newton"], "generator.kind is 'newton'"),
             (["--set", "data.size=32"], "data.size is 32"),
+            (["--set", "data.kind=prepared"], "hold no clips of the split 'train'"),
         ],
     )
     def test_options(self, arguments, message, people, one_thread):
@@ -78,6 +80,7 @@ class TestLooking:
         main(["--dry-run", *preset_of(stage, people), "--output", str(tmp_path / "run")])
         shown = capsys.readouterr().out
         assert "M parameters, trained" in shown and "steps: 4" in shown
+        assert re.search(r"memory of a process: about \d+\.\d MB .*\ntime: .* s a step on cpu", shown)
         shapes = {"supervised": "2, 2, 3, 128, 128)", "encoder": "(3, 2, 3, 128, 128)"}
         assert shapes.get(stage, ", 3, 64, 64)") in shown
         assert not (tmp_path / "run").exists()
@@ -200,6 +203,9 @@ class TestProcesses:
 
     def test_a_loss_that_is_not_finite_ends_a_run_of_one_process(self, people, tmp_path, one_thread):
         arguments = [*preset_of("generator", people), "--output", str(tmp_path / "run")]
-        with pytest.raises(FloatingPointError, match="is nan at step"):
-            main([*arguments, "--set", "optimizers.generator.lr=1e38"])
-        assert not (tmp_path / "run" / "checkpoint").exists()
+        main([*arguments, "--max-steps", "1"])
+        state = (tmp_path / "run" / "state" / "stage.pt").read_bytes()
+        more = ["--set", "optimizers.generator.lr=1e38", "--set", "loop.save_every=1", "--resume", "latest"]
+        with pytest.raises(FloatingPointError, match="a weight of generator is not finite at step 2; the last save is"):
+            main([*arguments, *more])
+        assert (tmp_path / "run" / "state" / "stage.pt").read_bytes() == state

@@ -4,8 +4,8 @@ Sources of images:
 
 - `GroupShards`: synthetic people, one npz file per identity; identities of one group perform the same motions, frame
   by frame.
-- `Clips`: crops of faces clip by clip: `ShardClips` (the same synthetic people), `VideoFolder` (real videos, as files
-  or as folders of frames), `ImageFolder` (single images).
+- `Clips`: crops of faces clip by clip: `ShardClips` (the same synthetic people), `PreparedClips` (real videos, aligned
+  by `training.tools.prepare`), `VideoFolder` (files or folders of frames as they are), `ImageFolder` (single images).
 
 Batches are datasets whose item `i` is batch `i`, made from the seed, `i` and the files alone, so a run resumes where it
 stopped. `GridBatches` serves the supervised stage, `PairBatches` the papers' stages, `ImageBatches` the generator and
@@ -21,7 +21,8 @@ from training.data.clips import Clips, ClipSubset, ImageFolder, ShardClips
 from training.data.frames import DrivingFrameBatches, FrameBatches
 from training.data.grids import GridBatches, StackedGrids
 from training.data.loader import open_clips, stream
-from training.data.pairs import ImageBatches, PairBatches
+from training.data.pairs import EpochOrder, ImageBatches, PairBatches
+from training.data.prepared import PreparedClips
 from training.data.quads import Drift, adjust_quad, jitter, sample_drift, to_crop
 from training.data.regions import REGIONS, region_maps, region_weights
 from training.data.shards import GroupShards, ShardRecord
@@ -33,12 +34,14 @@ __all__ = [
     "Clips",
     "Drift",
     "DrivingFrameBatches",
+    "EpochOrder",
     "FrameBatches",
     "GridBatches",
     "GroupShards",
     "ImageBatches",
     "ImageFolder",
     "PairBatches",
+    "PreparedClips",
     "ShardClips",
     "ShardRecord",
     "StackedGrids",

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.quads import central_square
+from training.data.quads import central_square, to_crop
 from training.data.shards import GroupShards, ShardRecord
 from vivface.errors import MediaError, OptionError
 from vivface.faces.alignment import crop_quad, ffhq_quad
@@ -59,6 +59,23 @@ class Clips(ABC):
             MediaError: If the frame cannot be read.
         """
 
+    def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
+        """Where the face is in what `crop` gives for the same arguments.
+
+        Args:
+            clip, frame, anchor, move: As for `crop`.
+
+        Returns:
+            `np.ndarray` of shape `(68, 2)`: In fractions of the crop.
+
+        Raises:
+            OptionError: If these clips have no landmarks.
+        """
+        raise OptionError(
+            "The data have no landmarks, which the reconstruction of features needs: take shards or aligned videos, or "
+            "set options.regions=0."
+        )
+
 
 class ClipSubset(Clips):
     """The clips of some identities, labelled from 0.
@@ -79,6 +96,9 @@ class ClipSubset(Clips):
 
     def crop(self, clip: int, frame: int, size: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
         return self.clips.crop(self.chosen[clip], frame, size, anchor, move)
+
+    def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
+        return self.clips.landmarks(self.chosen[clip], frame, anchor, move)
 
 
 class ShardClips(Clips):
@@ -104,8 +124,16 @@ class ShardClips(Clips):
 
     def crop(self, clip: int, frame: int, size: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
         record, frames = self.clips[clip]
+        return crop_quad(self.shards.image(record, frames[frame]), self._quad(clip, frame, anchor, move), size)
+
+    def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
+        record, frames = self.clips[clip]
+        return to_crop(record.landmarks[frames[frame]], self._quad(clip, frame, anchor, move))
+
+    def _quad(self, clip: int, frame: int, anchor: int | None, move: Move | None) -> np.ndarray:
+        record, frames = self.clips[clip]
         quad = ffhq_quad(record.landmarks[frames[frame if anchor is None else anchor]])
-        return crop_quad(self.shards.image(record, frames[frame]), move(quad) if move else quad, size)
+        return move(quad) if move else quad
 
 
 class ImageFolder(Clips):

@@ -13,22 +13,50 @@ import torch
 from torch import Tensor
 
 from training.arguments import DataOptions
-from training.data.clips import Clips, ImageFolder, ShardClips
+from training.data.clips import Clips, ClipSubset, ImageFolder, ShardClips
+from training.data.prepared import PreparedClips
 from training.data.shards import GroupShards
 from training.data.videos import VideoFolder
+from vivface.errors import OptionError
 
 
-def open_clips(options: DataOptions) -> Clips:
+def open_clips(options: DataOptions, split: str = "train", seed: int = 0) -> Clips:
     """The clips that `options.kind` and `options.folders` name.
+
+    Args:
+        options (`DataOptions`): See there.
+        split (`str`, *optional*, defaults to `"train"`): `"train"` or `"validation"`: of prepared clips the split of
+            that name, else the people that `options.held_out` leaves or takes.
+        seed (`int`, *optional*, defaults to 0): Of the frames that are drawn of prepared videos.
 
     Raises:
         OptionError: If nothing is there.
     """
+    if options.kind == "prepared":
+        return PreparedClips(options.folders, split, options.frames_per_video, seed)
     if options.kind == "shards":
-        return ShardClips(GroupShards(options.folders, cache_gigabytes=options.cache_gigabytes))
-    if options.kind == "videos":
-        return VideoFolder(options.folders, options.frames_per_video, options.size, options.align)
-    return ImageFolder(options.folders)
+        clips: Clips = ShardClips(GroupShards(options.folders, cache_gigabytes=options.cache_gigabytes))
+    elif options.kind == "videos":
+        clips = VideoFolder(options.folders, options.frames_per_video, options.size, options.align)
+    else:
+        clips = ImageFolder(options.folders)
+    if options.held_out <= 0 and split == "train":
+        return clips
+    held = held_out_people(clips.classes, options.held_out)
+    wanted = held if split == "validation" else sorted(set(range(clips.classes)) - set(held))
+    if not wanted:
+        raise OptionError(
+            f"data.held_out is {options.held_out:g}, which leaves nobody for {split}: change it or give data.validation"
+        )
+    return ClipSubset(clips, wanted)
+
+
+def held_out_people(classes: int, share: float) -> list[int]:
+    """Labels of the people kept from training: a share of all, spread evenly; at least two where there is a share."""
+    if share <= 0:
+        return []
+    count = min(classes, max(2, round(share * classes)))
+    return sorted({int((k + 0.5) * classes / count) for k in range(count)})
 
 
 class Batches(Protocol):

@@ -9,9 +9,18 @@ from torch import Tensor
 from training.arguments import DataOptions
 from training.augment import degrade, sample_appearance
 from training.data.clips import Clips
-from training.data.crops import SkipUnreadable, check_crop, driving_ranges, item_rng, source_ranges, stack_images
+from training.data.crops import (
+    SkipUnreadable,
+    check_crop,
+    driving_ranges,
+    item_rng,
+    source_ranges,
+    stack_images,
+    stack_labels,
+)
 from training.data.quads import jitter
-from vivface.errors import OptionError
+from training.data.regions import feature_mask
+from vivface.errors import MediaError, OptionError
 
 
 class ImageBatches:
@@ -62,41 +71,63 @@ class PairBatches:
     """Training triples of the papers: `source` and `same` from one clip, `other` of another identity, (B, 3, S, S).
 
     Source and same share crop jitter and appearance; with `options.crop` "source" both are cropped by the source's quad
-    (where the clips have quads), with "ffhq" each by its own.
+    (where the clips have quads), with "ffhq" each by its own. With `masks`, `source_mask` and `same_mask` (B, 1, S, S)
+    are 1 at their mouths, eyes and brows, else 0.
+
+    With `options.order` "random" every source is drawn anew; with "epochs" each frame of each clip is the source once
+    an epoch, in an order of its own every epoch. Item `i` is the same whenever it is made, so a run resumes in the
+    middle of an epoch.
 
     Args:
         clips (`Clips`): Source of the crops.
         options (`DataOptions`): Batch size B, image size S and augmentation.
         seed (`int`, *optional*, defaults to 0): Of all choices.
+        masks (`bool`, *optional*, defaults to False): See above; the images are the same with and without.
 
     Raises:
-        OptionError: If `options.crop` is neither "source" nor "ffhq", or the clips show a single identity.
+        OptionError: If `options.crop` is neither "source" nor "ffhq", the clips show a single identity, or masks are
+            asked of clips without landmarks.
     """
 
-    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0):
+    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0, masks: bool = False):
         check_crop(options, "source", "ffhq")
         if clips.classes < 2:
             raise OptionError(f"data.folders {options.folders} show a single person, expected at least 2")
-        self.clips, self.options, self.seed = clips, options, seed
+        self.clips, self.options, self.seed, self.masks = clips, options, seed, masks
+        epochs = options.order == "epochs"
         self._labels = np.asarray(clips.labels)
+        self._epochs = EpochOrder([_length(clips, k) for k in range(len(self._labels))], seed) if epochs else None
         self._skip = SkipUnreadable()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = item_rng(self.seed, index)
-        triples = [self._skip(lambda _: self._triple(rng)) for _ in range(self.options.batch)]
-        columns = zip(*triples, strict=True)
-        return {name: stack_images(images) for name, images in zip(("source", "same", "other"), columns, strict=True)}
+        first = index * self.options.batch
+        triples = [
+            self._skip(lambda attempt, n=n: self._triple(rng, None if attempt else n))
+            for n in range(first, first + self.options.batch)
+        ]
+        columns = list(zip(*triples, strict=True))
+        batch = {name: stack_images(images) for name, images in zip(("source", "same", "other"), columns, strict=False)}
+        for name, masks in zip(("source_mask", "same_mask"), columns[3:], strict=False):
+            batch[name] = stack_labels(masks)[:, None]
+        return batch
 
-    def _triple(self, rng: np.random.Generator) -> list[np.ndarray]:
-        clip = int(rng.integers(len(self._labels)))
-        length = self.clips.length(clip)
-        first, second = (int(k) for k in rng.choice(length, 2, replace=length < 2))
-        pair = self._crops(rng, clip, first, second)
+    def _triple(self, rng: np.random.Generator, number: int | None) -> list[np.ndarray]:
+        """Source, same and other of sample `number` of the run or of any, and with `masks` those of the first two."""
+        if self._epochs is None or number is None:
+            clip = int(rng.integers(len(self._labels)))
+            length = self.clips.length(clip)
+            first, second = (int(k) for k in rng.choice(length, 2, replace=length < 2))
+        else:
+            clip, first = self._epochs[number]
+            others = max(self.clips.length(clip) - 1, 1)
+            second = (first + 1 + int(rng.integers(others))) % self.clips.length(clip)
+        pair, masks = self._crops(rng, clip, first, second)
         stranger = int(rng.choice(np.flatnonzero(self._labels != self._labels[clip])))
         third = int(rng.integers(self.clips.length(stranger)))
-        return [*pair, *self._crops(rng, stranger, third)]
+        return [*pair, *self._crops(rng, stranger, third)[0], *masks]
 
-    def _crops(self, rng: np.random.Generator, clip: int, *frames: int) -> list[np.ndarray]:
+    def _crops(self, rng: np.random.Generator, clip: int, *frames: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         options, augment = self.options, self.options.augment
         seed = int(rng.integers(2**31))
         appearance = sample_appearance(rng, options.size, augment.appearance)
@@ -105,4 +136,44 @@ class PairBatches:
             return jitter(np.random.default_rng(seed), quad, *source_ranges(augment))
 
         anchor = frames[0] if options.crop == "source" else None
-        return [appearance(self.clips.crop(clip, frame, options.size, anchor, move)) for frame in frames]
+        images = [appearance(self.clips.crop(clip, frame, options.size, anchor, move)) for frame in frames]
+        if not self.masks:
+            return images, []
+        points = [self.clips.landmarks(clip, frame, anchor, move) for frame in frames]
+        return images, [feature_mask(each, options.size) for each in points]
+
+
+def _length(clips: Clips, clip: int) -> int:
+    """Frames of a clip, none if it cannot be read."""
+    try:
+        return clips.length(clip)
+    except MediaError:
+        return 0
+
+
+class EpochOrder:
+    """Which frame the n-th sample of a run starts from: all frames once an epoch, shuffled anew every epoch.
+
+    Args:
+        lengths (`list[int]`): Frames of every clip.
+        seed (`int`, *optional*, defaults to 0): Of the order.
+    """
+
+    def __init__(self, lengths: list[int], seed: int = 0):
+        self.ends, self.seed = np.cumsum(lengths), seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Frames of an epoch."""
+        return int(self.ends[-1])
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        """Clip and frame of sample `number`."""
+        epoch, place = divmod(number, len(self))
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng((self.seed, 77, epoch)).permutation(len(self))
+            self._orders = {**{k: v for k, v in self._orders.items() if k >= epoch - 1}, epoch: order}
+        frame = int(order[place])
+        clip = int(np.searchsorted(self.ends, frame, side="right"))
+        return clip, frame - (int(self.ends[clip - 1]) if clip else 0)

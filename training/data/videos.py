@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from training.data.clips import IMAGE_SUFFIXES, Clips, Move, crop_file, find_files
-from training.data.quads import central_square
+from training.data.quads import central_square, to_crop
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import align_ffhq, crop_quad
+from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
 from vivface.files import complete_folder
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -22,7 +22,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 class VideoFolder(Clips):
     """Real videos: every video file, and every folder that directly holds images, is a clip and an identity.
 
-    Of a video file, evenly spaced frames are decoded at first use and kept as JPEG in `.frames-SIZE` beside it. Video
+    Of a video file, evenly spaced frames are decoded at first use and kept as JPEG in `.frames-SIZE` beside it, with
+    `align` each beside a NumPy file of its landmarks, in fractions of the crop. Video
     files whose first frame cannot be read are left out with a warning when the list is made; those that turn out to be
     damaged later raise `MediaError` whenever they are asked for.
 
@@ -55,6 +56,21 @@ class VideoFolder(Clips):
 
     def crop(self, clip: int, frame: int, size: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
         return crop_file(self.frames(clip)[frame], size, move)
+
+    def landmarks(self, clip: int, frame: int, anchor: int | None = None, move: Move | None = None) -> np.ndarray:
+        file = self.frames(clip)[frame]
+        kept = file.with_suffix(".npy")
+        if not kept.is_file():
+            raise OptionError(
+                f"There are no landmarks beside {file}: set data.align=true and remove the folder {file.parent}, or "
+                "set options.regions=0."
+            )
+        points = np.load(kept)
+        if move is None:
+            return points
+        side = self.size  # kept frames are squares of this size
+        quad = central_square(np.empty((side, side, 3), np.uint8))
+        return to_crop(points * side - 0.5, move(quad))
 
     def frames(self, clip: int) -> list[Path]:
         """The image files of a clip.
@@ -118,6 +134,8 @@ class VideoFolder(Clips):
                     continue
                 if tracked:
                     image = align_ffhq(frame.image, tracked.landmarks, self.size)
+                    points = to_crop(tracked.landmarks, ffhq_quad(tracked.landmarks))
+                    np.save(work / f"{count:04d}.npy", points.astype(np.float32))
                 else:
                     image = crop_quad(frame.image, central_square(frame.image), self.size)
                 packed = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

@@ -36,7 +36,13 @@ class Pair:
 
 
 def render_people(
-    folder: Path, people: int, frames: int, fps: int, size: int, assets: Path | None = None
+    folder: Path,
+    people: int,
+    frames: int,
+    fps: int,
+    size: int,
+    assets: Path | None = None,
+    first_seed: int = FIRST_SEED,
 ) -> list[tuple[Path, Path]]:
     """Portrait and clip of held-out people; existing files are not rendered again.
 
@@ -47,13 +53,14 @@ def render_people(
         fps (`int`): Frames per second.
         size (`int`): Of the clips, pixels.
         assets (`Path`, *optional*): MakeHuman data folder.
+        first_seed (`int`, *optional*, defaults to 901000): Of the people; from 900000 on: held out.
 
     Returns:
         `list[tuple[Path, Path]]`: PNG and MP4 of each person.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for seed in range(FIRST_SEED, FIRST_SEED + people):
+    for seed in range(first_seed, first_seed + people):
         stem = f"{seed}_{size}px_{frames}frames_{fps}fps"
         portrait, clip = folder / f"{stem}.png", folder / f"{stem}.mp4"
         if not (portrait.exists() and clip.exists()):

@@ -91,6 +91,18 @@ class Stage(Learner, ABC):
             `dict`: Scalars for the log.
         """
 
+    def validation_dataset(self) -> Batches | None:
+        """Batches of people that are not trained on, or None if the stage has no validation.
+
+        Raises:
+            OptionError: If nobody is held out.
+        """
+        return None
+
+    def validate(self, batch: dict[str, Tensor]) -> dict[str, Tensor | float]:
+        """Metrics of the averaged networks on a batch of `validation_dataset()`, without gradients."""
+        raise NotImplementedError
+
     def sample_grid(self) -> np.ndarray | None:
         """An image that shows the state of training: uint8 `(H, W, 3)`, or None before the first step."""
         return None

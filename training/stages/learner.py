@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from training.arguments import LoopOptions, OptimizerOptions, Preset
@@ -26,11 +28,13 @@ class Progress:
         step (`int`): Steps done.
         images (`int`): Training images seen, over all processes.
         seconds (`float`): Duration, over all pieces of the run.
+        batches (`int`): Items of the data set used, over all processes.
     """
 
     step: int = 0
     images: int = 0
     seconds: float = 0.0
+    batches: int = 0
 
     def fraction(self, loop: LoopOptions) -> float:
         """Fraction of the run that is done, in [0, 1]: by steps or by the clock, whichever is further."""
@@ -62,6 +66,9 @@ class Learner:
         self.averages: dict[str, Average] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.progress = Progress()
+        self._part, self._parts = 0, 1  # of a step whose gradients are accumulated
+        self._calls: Counter[str] = Counter()
+        self._sums: dict[tuple[str, int], dict[Tensor, Tensor]] = {}
 
     def make(self, network_class: type[nn.Module], name: str, **defaults: Any) -> nn.Module:
         """Build a network as the preset's `networks.<name>` describes it.
@@ -133,11 +140,16 @@ class Learner:
         """Fraction of the run that is done, in [0, 1]."""
         return self.progress.fraction(self.preset.loop)
 
+    def begin_part(self, part: int, parts: int) -> None:
+        """The next `step` is part `part` of `parts` of one step: only in the last do optimisers step."""
+        self._part, self._parts = part, parts
+        self._calls.clear()
+
     def update(self, name: str, loss: Tensor) -> None:
         """Backpropagate a loss and step an optimiser; gradients on networks of other optimisers are dropped.
 
-        Clears old gradients first, averages new ones over processes, makes them finite, clips, and steps with
-        the learning rate of the current step.
+        Clears old gradients first, averages new ones over the parts of a step and over processes, makes them finite,
+        clips, and steps with the learning rate of the current step.
 
         Args:
             name (`str`): Of the optimiser.
@@ -148,6 +160,8 @@ class Learner:
             each.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if self._parts > 1 and not (parameters := self._accumulate(name, parameters)):
+            return
         gradients = [p.grad for p in parameters]
         if self.accelerator.num_processes > 1:
             self._average_gradients(gradients)
@@ -160,14 +174,38 @@ class Learner:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         optimizer.step()
 
+    def _accumulate(self, name: str, parameters: list[Tensor]) -> list[Tensor]:
+        """Add gradients to those of earlier parts; in the last part they become the parameters' own."""
+        call, self._calls[name] = self._calls[name], self._calls[name] + 1
+        sums = self._sums.setdefault((name, call), {})
+        for p in parameters:
+            share = p.grad / self._parts
+            sums[p] = sums[p] + share if p in sums else share
+        if self._part < self._parts - 1:
+            return []
+        for p, total in self._sums.pop((name, call)).items():
+            p.grad = total
+        return list(sums)
+
     def _average_gradients(self, gradients: list[Tensor]) -> None:
         flat = torch.cat([g.flatten() for g in gradients])
         flat = self.accelerator.reduce(flat, reduction="mean")
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def share_buffers(self) -> None:
+        """Give all processes the statistics (batch norms, mean latents) of the first one, as DDP does."""
+        if self.accelerator.num_processes == 1:
+            return
+        buffers = [b for name in sorted(self.trained) for b in self.networks[name].buffers() if b.is_floating_point()]
+        if buffers:
+            flat = broadcast(torch.cat([b.flatten().float() for b in buffers]), from_process=0)
+            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(part.view_as(buffer))
+
     def update_averages(self, images: int) -> None:
         """Move the averaged weights after a step of `images` images."""
+        self.share_buffers()
         for name, average in self.averages.items():
             average.update(self.networks[name], images, self.progress.images)
 
@@ -210,11 +248,14 @@ class Learner:
         for name, average in self.averages.items():
             average.network.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
-            scales = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+            scales = [group.get("lr_scale") for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
             for group, scale in zip(optimizer.param_groups, scales, strict=True):
-                group["lr_scale"] = scale  # the preset's: it may differ in this piece
+                if scale is not None:
+                    group["lr_scale"] = scale  # the preset's: it may differ in this piece
         self.progress = Progress(**state["progress"])
+        if "batches" not in state["progress"]:  # a state of an earlier version
+            self.progress.batches = self.progress.step * self.accelerator.num_processes
         self.load_extra_state(state["extra"])
 
     def save_checkpoint(self, folder: Path) -> None:

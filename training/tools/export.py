@@ -1,6 +1,6 @@
 """Make a pipeline of trained networks: `python -m training.tools.export --checkpoint RUN/checkpoint --output FOLDER`.
 
-Takes generator, encoder, transformer and, if present, refinement and recognizer from one or more checkpoints of
+Takes generator, encoder and, if present, transformer, refinement and recognizer from one or more checkpoints of
 `train.py` (networks of a later one replace those of an earlier one), rounds them to half precision (batch norms stay in
 float32), and writes the folder that `VivFacePipeline.from_pretrained` loads, with the model card. The folder appears
 whole or not at all.
@@ -136,8 +136,10 @@ def assemble(checkpoints: list[Path], settings: dict) -> VivFacePipeline:
         ("encoder.num_latents", encoder.config.num_latents, "generator", generator.num_latents),
         ("encoder.motion_codes", encoder.config.motion_codes, "generator", generator.config.motion_codes),
         ("encoder.style_dim", encoder.config.style_dim, "generator", generator.config.style_dim),
-        ("transformer.style_dim", transformer.config.style_dim, "generator", generator.config.style_dim),
     ]
+    if transformer is not None:
+        width = transformer.config.style_dim
+        pairs.append(("transformer.style_dim", width, "generator", generator.config.style_dim))
     settings = {"image_size": encoder.config.image_size, "crop": "stable", **settings}
     pairs.append(("encoder.image_size", encoder.config.image_size, "setting image_size", settings["image_size"]))
     if (refinement := networks["refinement"]) is not None:

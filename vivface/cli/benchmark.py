@@ -213,13 +213,14 @@ def _network_timings(
     size, generator = pipeline.config.image_size, identity.generator or pipeline.generator
     crops = torch.rand(batch_size, 3, size, size, device=pipeline.device, dtype=pipeline.encoder.dtype) * 2 - 1
     generic = pipeline.encoder(crops, identity=False, memory=False).motion
-    deformation = pipeline.transformer(generic, identity.memory)
+    transformer = pipeline.transformer
+    deformation = generic if transformer is None else transformer(generic, identity.memory)
     styles = [style.expand(batch_size, -1) for style in identity.styles]
     styles = generator.add_motion(styles, deformation)
 
     calls: dict[str, Callable[[], object]] = {
         "encode motion (E)": lambda: pipeline.encoder(crops, identity=False, memory=False),
-        "adapt motion (T)": lambda: pipeline.transformer(generic, identity.memory),
+        **({} if transformer is None else {"adapt motion (T)": lambda: transformer(generic, identity.memory)}),
         "generate (G)": lambda: generator(styles=styles),
     }
     if refine and pipeline.refinement is not None:

@@ -117,6 +117,15 @@ def ir_se50_command(
     return ir_se50.convert(file)
 
 
+@app.command("hairclip")
+@writes_folder
+def hairclip_command(file: Annotated[Path, typer.Argument(help="The mapper (hairclip.pt).")]) -> "Conversion":
+    """HairCLIP -> HairMapper, which training of ViVFace's stage II edits hair with."""
+    from vivface.convert import hairclip
+
+    return hairclip.convert(file)
+
+
 @app.command("hyperreenact")
 @writes_folder
 def hyperreenact_command(

@@ -80,4 +80,7 @@ def prepare(folder: Path, state: str, overwrite: bool) -> None:
         (folder / state).unlink()
 
 
-OWN = ("sources", "results", "plots", "reversed", "table.md", "table.json", "model-index.json", "sheet.png")
+OWN = (
+    "sources", "results", "plots", "reversed", "errors", "table.md", "table.json", "model-index.json", "sheet.png",
+    "heat_map.png",
+)  # fmt: skip

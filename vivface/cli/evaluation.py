@@ -16,7 +16,7 @@ import torch
 from vivface.errors import MediaError, OptionError, VivFaceError
 from vivface.files import complete_file
 from vivface.media import VideoReader, VideoWriter, load_image, save_image
-from vivface.metrics.figures import contact_sheet, plot
+from vivface.metrics.figures import contact_sheet, heat_map, plot
 from vivface.metrics.frechet import FrechetDistance
 from vivface.metrics.judges import Judges
 from vivface.metrics.protocols import EXTREME, IMAGES, Pair, Protocol
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
 
 STATE = "state.pt"
+RUN = "#"  # between the name of a distance and the number of a run
 REVERSED_BYTES = 256 * 1024**2  # of frames that are held while a video is turned around
 MAX_SHEET = 24  # pairs in the contact sheet
 Tell = Callable[[str], None]
@@ -46,7 +47,17 @@ class State:
         """Take a pair in."""
         self.rows.append(row)
         for name, distance in frechet.items():
-            self.frechet.setdefault(name, FrechetDistance()).merge(distance)
+            for key in (name, f"{name}{RUN}{row['run']}"):
+                self.frechet.setdefault(key, FrechetDistance()).merge(distance)
+
+    def distances(self) -> tuple[dict[str, float | None], dict[int, dict[str, float | None]]]:
+        """The Frechet distances by name: of all pairs, and of the pairs of every run."""
+        whole: dict[str, float | None] = {}
+        runs: dict[int, dict[str, float | None]] = {}
+        for key, distance in self.frechet.items():
+            name, _, run = key.partition(RUN)
+            (runs.setdefault(int(run), {}) if run else whole)[name] = distance.compute()
+        return whole, runs
 
     def save(self, file: Path) -> None:
         """Write everything."""
@@ -127,7 +138,7 @@ class Evaluation:
             pairs (list of `Pair`): All of them.
             tell (callable): Told of every pair in a line.
         """
-        for name in ("sources", "results", "plots", "reversed"):
+        for name in ("sources", "results", "plots", "reversed", "errors"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         state = State.load(self.folder / STATE, self.settings(pairs))
         done = {row["name"] for row in state.rows}
@@ -143,6 +154,8 @@ class Evaluation:
                 row["scores"] = scorer.compute()
                 distances = scorer.frechet()
                 plot(self.folder / "plots" / f"{pair.name}.png", pair.name, scorer.curves)
+                if self.protocol is Protocol.ROBUSTNESS:
+                    np.save(self._error_file(pair), scorer.error_map)
             except VivFaceError as error:
                 row = {k: v for k, v in row.items() if k != "scores"} | {"error": str(error)}
             state.add(row, distances)
@@ -215,14 +228,14 @@ class Evaluation:
             pairs (list of `Pair`), state (`State`): What was evaluated, and what came out.
             title, data (`str`): Names of system and media.
         """
-        frechet = {name: distance.compute() for name, distance in state.frechet.items()}
+        frechet, of_runs = state.distances()
         ours = means(state.rows, frechet)
-        table = markdown(self.protocol.value, state.rows, frechet, self.judges.missing, title)
+        table = markdown(self.protocol.value, state.rows, frechet, self.judges.missing, title, of_runs)
         content = {
             "protocol": self.protocol.value,
             "mean": ours,
             "runs": by_run(state.rows),
-            "spread": spreads(state.rows),
+            "spread": spreads(state.rows, of_runs),
             "metrics": card_metrics(ours, self.protocol.value),
             "networks": self.judges.names,
             "missing": self.judges.missing,
@@ -233,6 +246,8 @@ class Evaluation:
         _write(self.folder / "table.json", json.dumps(content, indent=1) + "\n")
         _write(self.folder / "model-index.json", json.dumps({"model-index": index}, indent=1) + "\n")
         scored = {row["name"] for row in state.rows if "scores" in row}
+        if self.protocol is Protocol.ROBUSTNESS and scored:
+            self._write_heat_map([pair for pair in pairs if pair.name in scored], title)
         shown = [p for p in pairs if p.name in scored][:MAX_SHEET]
         if shown:
             blocks = [
@@ -240,6 +255,18 @@ class Evaluation:
             ]
             save_image(self.folder / "sheet.png", contact_sheet(blocks, min(2, len(blocks))))
         return table
+
+    def _error_file(self, pair: Pair) -> Path:
+        return self.folder / "errors" / f"{pair.name}.npy"
+
+    def _write_heat_map(self, pairs: list[Pair], title: str) -> None:
+        blocks = []
+        for driving in dict.fromkeys(pair.driving for pair in pairs):
+            maps = {pair.run: np.load(self._error_file(pair)) for pair in pairs if pair.driving == driving}
+            crops = self._crops(driving)
+            blocks.append((driving.stem, next(crops), maps))
+            crops.close()
+        heat_map(self.folder / "heat_map.png", blocks, f"{title}: error of re-enacted frames")
 
 
 def write_reversed(video: Path, output: Path, frames: int) -> None:

@@ -56,6 +56,14 @@ def reenact(
     edit: Edit = None,
     start: Start = 0.0,
     duration: Duration = None,
+    co_driving: Annotated[
+        Path | None,
+        typer.Option(help="A second driving video, or motion file, that gives the pose; DRIVING keeps the expression."),
+    ] = None,
+    pose: Annotated[
+        str | None,
+        typer.Option(help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own)."),
+    ] = None,
     side_by_side: Annotated[bool, typer.Option(help="Show portrait, driving video and result in a row.")] = False,
     save_motion: Annotated[
         Path | None, typer.Option(help="Also write the motion codes to this file (.safetensors).")
@@ -75,11 +83,12 @@ def reenact(
     from vivface.media.output import OUTPUT_SUFFIXES
     from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
 
-    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(source, driving))
+    inputs = (source, driving) if co_driving is None else (source, driving, co_driving)
+    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=inputs)
     if save_motion is not None:
-        check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
+        check_output(save_motion, (".safetensors",), overwrite, inputs=inputs)
     if save_identity is not None:
-        check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=(source, driving))
+        check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=inputs)
     edits = parse_edits(edit) if edit else None
     pipeline = load(checkpoint, device, detector, system)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
@@ -113,6 +122,8 @@ def reenact(
             edits=edits,
             start=start,
             duration=duration,
+            co_driving=co_driving,
+            pose=pose,
             on_progress=show,
         )
         if save_identity is not None:

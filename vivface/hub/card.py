@@ -98,6 +98,14 @@ ORIGINS = {
         license_name="mit-code-research-data",
         license_link="https://github.com/TreB1eN/InsightFace_Pytorch/blob/master/LICENSE",
     ),
+    "hairclip": Origin(
+        "HairCLIP",
+        "Tianyi Wei, Dongdong Chen, Wenbo Zhou, Jing Liao, Zhentao Tan, Lu Yuan, Weiming Zhang, Nenghai Yu",
+        "HairCLIP: Design Your Hair by Text and Reference Image, CVPR 2022",
+        "https://github.com/wty-ustc/HairCLIP",
+        "The authors' repository has the terms; it was trained against StyleGAN2's generator, which is for "
+        "non-commercial use only.",
+    ),
     "hyperreenact": Origin(
         "HyperReenact",
         "Stella Bounareli, Christos Tzelepis, Vasileios Argyriou, Ioannis Patras, Georgios Tzimiropoulos "

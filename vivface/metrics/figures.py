@@ -11,6 +11,7 @@ import numpy as np
 from vivface.media import VideoReader, load_image
 from vivface.metrics.average import needs
 
+MOST_ERROR = 48.0  # of 255, where the colours of a heat map end
 FRAME, COUNT = 96, 6  # pixels and number of the frames of a video in the sheet
 PLOTS = (  # panels of a plot: title, curves
     ("images", ("L1", "LPIPS", "feature distance (recognizer)")),
@@ -37,6 +38,42 @@ def contact_sheet(blocks: Sequence[tuple[str, Path, Path, Path]], columns: int =
     drawn = [_block(*block) for block in blocks]
     drawn += [np.full_like(drawn[0], 255)] * (-len(drawn) % columns)
     return np.vstack([np.hstack(drawn[i : i + columns]) for i in range(0, len(drawn), columns)])
+
+
+def heat_map(path: Path, blocks: Sequence[tuple[str, np.ndarray, Mapping[int, np.ndarray]]], title: str) -> None:
+    """Draw where results differ from the truth, whichever frame was the source (hybrid latent spaces, fig. 1).
+
+    A row a video: a frame of it, the error of every run, their mean, and their standard deviation. The scale is the
+    same in every figure, so figures of systems can be compared.
+
+    Args:
+        path (`Path`): PNG to write.
+        blocks (sequence of tuples): Name, a driving frame `(size, size, 3)` uint8 RGB, and for every run, counted from
+            0, the mean absolute error of each pixel `(size, size)`, of 255.
+        title (`str`): What was measured.
+
+    Raises:
+        BackendError: If matplotlib is not installed.
+    """
+    figure_class = needs("matplotlib.figure").Figure
+    runs = 1 + max(run for _, _, maps in blocks for run in maps)
+    heads = ["video", *(f"source {run + 1}" for run in range(runs)), "mean", "deviation"]
+    figure = figure_class(figsize=(1.5 * len(heads) + 0.8, 1.62 * len(blocks) + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    axes = figure.subplots(len(blocks), len(heads), squeeze=False)
+    for row, (name, frame, maps) in zip(axes, blocks, strict=True):
+        stack = np.stack(list(maps.values()))
+        spread = stack.std(axis=0, ddof=1) if len(stack) > 1 else np.zeros_like(stack[0])
+        row[0].imshow(frame)
+        row[0].set_ylabel(name, fontsize=7)
+        for place, error in {**maps, runs: stack.mean(axis=0), runs + 1: spread}.items():
+            shown = row[1 + place].imshow(error, cmap="inferno", vmin=0, vmax=MOST_ERROR)
+        for axis in row:
+            axis.set(xticks=[], yticks=[])
+    for axis, head in zip(axes[0], heads, strict=True):
+        axis.set_title(head, fontsize=7)
+    figure.colorbar(shown, ax=axes, label="absolute error, of 255", shrink=0.8)
+    figure.savefig(path, format="png", dpi=100)
 
 
 def plot(path: Path, name: str, curves: Mapping[str, Sequence[float]]) -> None:

@@ -13,6 +13,7 @@ from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.metrics.coefficients import Deca, Deep3D
 from vivface.metrics.csim import load_arcface
+from vivface.metrics.descriptor import DlibDescriptor
 from vivface.metrics.fid import Inception
 from vivface.metrics.fvd import load_i3d
 from vivface.metrics.lpips import load_lpips
@@ -27,6 +28,7 @@ class Judges:
         backend (`LandmarkBackend`): Finds faces, and what they do, in all crops; always the package's own.
         lpips, inception, i3d, arcface (`torch.nn.Module`, *optional*): The papers' networks.
         coefficients (list of `torch.nn.Module`): 3DMM readers, `Deep3D` or `Deca`.
+        descriptor (`DlibDescriptor`, *optional*): Tells people apart, if dlib is installed.
         recognizer (`IdentityNetwork`, *optional*): Of the checkpoint, the stand-in of the first, second and fourth.
         missing (`dict[str, str]`): Metric -> why its network is not there.
     """
@@ -37,13 +39,16 @@ class Judges:
     i3d: nn.Module | None = None
     arcface: IdentityNetwork | None = None
     coefficients: list[Deep3D | Deca] = field(default_factory=list)
+    descriptor: DlibDescriptor | None = None
     recognizer: IdentityNetwork | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """Which networks there are; results of other ones must not be mixed with theirs."""
-        found = [name for name in ("lpips", "inception", "i3d", "arcface", "recognizer") if getattr(self, name)]
+        found = [
+            name for name in ("lpips", "inception", "i3d", "arcface", "descriptor", "recognizer") if getattr(self, name)
+        ]
         return found + [reader.name for reader in self.coefficients]
 
 
@@ -56,6 +61,7 @@ def load_judges(
     """All networks whose weights are at hand.
 
     Args:
+        descriptor (`DlibDescriptor`, *optional*): Tells people apart, if dlib is installed.
         recognizer (`IdentityNetwork`, *optional*): Of the checkpoint.
         weights (`Path`, *optional*): Folder with published weights: `ir_se50/`, `weights-inception-2015-12-05-
             6726825d.pth`, `i3d_torchscript.pt`, `deep3dfacerecon.pth` with `similarity_Lm3D_all.mat`,
@@ -88,6 +94,10 @@ def load_judges(
             judges.coefficients.append(network)
         else:
             setattr(judges, name, network)
+    try:
+        judges.descriptor = DlibDescriptor()
+    except BackendError as error:
+        judges.missing["identity distance (dlib)"] = str(error)
     if recognizer is not None:
         judges.recognizer = recognizer.eval()
     return judges

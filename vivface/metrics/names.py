@@ -21,6 +21,9 @@ METRICS = {
     "SSIM": Metric("Gaussian window of 11, RGB", "up"),
     "CSIM": Metric("cosine to the source, ArcFace IR-SE-50", "up"),
     "identity similarity (recognizer)": Metric("stand-in of CSIM: the checkpoint's recognizer", "up"),
+    "identity distance (dlib)": Metric(
+        "to the source, L2 of dlib's 128-d descriptor; below 0.6 usually one person", "down"
+    ),
     "FID": Metric("Inception-v3, 2048 features", "down"),
     "Frechet distance (recognizer)": Metric("stand-in of FID: the checkpoint's recognizer", "down"),
     "FVD": Metric("I3D, windows of 16 frames, of the crop", "down"),
@@ -51,12 +54,13 @@ STAND_INS = {
 }
 TRUTH = ("L1", "PSNR", "SSIM", "LPIPS", "feature distance (recognizer)")  # need the true image
 
-#: ViVFace, table 1, rows of the method: training data -> protocol -> metric -> value.
+#: ViVFace, tables 1 and 4, rows of the method: training data -> protocol -> metric -> value, or mean and deviation.
 PUBLISHED = {
     "CelebV-HQ + HDTF": {
         "same": {"L1": 0.10, "LPIPS": 0.11, "PSNR": 22.32, "SSIM": 0.68, "CSIM": 0.80, "FID": 42.6, "AED": 4.7,
                  "APD": 0.08},
         "cross": {"CSIM": 0.79, "FID": 107.6, "AED": 9.1, "APD": 0.15},
+        "robustness": {"L1": (0.09, 0.01), "CSIM": (0.77, 0.05), "AED": (4.6, 0.7), "APD": (0.09, 0.02)},
     },
     "CelebV-HQ": {
         "same": {"L1": 0.17, "LPIPS": 0.18, "PSNR": 21.7, "SSIM": 0.65, "CSIM": 0.73, "FID": 90.6, "AED": 4.2,
@@ -75,3 +79,5 @@ DIFFERENCES = (
     "The paper does not say whether AED and APD sum or average coefficients; here they are averaged.",
     "FID depends on the number of frames, which the table of the paper does not state.",
 )
+#: Hybrid latent spaces, table 3: one-shot robustness on HDTF, mean and deviation over 5 sources of 5 videos.
+PUBLISHED_ROBUSTNESS = {"LPIPS": (0.029, 0.002), "1 - CSIM": (0.11, 0.01), "FID": (15.0, 2.0), "FVD": (80.0, 10.0)}

@@ -20,6 +20,7 @@ from vivface.metrics.apd import Apd
 from vivface.metrics.average import Average
 from vivface.metrics.correlation import Correlation
 from vivface.metrics.csim import Csim
+from vivface.metrics.descriptor import DescriptorDistance
 from vivface.metrics.frechet import FrechetDistance
 from vivface.metrics.fvd import Fvd, mouth
 from vivface.metrics.gaze import GazeError
@@ -52,6 +53,9 @@ class PairScorer:
         face = choose_face(judges.backend.detect(source), where="the source")
         self._source_state = read_state(face.points).as_array()
         self._source = {k: read(self._aligned(source, face.landmarks)) for k, read in self._identities().items()}
+        self._descriptor, self._described = DescriptorDistance(), None
+        if judges.descriptor is not None:
+            self._described = judges.descriptor(source, face.landmarks)
         self._followers = [_Follower(judges.backend) for _ in range(2)]
         self.frames = self.faces = self.scored = 0
         self.curves: dict[str, list[float]] = defaultdict(list)
@@ -62,6 +66,7 @@ class PairScorer:
         self._correlations = {"expression": Correlation(6), "gaze": Correlation(2), "pose": Correlation(3)}
         self._keypoints, self._jitter, self._driving_jitter = KeypointDistance(), Jitter(), Jitter()
         self.distances: dict[str, FrechetDistance] = defaultdict(FrechetDistance)
+        self._error = np.zeros((SIZE, SIZE))
         self._fvd = {name: Fvd(judges.i3d) for name in ("FVD", "FVD_M")} if judges.i3d is not None else {}
 
     def update(self, driving: np.ndarray, result: np.ndarray) -> None:
@@ -83,6 +88,8 @@ class PairScorer:
         pair = to_tensor([result, driving], device)
         for name, metric in self._images.items():
             self._note(name, metric.update(pair[:1], pair[1:]))
+        if self._truth:
+            self._error += np.abs(driving.astype(np.float32) - result).mean(axis=2)
         self._set_features(pair)
         if not found:
             self._break()
@@ -109,6 +116,8 @@ class PairScorer:
         scores |= {name: metric.compute() for name, metric in (self._images | self._csim).items()}
         for name, (expression, pose) in self._codes.items():
             scores |= {name: expression.compute(), name.replace("AED", "APD"): pose.compute()}
+        if self._described is not None:
+            scores["identity distance (dlib)"] = self._descriptor.compute()
         scores |= {
             "expression distance (face state)": self._aed.compute(),
             "pose distance (face state)": self._apd.compute(),
@@ -118,6 +127,11 @@ class PairScorer:
             "jitter of driving": self._driving_jitter.compute(),
         }
         return scores | {f"{n} correlation (face state)": c.compute() for n, c in self._correlations.items()}
+
+    @property
+    def error_map(self) -> np.ndarray | None:
+        """Mean absolute error of every pixel, `(256, 256)` float32, of 255; None without truth."""
+        return (self._error / max(self.scored, 1)).astype(np.float32) if self._truth else None
 
     def frechet(self) -> dict[str, FrechetDistance]:
         """What this pair adds to the Frechet distances, by name."""
@@ -165,6 +179,9 @@ class PairScorer:
     def _score_identity(self, result: np.ndarray, landmarks: np.ndarray) -> None:
         for name, read in self._identities().items():
             self._note(name, self._csim[name].update(read(self._aligned(result, landmarks)), self._source[name]))
+        if self._described is not None:
+            described = self._judges.descriptor(result, landmarks)
+            self._note("identity distance (dlib)", self._descriptor.update(described, self._described))
 
     def _score_state(self, driving: np.ndarray, result: np.ndarray) -> None:
         for name, read in (("expression", face_state.expression), ("pose", face_state.pose), ("gaze", face_state.gaze)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from vivface.metrics.names import DIFFERENCES, FRECHET, METRICS, PUBLISHED, STAND_INS, TRUTH
+from vivface.metrics.names import DIFFERENCES, FRECHET, METRICS, PUBLISHED, PUBLISHED_ROBUSTNESS, STAND_INS, TRUTH
 from vivface.metrics.robustness import Robustness
 
 Row = Mapping[str, object]  # `name`, `run`, and `scores` or `error`
@@ -23,11 +23,21 @@ def means(rows: Sequence[Row], frechet: Mapping[str, float | None]) -> dict[str,
     return found
 
 
-def spreads(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation over runs, by name."""
+def spreads(
+    rows: Sequence[Row], frechet: Mapping[int, Mapping[str, float | None]] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation over runs, by name.
+
+    Args:
+        rows (sequence of `dict`): One a pair.
+        frechet (mapping, *optional*): Run -> Frechet distances of its pairs.
+    """
     found = {}
     for name in METRICS:
         robustness = Robustness()
+        for run, values in (frechet or {}).items():
+            if values.get(name) is not None:
+                robustness.update(run, values[name])
         for row in rows:
             if "scores" in row and row["scores"].get(name) is not None:
                 robustness.update(row["run"], row["scores"][name])
@@ -49,6 +59,7 @@ def markdown(
     frechet: Mapping[str, float | None],
     missing: Mapping[str, str],
     title: str,
+    frechet_of_runs: Mapping[int, Mapping[str, float | None]] | None = None,
 ) -> str:
     """The table of a protocol, with published numbers beside ours where there are any.
 
@@ -58,8 +69,9 @@ def markdown(
         frechet (`dict[str, float]`): Distances of all pairs.
         missing (`dict[str, str]`): Metric -> why the papers' network is not there.
         title (`str`): What was measured.
+        frechet_of_runs (mapping, *optional*): Run -> distances of its pairs, for `robustness`.
     """
-    ours, spread = means(rows, frechet), spreads(rows) if protocol == "robustness" else {}
+    ours, spread = means(rows, frechet), spreads(rows, frechet_of_runs) if protocol == "robustness" else {}
     runs = by_run(rows) if protocol == "reverse" else {}
     published = {data: values.get(protocol, {}) for data, values in PUBLISHED.items() if values.get(protocol)}
     scored = [row for row in rows if "scores" in row]
@@ -76,13 +88,15 @@ def markdown(
     for name in _shown(ours, published):
         cells = [name + ARROWS[METRICS[name].better], _value(name, ours, spread)]
         cells += [_number(run.get(name)) for run in runs.values()]
-        cells += [_number(values.get(name)) for values in published.values()]
+        cells += [_published(values.get(name)) for values in published.values()]
         what = METRICS[name].meaning
         if name not in ours and name in STAND_INS:
             what += f"; weights missing, see {STAND_INS[name]}"
         lines.append(_line([*cells, what]))
     if protocol == "robustness":
+        published_spreads = ", ".join(f"{name} {m:g} ± {d:g}" for name, (m, d) in PUBLISHED_ROBUSTNESS.items())
         lines += ["", "Mean ± sample standard deviation over source frames."]
+        lines += ["", f"Published for hybrid latent spaces (table 3, HDTF, other videos): {published_spreads}."]
     if published:
         lines += ["", "Differences from the paper:", "", *(f"- {line}" for line in DIFFERENCES)]
     lines += ["", "Not computed with the papers' networks:", "", *(f"- {k}: {v}" for k, v in missing.items())]
@@ -118,7 +132,7 @@ def model_index(ours: Mapping[str, float], protocol: str, model: str, data: str)
     return eval_results_to_model_index(model, results) if results else []
 
 
-def _shown(ours: Mapping[str, float], published: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _shown(ours: Mapping[str, float], published: Mapping[str, Mapping]) -> list[str]:
     wanted = {name for values in published.values() for name in values} | set(ours)
     wanted -= set() if any(name in ours for name in TRUTH) or published else set(TRUTH)
     return [name for name in METRICS if name in wanted]
@@ -128,6 +142,11 @@ def _value(name: str, ours: Mapping[str, float], spread: Mapping[str, tuple[floa
     if name in spread:
         return " ± ".join(map(_number, spread[name]))
     return _number(ours.get(name))
+
+
+def _published(value: float | tuple[float, float] | None) -> str:
+    """A printed number, or mean and deviation."""
+    return " ± ".join(map(_number, value)) if isinstance(value, tuple) else _number(value)
 
 
 def _number(value: float | None) -> str:

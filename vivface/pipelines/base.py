@@ -29,8 +29,10 @@ from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
+from vivface.pipelines.co_drivable import CoDrivable
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
+from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
 from vivface.reenactment.portrait import Portrait, source_name
@@ -46,7 +48,7 @@ BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that ar
 MAX_BATCH = {"cpu": 8, "cuda": 32}
 
 
-class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -242,7 +244,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             edits (mapping, *optional*): Amounts by name of `directions`, each a number, a function of seconds, or key
                 frames such as `{0: 0, 2.5: 1}`; see `vivface.editing.TimedEdits`.
             detail (`bool`, *optional*): Move the photograph itself, at its own resolution, instead of showing the
-                generator's images; by default as the checkpoint says, unless edits change over time.
+                generator's images; by default as the checkpoint says, unless the
+                generator was tuned to the portrait or edits change over time.
             size (`int`, *optional*): Width and height of a frame in pixels, an even number; by default as large as
                 the face is in the photo, 512 to 1024, or without detail what the generator makes.
 
@@ -279,6 +282,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         size: int | None = None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
+        co_driving: str | os.PathLike | MotionCodes | None = None,
+        pose: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> ReenactmentResult:
         """Re-enact a portrait with the motion of a video, lazily: frames are made as they are read.
@@ -293,6 +298,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
                 `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says, and
                 none with detail, which shows the photograph.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
+            co_driving, pose (*optional*): A second video that gives the pose, or `pose="source"`; see `co_drive`.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
         Returns:
@@ -305,11 +311,13 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, bool(detail), size)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         edits = self._edits(edits)
+        pose = check_pose(pose, co_driving)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
-        options = replace(options, detail=self._shows_detail(detail, edits, motion, source))
+        tuned = adapt is not None and tuning.steps > 0
+        options = replace(options, detail=self._shows_detail(detail, edits, motion, source, tuned))
         if options.detail and adapt is None:
             tuning = Tuning(steps=0)
 
@@ -319,6 +327,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         else:
             identity = self.encode_identity(source, face, adapt=0)
         identity = self._adjusted(identity, tuning, seed, on_progress, motion)
+        motion = self.co_drive(motion, co_driving, pose, identity)
 
         # 4. Frames are made when the result is read.
         return ReenactmentResult(self, identity, motion, options, edits)
@@ -329,15 +338,18 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
 
-    def _shows_detail(self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object) -> bool:
-        """Whether the photograph is moved."""
+    def _shows_detail(
+        self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object, tuned: bool = False
+    ) -> bool:
+        """Whether the photograph is moved: where there are points, unless a generator was tuned or edits change."""
         if detail and edits is not None and not edits.constant:
             raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
         if detail is not None:
             return detail
-        known = not (isinstance(source, IdentityCode) and source.points is None)
+        if isinstance(source, IdentityCode):
+            tuned = tuned or source.generator is not None or source.points is None
         constant = edits is None or edits.constant
-        return self.offers_detail and constant and motion.has_points and known
+        return self.offers_detail and constant and motion.has_points and not tuned
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, or a saved motion file, as a stream of codes."""

@@ -97,5 +97,7 @@ class Editable(Checkpoint):
         """Whether the photograph itself is shown unless asked otherwise."""
         return bool(self.config.get("detail", False))
 
-    def _edits(self, edits: Edits | None) -> TimedEdits | None:
-        return None if edits is None else TimedEdits(self.directions, edits, self.generator)
+    def _edits(self, edits: Edits | TimedEdits | None) -> TimedEdits | None:
+        if edits is None or isinstance(edits, TimedEdits):
+            return edits
+        return TimedEdits(self.directions, edits, self.generator)

@@ -30,11 +30,13 @@ from vivface.models.identity import IdentityNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.reenactment.co_driving import POSE_FILE, PoseSubspace
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.tuning import TuningNetworks
 
 MOTION_HEADS_FILE = "hybrid/motion_heads.safetensors"
+HYBRID_POSE_FILE = f"hybrid/{POSE_FILE}"
 HYBRID_DIRECTIONS_FILE = "hybrid/directions.safetensors"
 MOTION_LAYERS = ("w_plus_index", "stylespace")
 
@@ -133,12 +135,13 @@ class HybridLatentPipeline(ReenactmentPipeline):
             crop=donor.config.crop,
             motion_layers=motion_layers,
             adapt_steps=donor.config.adapt_steps,
-            detail=donor.config.detail,
         )
         _replace_motion_heads(pipeline.encoder, heads)
         directions = find_file(checkpoint, HYBRID_DIRECTIONS_FILE, **hub)
         person = [] if directions is None else list(AttributeDirections.load(directions).values())
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus") + person)
+        if (pose := find_file(checkpoint, HYBRID_POSE_FILE, **hub)) is not None:
+            pipeline.pose_subspace = PoseSubspace.load(pose)
         return pipeline
 
     @property

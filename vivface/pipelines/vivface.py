@@ -33,7 +33,8 @@ class VivFacePipeline(ReenactmentPipeline):
     Args:
         generator (`StyleGAN2Generator`): G, with its affine maps A.
         encoder (`HybridEncoder`): E; identity code, generic motion code and memory of an aligned face.
-        transformer (`DeformationTransformer`): T; makes a generic motion code the source's own.
+        transformer (`DeformationTransformer`, *optional*): T; makes a generic motion code the source's own. Without it
+            (table 2 of the paper) the code is taken as it is.
         refinement (`RefinementNetwork`, *optional*): R; None for a system without a second stage.
         recognizer (`IdentityNetwork`, *optional*): Tells people apart; used by the tuning to a portrait only.
         image_size (`int`, *optional*, defaults to 256): Width and height in pixels of what E and R see.
@@ -62,7 +63,7 @@ class VivFacePipeline(ReenactmentPipeline):
         "recognizer": IdentityNetwork,
     }
     SETTINGS = ("image_size", "crop", "neutral", "adapt_steps", "detail")
-    _optional_components = ["refinement", "recognizer"]
+    _optional_components = ["transformer", "refinement", "recognizer"]
     model_cpu_offload_seq = "encoder->transformer->generator->refinement"
     _exclude_from_cpu_offload = ["recognizer"]  # the tuning works on copies
 
@@ -70,7 +71,7 @@ class VivFacePipeline(ReenactmentPipeline):
         self,
         generator: StyleGAN2Generator,
         encoder: HybridEncoder,
-        transformer: DeformationTransformer,
+        transformer: DeformationTransformer | None = None,
         refinement: RefinementNetwork | None = None,
         recognizer: IdentityNetwork | None = None,
         image_size: int = 256,
@@ -126,8 +127,7 @@ class VivFacePipeline(ReenactmentPipeline):
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
         # 1. T: the generic motion becomes the source's own deformation S'.
-        deformation = self.transformer(motion, identity.memory)  # (batch, motion_codes, style_dim)
-        return self._synthesize(identity, deformation, refine)
+        return self._synthesize(identity, self._deform(motion, identity.memory), refine)
 
     @torch.no_grad()
     def neutral(self, identity: IdentityCode, refine: bool = False) -> np.ndarray:
@@ -139,7 +139,7 @@ class VivFacePipeline(ReenactmentPipeline):
         self._evaluate()
         nothing = torch.zeros_like(identity.motion)
         if self.config.neutral == "transformed":
-            nothing = self.transformer(nothing, identity.memory)
+            nothing = self._deform(nothing, identity.memory)
         return to_images(self._synthesize(identity, nothing, refine))[0]
 
     def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
@@ -147,6 +147,10 @@ class VivFacePipeline(ReenactmentPipeline):
         return TuningNetworks(
             generator or self.generator, self.encoder, self.transformer, self.refinement, self.recognizer
         )
+
+    def _deform(self, motion: Tensor, memory: Tensor) -> Tensor:
+        """T, or the motion itself: `(batch, motion_codes, style_dim)`."""
+        return motion if self.transformer is None else self.transformer(motion, memory)
 
     def _synthesize(self, identity: IdentityCode, deformation: Tensor, refine: bool) -> Tensor:
         # 2. G(A(W) + S').

@@ -87,6 +87,8 @@ def option_component(name: str, **changes: Any) -> gr.components.Component:
         return gr.JSON({}, **looks)
     if about["kind"] is bool:
         return gr.Checkbox(item.default, **looks)
+    if "longest" in about:
+        return gr.Textbox(item.default, lines=2, max_lines=8, **looks)
     if about["kind"] is str:
         return gr.Radio(about["choices"], value=item.default, **looks)
     if "choices" in about:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+from vivface.editing import parse_edits
 from vivface.errors import OptionError
 
 MAX_HEIGHT = 1080
@@ -20,7 +22,8 @@ def option(default: Any, label: str, help: str, *, info: str | None = None, **li
         label (`str`): On the page.
         help (`str`): For programs, one sentence part; the range is added to it.
         info (`str`, *optional*): Small print on the page.
-        limits: `low` and `high` of a number, `step` of a slider, or `choices`, pairs of words and value.
+        limits: `low` and `high` of a number, `step` of a slider, `choices`, pairs of words and value, or `longest`,
+            the number of characters of a text.
     """
     kind = type(default)
     metadata = dict(label=label, help=help, info=info, kind=kind, **limits)
@@ -104,12 +107,29 @@ class Options:
         "Also make a video of portrait, driving video and result side by side",
     )
     edits: dict[str, float] = option({}, "Edits: amounts by name", "Amounts by name, see list_edits")
+    timeline: str = option(
+        "",
+        "Edits over time",
+        "Edits that change over time, one a line or separated by semicolons: name=second:amount,second:amount",
+        info="One a line: smile=0:0,2.5:1 is a smile that grows until second 2.5. In the video it replaces the slider "
+        "of that name.",
+        longest=2000,
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
         if self.height and (self.height < 64 or self.height % 2):
             raise OptionError(f"`height` is {self.height}; expected 0, or an even number from 64 to {MAX_HEIGHT}.")
+
+    @property
+    def timed_edits(self) -> dict[str, float | dict[float, float]]:
+        """The edits of `timeline`, by name.
+
+        Raises:
+            OptionError: If one is not understood, or a name comes twice.
+        """
+        return parse_edits([line for line in re.split(r"[;\n]", self.timeline) if line.strip()])
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Options:
@@ -166,6 +186,12 @@ def _checked(item: Field, value: Any) -> Any:
         raise OptionError(f"`{item.name}` is {shown}; expected true or false.")
     if kind is dict and not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
         raise OptionError(f"`{item.name}` is {shown}; expected amounts by name, such as {{'smile': 0.5}}.")
+    if kind is str and "longest" in item.metadata:
+        if not isinstance(value, str) or len(value) > item.metadata["longest"]:
+            raise OptionError(
+                f"`{item.name}` is {shown}; expected a text of at most {item.metadata['longest']} letters."
+            )
+        return value
     if kind is str and value not in (choices := [choice for _, choice in item.metadata["choices"]]):
         raise OptionError(f"`{item.name}` is {shown}; expected {' or '.join(map(repr, choices))}.")
     if kind in (int, float):

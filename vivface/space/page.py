@@ -166,7 +166,13 @@ class Page:
 
     def _add_edits(self) -> None:
         self.options["edits"] = option_component("edits", visible=False)
+        known = ", ".join(self.service.directions)
+        self.options["timeline"] = option_component(
+            "timeline", elem_id="timeline", placeholder=f"NAME=SECOND:AMOUNT,... with the names {known}",
+            visible=bool(self.service.directions), render=False,
+        )  # fmt: skip
         if not self.service.directions:
+            self.options["timeline"].render()
             gr.HTML(note_line(NO_EDITS))
             return
         gr.HTML(note_line(EDIT_HINT))
@@ -177,6 +183,7 @@ class Page:
                 )
                 self.still_note = gr.HTML(elem_id="still-note", elem_classes="note")
                 self.reset = gr.Button("Undo all edits", size="md", elem_id="reset-edits")
+                self.options["timeline"].render()
             with gr.Column(min_width=260):
                 for space, title in (("motion", "Expression and pose"), ("w_plus", "Person and image")):
                     if not (group := self.service.directions.of(space)):

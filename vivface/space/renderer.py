@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vivface.editing import AttributeDirections, smooth_motion
+from vivface.editing import AttributeDirections, TimedEdits, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
@@ -60,6 +60,15 @@ class Renderer:
         """
         return self.pipeline.edit(identity, edits, refine=refine)
 
+    def check_edits(self, options: Options) -> None:
+        """Check all edits of a run before any work.
+
+        Raises:
+            OptionError: If one is unknown, out of range, or not understood.
+        """
+        self.directions.check(options.edits)
+        self._edits(options)
+
     def open_motion(self, driving: str, options: Options) -> MotionCodes:
         """Open a video or a motion file as a stream of motion codes, within the limits.
 
@@ -94,7 +103,7 @@ class Renderer:
             result = self.pipeline(
                 identity,
                 motion,
-                edits=options.edits or None,
+                edits=self._edits(options),
                 refine=options.refine,
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
@@ -115,6 +124,11 @@ class Renderer:
             finally:
                 first.wait()
             return result.report
+
+    def _edits(self, options: Options) -> TimedEdits | None:
+        """Edits that stay the same, and those over time."""
+        edits = {name: amount for name, amount in options.edits.items() if amount} | options.timed_edits
+        return TimedEdits(self.directions, edits, self.pipeline.generator) if edits else None
 
     def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
         """Write the motion of a video to a file.

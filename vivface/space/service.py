@@ -231,7 +231,7 @@ class ReenactmentService(CodecService):
         """
         if driving is None:
             raise OptionError(NO_DRIVING)
-        self.directions.check(options.edits)
+        self.renderer.check_edits(options)
         driving_key = self._file_key(driving)
         known = portrait.is_example and driving_key in self._examples
         key = (portrait.key, driving_key, options.key) if known else None

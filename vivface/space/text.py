@@ -27,7 +27,7 @@ NO_LIVE = (
     "Live is not offered here: this Space borrows a GPU for a short while at a time. Run the page on your own machine "
     "to use it."
 )
-EDIT_HINT = "Change the portrait here: the edits apply to the whole video and to Live."
+EDIT_HINT = "Change the portrait here: the sliders apply to the whole video and to Live, the lines below to the video."
 NO_EDITS = "This checkpoint has no directions to edit along."
 
 ABOUT = """

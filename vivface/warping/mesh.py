@@ -150,6 +150,11 @@ def place(shape: np.ndarray, pose: HeadPose) -> np.ndarray:
     return pose.center + pose.scale * shape @ pose.turn.T
 
 
+def with_pose_of(points: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The face of points `(478, 3)` where the head of other points is."""
+    return place(PosedFace.of(points).shape, PosedFace.of(other).pose)
+
+
 def landmarks_of(points: np.ndarray) -> np.ndarray:
     """68 landmarks `(68, 2)` of points `(478, 3)`, as the mesh sees them."""
     return points[MESH_POINTS, :2]
