@@ -192,3 +192,27 @@ class TestPipeline:
         assert status == 2 and "no `co_driving` video was given" in error
         status, _, error = run_cli("reenact", portrait, motion_file, *options, "--co-driving", motion_file)
         assert status == 2 and "fit_pose_subspace" in error
+
+
+@pytest.mark.parametrize("system", ["vivface", "hybrid"])
+def test_the_bundled_checkpoint_on_rendered_people(system, assets_dir, tmp_path_factory):
+    """Held-out people: the head turns with one clip, the mouth opens with the other."""
+    from training.evaluation.pairs import render_people
+    from training.tools.measure_co_driving import correlation, read_motion
+    from vivface import load_pipeline
+    from vivface.faces import get_backend
+    from vivface.media import VideoReader
+
+    folder = tmp_path_factory.getbasetemp() / "co-driving"  # the same clips for both systems
+    (portrait, pose_clip), (_, expression_clip) = render_people(folder, 2, 14, 4, 192, assets_dir, 950_000)
+    pipeline = load_pipeline(system=system)
+    pipeline.set_progress_bar_config(disable=True)
+    result = pipeline(portrait, expression_clip, co_driving=pose_clip, adapt=0, refine=False)
+    videos = [list(result)]
+    for clip in (pose_clip, expression_clip):
+        with VideoReader(clip) as reader:
+            videos.append([frame.image for frame in reader])
+    made, pose, expression = (read_motion(get_backend("mesh"), frames) for frames in videos)
+    assert correlation(pose["yaw"], made["yaw"]) > 0.9
+    assert correlation(expression["mouth"], made["mouth"]) > 0.8
+    assert abs(correlation(pose["yaw"], expression["yaw"])) < 0.8  # else the test would say nothing

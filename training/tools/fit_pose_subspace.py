@@ -144,8 +144,7 @@ def fit(codes: np.ndarray, poses: np.ndarray, controls: np.ndarray) -> PoseSubsp
     shape, count = codes.shape[2:], poses.shape[2]
     flat = _within(codes.reshape(*codes.shape[:2], -1))
     known = _within(np.concatenate([poses, controls], axis=2))
-    varies = known.std(0) > 1e-6
-    varies[:count] = True
+    varies = known.std(0) > 1e-6  # what never moves has no direction: zeros in both
     known = known[:, varies]
     gram = known.T @ known
     gram[np.diag_indices_from(gram)] += RIDGE * np.diag(gram).mean()
@@ -155,10 +154,11 @@ def fit(codes: np.ndarray, poses: np.ndarray, controls: np.ndarray) -> PoseSubsp
     mean = np.trace(covariance) / len(covariance)
     covariance = (1 - SHRINK) * covariance + SHRINK * mean * np.eye(len(covariance))
     weighted = np.linalg.solve(covariance, rows.T).T  # rows covariance^-1
-    readers = np.linalg.solve(weighted @ rows.T, weighted)[:count]
-    directions, readers = (
-        torch.from_numpy(x.reshape(count, *shape).astype(np.float32)) for x in (rows[:count], readers)
-    )
+    found = np.linalg.solve(weighted @ rows.T, weighted)
+    moving = np.flatnonzero(varies[:count])
+    directions, readers = np.zeros((2, count, flat.shape[1]), np.float32)
+    directions[moving], readers[moving] = rows[: len(moving)], found[: len(moving)]
+    directions, readers = (torch.from_numpy(x.reshape(count, *shape)) for x in (directions, readers))
     return PoseSubspace(POSE, directions, readers)
 
 
@@ -167,6 +167,9 @@ def report(subspace: PoseSubspace, codes: np.ndarray, poses: np.ndarray, control
     read = subspace.read(torch.from_numpy(codes).flatten(0, 1)).numpy().reshape(poses.shape)
     read, poses, controls = (_within(x.astype(np.float64)) for x in (read, poses, controls))
     for index, name in enumerate(POSE[:6]):
+        if min(read[:, index].std(), poses[:, index].std()) < 1e-9:
+            print(f"{name:>6s}: never moves")
+            continue
         own = _correlation(read[:, index], poses[:, index])
         others = max(abs(_correlation(read[:, index], column)) for column in controls.T if column.std() > 1e-6)
         print(f"{name:>6s}: r {own:.3f} with the truth, at most {others:.2f} with any expression")
