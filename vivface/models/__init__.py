@@ -3,6 +3,7 @@
 from vivface.models.dense_motion import DenseMotionNetwork, DenseMotionOutput
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.face_state import FaceStateNetwork, FaceStateOutput
 from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
@@ -15,6 +16,8 @@ __all__ = [
     "DeformationTransformer",
     "DenseMotionNetwork",
     "DenseMotionOutput",
+    "FaceStateNetwork",
+    "FaceStateOutput",
     "HybridEncoder",
     "HybridEncoderOutput",
     "IdentityNetwork",
