@@ -3,7 +3,7 @@
 It stands where papers use readers that cannot be shipped: the 3D face model of HyperReenact (sec. 3.3: shape, gaze and
 pose losses) and the pose network P_r of Video2StyleGAN (eq. 7). Landmarks are expected positions under heat maps, which
 keeps them differentiable: Sun et al., "Integral Human Pose Regression" (ECCV 2018), eq. 2. Trained on renders, by
-`training/stages/face_state.py`. A run that is trained with it must be judged by another reader.
+`training/stages/face_state.py`. It must not judge a run that it teaches: a generator learns to please its teacher.
 """
 
 import os
