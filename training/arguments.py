@@ -132,7 +132,7 @@ class LoopOptions(Options):
 class Preset(Options):
     """A complete training run."""
 
-    stage: str = option("", "generator | recognizer | autodecoder | encoder | supervised | stage1 | stage2")
+    stage: str = option("", "a name of `training.stages.STAGES`: generator, encoder, face_state, ...")
     description: str = option("", "what this preset is for")
     data: DataOptions = option(DataOptions, "data")
     loop: LoopOptions = option(LoopOptions, "loop")

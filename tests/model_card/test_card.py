@@ -135,6 +135,13 @@ class TestBundled:
         """Made again by `python model_card/fill.py vivface/bundled --name vivface-128`."""
         assert (BUNDLED / "README.md").read_text(encoding="utf-8").strip() == str(make_card(BUNDLED, NAME)).strip()
 
+    def test_that_of_the_face_reader_too(self):
+        """Made again by `python model_card/fill.py vivface/bundled/face_state --name face-state-128`."""
+        folder = BUNDLED / "face_state"
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        assert text.strip() == str(make_card(folder, "face-state-128")).strip()
+        assert "FaceStateNetwork.from_pretrained()" in text and "must not judge" in text
+
     def test_pushed_with_snippets_of_the_hub(self):
         text = card_text(BUNDLED, "alice/bundled")
         assert 'VivFacePipeline.from_pretrained("alice/bundled")' in text and "from_pretrained()" not in text

@@ -23,14 +23,15 @@ def reenactment_maker(options: argparse.Namespace) -> Maker:
     """What reenacts pairs with a checkpoint.
 
     Args:
-        options (`argparse.Namespace`): `checkpoint`, `device`, `adapt`, `no_refine` and `show` of the command line.
+        options (`argparse.Namespace`): `checkpoint`, `device`, `adapt`, `no_refine`, `show` and `detector` of the
+            command line.
 
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
     """
     if options.show == "landmark-warp":
         return landmark_warp_maker()
-    pipeline = load_pipeline(options.checkpoint).to(choose_device(options.device))
+    pipeline = load_pipeline(options.checkpoint).to(choose_device(options.device)).use_detector(options.detector)
     pipeline.set_progress_bar_config(disable=True)
     detail = pipeline.offers_detail and options.show != "generator"
     adapt = 0 if detail and options.adapt is None else options.adapt
@@ -63,13 +64,14 @@ def ground_truth_maker(options: argparse.Namespace, clips: Path) -> Maker:
     """What renders a pair's ground truth, and crops it as the pipeline crops a driving video.
 
     Args:
-        options (`argparse.Namespace`): `checkpoint` and the settings of rendered clips of the command line.
+        options (`argparse.Namespace`): `checkpoint`, `detector` and the settings of rendered clips of the command
+            line.
         clips (`Path`): Folder that keeps rendered clips.
 
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
     """
-    pipeline = load_pipeline(options.checkpoint)
+    pipeline = load_pipeline(options.checkpoint).use_detector(options.detector)
     size = pipeline.output_size
 
     def make(pair: Pair, output: Path) -> Row:

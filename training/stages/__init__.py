@@ -19,6 +19,7 @@ STAGES = {
     "stage1": ("training.stages.reenactment", "ReenactmentStage"),
     "dense_motion": ("training.stages.dense_motion", "DenseMotionStage"),
     "stage2": ("training.stages.refinement", "RefinementStage"),
+    "face_state": ("training.stages.face_state", "FaceStateStage"),
 }
 
 

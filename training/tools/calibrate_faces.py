@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from safetensors.numpy import save_file
 
+from training.data.face_frames import MIRRORED
 from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces import ibug
@@ -38,9 +39,6 @@ RIDGE = 0.01  # part of the features' variance that is added to it
 # Points that hardly move with expression: outline of the forehead, temples, bridge of the nose, corners of the eyes.
 RIGID = (10, 338, 297, 332, 284, 251, 389, 356, 127, 162, 21, 54, 103, 67, 109, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1,
          33, 133, 362, 263, 98, 327, 2, 234, 454)
-MIRRORED = np.array([*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
-                     39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,
-                     64, 63, 62, 61, 60, 67, 66, 65])
 MIRROR_SIGNS = np.array([1.0, -1.0, 1.0, 1.0, 1.0, -1.0, 1.0])  # of the first of `landmark_features`
 # fmt: on
 

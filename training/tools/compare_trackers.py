@@ -6,7 +6,7 @@
 
 Of the clips only the second half is used, which the calibration has not seen. dlib is what the others are measured
 against where there is no truth. "mesh" takes the lids from the face mesh, "mesh + eyes" from the eye network as the
-backend does.
+backend does. `FaceStateNetwork` reads the FFHQ square that "mesh + eyes" cuts.
 """
 
 from __future__ import annotations
@@ -14,53 +14,39 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from training.evaluation.face_measures import (
+    brows,
+    eyes_apart,
+    landmark_error,
+    lids,
+    mouth,
+    turn_between,
+    turned_image,
+)
 from training.tools.calibrate_faces import read_media, read_renders
 from training.tools.programs import run_program
 from vivface.faces import ffhq_quad, quad_size
+from vivface.faces.alignment import crop_quad, crop_to_image_matrix, quad_angle
 from vivface.faces.dlib_backend import DlibBackend
 from vivface.faces.ibug import EYE_POINTS, EYES, MESH_POINTS
 from vivface.faces.landmarks import Face
 from vivface.faces.mesh_backend import MeshBackend
-from vivface.faces.pose import angles_of, turn_of
+from vivface.faces.pose import angles_of
 from vivface.faces.state import read_state
+from vivface.media.tensors import to_tensor
+from vivface.models import FaceStateNetwork
 
-LEFT, RIGHT = slice(42, 48), slice(36, 42)
-TRACKERS = ("dlib", "mesh", "mesh + eyes")
+TRACKERS = ("dlib", "mesh", "mesh + eyes", "FaceStateNetwork")
 # Points on the nose, eye corners: rigid points for the pose of 68 landmarks, in the order of iBUG.
 RIGID_68 = (27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
 # Measures of the tables -> what they are compared with
 MEASURES = ("lids", "mouth", "brows", "gaze yaw", "gaze pitch")
-
-
-def lids(landmarks: np.ndarray) -> float:
-    """Mean opening of both eyes: gap of the lids per width of the eye."""
-    openings = []
-    for eye in (landmarks[RIGHT], landmarks[LEFT]):
-        gap = np.linalg.norm(eye[1] - eye[5]) + np.linalg.norm(eye[2] - eye[4])
-        openings.append(gap / 2 / np.linalg.norm(eye[0] - eye[3]))
-    return float(np.mean(openings))
-
-
-def mouth(landmarks: np.ndarray) -> float:
-    """Mean gap of the inner lips per distance of the eyes."""
-    gaps = [np.linalg.norm(landmarks[a] - landmarks[b]) for a, b in ((61, 67), (62, 66), (63, 65))]
-    return float(np.mean(gaps) / _eyes_apart(landmarks))
-
-
-def brows(landmarks: np.ndarray) -> float:
-    """Mean height of the brows over the corners of the eyes per distance of the eyes, upright."""
-    across = landmarks[45] - landmarks[36]
-    down = np.array([-across[1], across[0]]) / np.linalg.norm(across)
-    corners = landmarks[[36, 39, 42, 45]].mean(0)
-    return float((corners - landmarks[17:27].mean(0)) @ down / _eyes_apart(landmarks))
-
-
-def _eyes_apart(landmarks: np.ndarray) -> float:
-    return float(np.linalg.norm(landmarks[RIGHT].mean(0) - landmarks[LEFT].mean(0)))
 
 
 def variants(face: Face) -> dict[str, np.ndarray]:
@@ -89,7 +75,42 @@ def pose_of_landmarks(landmarks: np.ndarray, shape: np.ndarray) -> np.ndarray:
     return np.degrees(angles_of(np.vstack([rows, np.cross(rows[0], rows[1])])))
 
 
-def on_renders(folder: Path) -> None:
+@dataclass
+class Reading:
+    """What a tracker says of a face.
+
+    Attributes:
+        landmarks (`np.ndarray` of shape `(68, 2)`): Pixels.
+        pose (`np.ndarray` of shape `(3,)`): Yaw, pitch, roll of the head in degrees.
+        gaze (`np.ndarray` of shape `(2,)`, *optional*): Yaw and pitch of the eyes against the head in degrees.
+    """
+
+    landmarks: np.ndarray
+    pose: np.ndarray
+    gaze: np.ndarray | None = None
+
+
+def readings(image: np.ndarray, face: Face, network: FaceStateNetwork) -> dict[str, Reading]:
+    """What all trackers but dlib say of a face of the mesh backend, by their names."""
+    state = read_state(face.points)
+    pose, gaze = np.array([state.yaw, state.pitch, state.roll]), np.array([state.gaze_yaw, state.gaze_pitch])
+    found = {name: Reading(landmarks, pose) for name, landmarks in variants(face).items()}
+    found["mesh + eyes"].gaze = gaze
+    return found | {"FaceStateNetwork": read_crop(image, ffhq_quad(face.landmarks), network)}
+
+
+@torch.no_grad()
+def read_crop(image: np.ndarray, quad: np.ndarray, network: FaceStateNetwork) -> Reading:
+    """What the network says of a crop `(4, 2)`, in pixels and axes of the image."""
+    size = network.config.image_size
+    output = network(to_tensor([crop_quad(image, quad, size)]))
+    places = output.landmarks[0].numpy().astype(np.float64) * size - 0.5
+    matrix = crop_to_image_matrix(quad, size)
+    pose = turned_image(output.pose[0].numpy(), -quad_angle(quad))
+    return Reading(places @ matrix[:, :2].T + matrix[:, 2], pose, output.gaze[0].numpy())
+
+
+def on_renders(folder: Path, network: FaceStateNetwork) -> None:
     """Errors against the truth."""
     backends = {"dlib": DlibBackend(), "mesh": MeshBackend()}
     records: dict[str, dict[str, list]] = {name: defaultdict(list) for name in TRACKERS}
@@ -98,7 +119,7 @@ def on_renders(folder: Path) -> None:
     for image, truth in read_renders(folder):
         count += 1
         points = truth["landmarks"] - 0.5  # the truth counts from the corner of the first pixel
-        found: dict[str, np.ndarray] = {}
+        found: dict[str, Reading] = {}
         for name, backend in backends.items():
             start = time.perf_counter()
             faces = backend.detect(image)
@@ -106,32 +127,24 @@ def on_renders(folder: Path) -> None:
             if not faces:
                 lost[name] += 1
             elif name == "dlib":
-                found["dlib"] = faces[0].landmarks
+                found["dlib"] = Reading(faces[0].landmarks, pose_of_landmarks(faces[0].landmarks, shape))
             else:
-                found |= variants(faces[0])
-                state = read_state(faces[0].points)
-        wanted_pose = truth["pose"].astype(float)
-        for name, landmarks in found.items():
+                found |= readings(image, faces[0], network)
+        for name, reading in found.items():
             record = records[name]
-            apart = _eyes_apart(points)
-            record["landmarks"].append(100 * np.linalg.norm(landmarks - points, axis=1)[17:].mean() / apart)
+            record["landmarks"].append(landmark_error(reading.landmarks, points))
             record["person"].append(truth["person"])
             for measure, function in (("lids", lids), ("mouth", mouth), ("brows", brows)):
-                record[measure].append((function(landmarks), function(points)))
-            pose = (
-                pose_of_landmarks(landmarks, shape)
-                if name == "dlib"
-                else np.array([state.yaw, state.pitch, state.roll])
-            )
-            record["pose"].append(_turn_between(pose, wanted_pose))
-            record["angles"].append(np.abs(pose - wanted_pose))
-            if name == "mesh + eyes":
-                record["gaze yaw"].append((state.gaze_yaw, 20 * truth["gaze_x"]))
-                record["gaze pitch"].append((state.gaze_pitch, 20 * truth["gaze_y"]))
-        if len(found) == 3:
-            differences.append(quad_difference(found["mesh + eyes"], found["dlib"]))
+                record[measure].append((function(reading.landmarks), function(points)))
+            record["pose"].append(turn_between(reading.pose, truth["pose"].astype(float)))
+            record["angles"].append(np.abs(reading.pose - truth["pose"]))
+            if reading.gaze is not None:
+                record["gaze yaw"].append((reading.gaze[0], 20 * truth["gaze_x"]))
+                record["gaze pitch"].append((reading.gaze[1], 20 * truth["gaze_y"]))
+        if "dlib" in found and "mesh" in found:
+            differences.append(quad_difference(found["mesh + eyes"].landmarks, found["dlib"].landmarks))
     print(f"\n{count} frames of renders\n")
-    print("| | dlib | mesh | mesh + eyes |\n|---|---|---|---|")
+    print("| | " + " | ".join(TRACKERS) + " |\n" + "|---" * (len(TRACKERS) + 1) + "|")
     row("landmarks 17-67, mean error in % of the eyes' distance", [np.mean(records[n]["landmarks"]) for n in TRACKERS])
     for measure in MEASURES:
         row(f"{measure}: correlation over all frames", [_correlation(records[n], measure, False) for n in TRACKERS], 3)
@@ -143,8 +156,8 @@ def on_renders(folder: Path) -> None:
     row("head pose: mean error of the turn, degrees", [np.mean(records[n]["pose"]) for n in TRACKERS])
     for index, name in enumerate(("yaw", "pitch", "roll")):
         row(f"head {name}: mean error, degrees", [np.mean(records[n]["angles"], axis=0)[index] for n in TRACKERS])
-    row("faces missed", [lost["dlib"], lost["mesh"], lost["mesh"]], 0)
-    row("one image, milliseconds (median)", [np.median(milliseconds[n]) for n in ("dlib", "mesh", "mesh")])
+    row("faces missed", [lost["dlib"], *[lost["mesh"]] * 3], 0)
+    row("one image, milliseconds (median)", [np.median(milliseconds[n]) for n in ("dlib", "mesh", "mesh")] + [np.nan])
     print(f"\nFFHQ square, mesh + eyes against dlib: {np.mean(differences):.2f} % of its side (median "
           f"{np.median(differences):.2f}, 95th percentile {np.percentile(differences, 95):.2f})")  # fmt: skip
 
@@ -153,12 +166,6 @@ def _rigid_shape() -> np.ndarray:
     from vivface.faces.pose import calibration
 
     return calibration()["canonical"][MESH_POINTS[list(RIGID_68)]].astype(np.float64)
-
-
-def _turn_between(a: np.ndarray, b: np.ndarray) -> float:
-    """Angle in degrees between two head poses in degrees."""
-    between = turn_of(np.radians(a)).T @ turn_of(np.radians(b))
-    return float(np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1))))
 
 
 def _correlation(record: dict[str, list], measure: str, within: bool) -> float:
@@ -187,12 +194,11 @@ def _mean_error(record: dict[str, list], measure: str) -> float:
     return float(np.abs(pairs[:, 0] - pairs[:, 1]).mean())
 
 
-def on_media(paths: list[Path], still_frames: int) -> None:
+def on_media(paths: list[Path], still_frames: int, network: FaceStateNetwork) -> None:
     """How the trackers agree, tremble and lose faces; and speed."""
     columns = (
-        "clip, second half", "square, % of its side", "lids: range dlib / mesh / mesh + eyes",
-        "lids: range per tremble",
-        "gaze: range per tremble", "frames lost dlib / mesh", "ms a frame dlib / mesh",
+        "clip, second half", "square, % of its side", "lids: range " + " / ".join(TRACKERS), "lids: range per tremble",
+        "gaze: range per tremble mesh + eyes / FaceStateNetwork", "frames lost dlib / mesh", "ms a frame dlib / mesh",
     )  # fmt: skip
     print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for path in paths:
@@ -201,18 +207,20 @@ def on_media(paths: list[Path], still_frames: int) -> None:
             continue
         results = {"dlib": follow(DlibBackend(), frames), "mesh": follow(MeshBackend(), frames)}
         (dlib, dlib_ms), (mesh, mesh_ms) = results["dlib"], results["mesh"]
-        both = [(a, b) for a, b in zip(dlib, mesh, strict=True) if a and b]
-        difference = np.mean([quad_difference(b.landmarks, a.landmarks) for a, b in both])
-        seen = {"dlib": [lids(a.landmarks) for a, _ in both]}
-        for name in ("mesh", "mesh + eyes"):
-            seen[name] = [lids(variants(b)[name]) for _, b in both]
-        gaze = [read_state(b.points).gaze_yaw for _, b in both]
+        both = [each for each in zip(dlib, mesh, frames, strict=True) if each[0] and each[1]]
+        difference = np.mean([quad_difference(b.landmarks, a.landmarks) for a, b, _ in both])
+        said = [{"dlib": Reading(a.landmarks, np.zeros(3))} | readings(image, b, network) for a, b, image in both]
+        seen = {name: [lids(each[name].landmarks) for each in said] for name in TRACKERS}
         spans = " / ".join(f"{min(seen[n]):.2f}-{max(seen[n]):.2f}" for n in TRACKERS)
         steady = " / ".join(f"{range_per_tremble(seen[n]):.1f}" for n in TRACKERS)
-        print(f"| {path.name} | {difference:.2f} | {spans} | {steady} | {range_per_tremble(gaze):.1f} | "
+        gaze = " / ".join(f"{range_per_tremble([each[n].gaze[0] for each in said]):.1f}" for n in TRACKERS[2:])
+        print(f"| {path.name} | {difference:.2f} | {spans} | {steady} | {gaze} | "
               f"{dlib.count(None)} / {mesh.count(None)} | {dlib_ms:.1f} / {mesh_ms:.1f} |")  # fmt: skip
-    print("\n| a still image with noise of 3 levels | landmarks tremble, % of the eyes' distance: dlib / mesh + eyes | "
-          "lids tremble dlib / mesh + eyes | square trembles, % of its side |\n|---|---|---|---|")  # fmt: skip
+    names = "dlib / mesh + eyes / FaceStateNetwork"
+    print(
+        f"\n| a still image with noise of 3 levels | landmarks tremble, % of the eyes' distance: {names} | "
+        f"lids tremble: {names} | square trembles, % of its side: dlib / mesh + eyes |\n" + "|---" * 4 + "|"
+    )
     rng = np.random.default_rng(0)
     for path in paths:
         frames = [image for image, _, _ in read_media([path], second_half=True)] or [
@@ -221,9 +229,14 @@ def on_media(paths: list[Path], still_frames: int) -> None:
         noisy = [
             np.clip(frames[0] + rng.normal(0, 3, frames[0].shape), 0, 255).astype(np.uint8) for _ in range(still_frames)
         ]
-        cells = [_tremble(follow(backend, noisy)[0]) for backend in (DlibBackend(), MeshBackend())]
-        print(f"| {path.name} | {cells[0][0]:.2f} / {cells[1][0]:.2f} | {cells[0][1]:.4f} / {cells[1][1]:.4f} | "
-              f"{cells[0][2]:.2f} / {cells[1][2]:.2f} |")  # fmt: skip
+        dlib, mesh = ([f.landmarks for f in follow(b, noisy)[0][3:] if f] for b in (DlibBackend(), MeshBackend()))
+        # the network in one crop: how the square trembles is told by the last column
+        quad = ffhq_quad(mesh[0])
+        own = [read_crop(image, quad, network).landmarks for image in noisy[3:]]
+        points, openings = zip(*(_tremble(each) for each in (dlib, mesh, own)), strict=True)
+        squares = [_square_trembles(each) for each in (dlib, mesh)]
+        cells = (_joined(points, 2), _joined(openings, 4), _joined(squares, 2))
+        print(f"| {path.name} | " + " | ".join(cells) + " |")
 
 
 def follow(backend: DlibBackend | MeshBackend, frames: list[np.ndarray]) -> tuple[list[Face | None], float]:
@@ -246,13 +259,21 @@ def range_per_tremble(values: list[float]) -> float:
     return float(np.ptp(values) / max(np.median(np.abs(np.diff(values, 2))), 1e-9))
 
 
-def _tremble(faces: list[Face | None]) -> tuple[float, float, float]:
-    """Standard deviation of landmarks, lids and square of a still face, over its frames after the first three."""
-    landmarks = np.stack([face.landmarks for face in faces[3:] if face])
-    quads = np.stack([ffhq_quad(points) for points in landmarks])
-    points = 100 * np.linalg.norm(landmarks.std(0), axis=1).mean() / _eyes_apart(landmarks[0])
-    square = 100 * np.linalg.norm(quads.std(0), axis=1).mean() / quad_size(quads[0])
-    return points, float(np.std([lids(each) for each in landmarks])), square
+def _tremble(faces: list[np.ndarray]) -> tuple[float, float]:
+    """Standard deviation of the landmarks (% of the eyes' distance) and of the lids of a still face."""
+    landmarks = np.stack(faces)
+    points = 100 * np.linalg.norm(landmarks.std(0), axis=1).mean() / eyes_apart(landmarks[0])
+    return float(points), float(np.std([lids(each) for each in landmarks]))
+
+
+def _square_trembles(faces: list[np.ndarray]) -> float:
+    """Standard deviation of the corners of the squares of a still face, % of their side."""
+    quads = np.stack([ffhq_quad(points) for points in faces])
+    return float(100 * np.linalg.norm(quads.std(0), axis=1).mean() / quad_size(quads[0]))
+
+
+def _joined(values: list[float] | tuple[float, ...], digits: int) -> str:
+    return " / ".join(f"{value:.{digits}f}" for value in values)
 
 
 def row(name: str, values: list[float], digits: int = 2) -> None:
@@ -266,11 +287,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--renders", type=Path, help="folder of shards of people that the calibration has not seen")
     parser.add_argument("--media", type=Path, nargs="*", default=[], help="clips and images of real faces")
     parser.add_argument("--still-frames", type=int, default=30)
+    parser.add_argument("--network", type=Path, help="folder of a FaceStateNetwork; default: the bundled one")
     options = parser.parse_args(arguments)
+    network = FaceStateNetwork.from_pretrained(options.network)
     if options.renders:
-        on_renders(options.renders)
+        on_renders(options.renders, network)
     if options.media:
-        on_media(options.media, options.still_frames)
+        on_media(options.media, options.still_frames, network)
 
 
 if __name__ == "__main__":

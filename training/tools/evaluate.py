@@ -48,6 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--show", choices=("default", "generator", "landmark-warp"), default="default",
         help="score what the checkpoint shows, the generator's images, or a baseline that learns nothing",
     )  # fmt: skip
+    parser.add_argument("--detector", default="auto", help="what finds faces, as for `vivface reenact`")
     people = parser.add_argument_group("synthetic people")
     people.add_argument("--people", type=int, default=20)
     people.add_argument("--frames", type=int, default=150, help="frames of each clip that drives somebody else")

@@ -3,9 +3,10 @@
 A card is filled from the configs in the checkpoint's folder and from up to three records beside them:
 
     conversion.json   of `vivface convert`: the official files, their hashes, what was left out
-    training.json     `description`, `data`, `license`, `base_model`, `datasets`, and `stages`, a list of dicts
-    metrics.json      `dataset` (a dict with `name` and `type`) and `metrics`, a list of dicts with `name`, `value` and
-                      `meaning`
+    training.json     `description`, `data`, `license`, `base_model`, `datasets`, `limitations`, and `stages`, a list of
+                      dicts
+    metrics.json      `dataset` and, for what is no re-enactment, `task` (dicts with `name` and `type`), and `metrics`,
+                      a list of dicts with `name`, `value` and `meaning`
 """
 
 import json
@@ -134,6 +135,7 @@ TAGS = {
     "StyleGAN2Generator": ["stylegan2", "faces"],
     "HybridEncoder": ["stylegan2", "gan-inversion", "e4e"],
     "IdentityNetwork": ["arcface", "face-recognition"],
+    "FaceStateNetwork": ["face-landmarks", "head-pose", "gaze", "facial-expression"],
 }
 TASKS = {  # of single networks
     "StyleGAN2Generator": "unconditional-image-generation",
@@ -191,7 +193,8 @@ def _place(folder: Path, name: str) -> str:
     if "/" in name:
         return "hub"
     bundled = Path(str(resources.files("vivface") / "bundled"))
-    return "bundled" if folder.resolve() == bundled.resolve() else "folder"
+    default = [each.resolve() for each in (bundled, bundled / "face_state")]  # what `from_pretrained()` loads
+    return "bundled" if folder.resolve() in default else "folder"
 
 
 def _class_name(index: dict) -> str:
@@ -267,8 +270,8 @@ def _results(metrics: dict) -> list[EvalResult] | None:
     measured = metrics.get("metrics", [])
     return [
         EvalResult(
-            task_type=PIPELINE_TAG,
-            task_name="One-shot face re-enactment",
+            task_type=metrics.get("task", {}).get("type", PIPELINE_TAG),
+            task_name=metrics.get("task", {}).get("name", "One-shot face re-enactment"),
             dataset_type=metrics["dataset"]["type"],
             dataset_name=metrics["dataset"]["name"],
             metric_type=metric.get("type", metric["name"].lower().replace(" ", "_")),

@@ -3,6 +3,7 @@
 from vivface.models.dense_motion import DenseMotionNetwork, DenseMotionOutput
 from vivface.models.discriminator import LatentDiscriminator, StyleGAN2Discriminator
 from vivface.models.encoder import HybridEncoder, HybridEncoderOutput
+from vivface.models.face_state import FaceStateNetwork, FaceStateOutput
 from vivface.models.hair_mapper import HairMapper
 from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
@@ -18,6 +19,8 @@ __all__ = [
     "DenseMotionNetwork",
     "DenseMotionOutput",
     "HairMapper",
+    "FaceStateNetwork",
+    "FaceStateOutput",
     "HybridEncoder",
     "HybridEncoderOutput",
     "IdentityNetwork",
