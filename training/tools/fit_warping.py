@@ -30,6 +30,11 @@ from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, Pose
 EXPRESSIONS = ("smile_left", "smile_right", "grin", "brow_up_left", "brow_up_right")
 COMPONENTS, RIDGE = 120, 200.0  # of shapes; of the regression, square millimetres
 ENLARGED = 512  # pixels at which frames are shown to the networks
+OUTWARDS = 0.12  # of the way from the middle of the face that the rim lies farther out in the layout
+OVAL = [  # points along the face's rim
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+]  # fmt: skip
 LIP_STEP = 1.0  # millimetres at least between the rims of a lip in the layout
 UPPER_RIM, LOWER_RIM = (  # points of the lips next to the inner rim
     [183, 42, 41, 38, 12, 268, 271, 272, 407],
@@ -83,6 +88,7 @@ def triangulate(faces: Shapes) -> dict[str, np.ndarray]:
     layout = faces.shapes[(gap >= np.percentile(gap, OPEN)) & (blink < 0.1)].mean(0)
     layout = (layout + layout[mirror()] * [-1, 1, 1]) / 2
     open_mouth(layout)
+    layout[OVAL, :2] += OUTWARDS * (layout[OVAL, :2] - layout[[1, 168], :2].mean(0))  # the rim, seen from the front
     corners = Delaunay(layout[:, :2]).simplices
     return {
         "corners": corners.astype(np.int16),

@@ -36,14 +36,15 @@ class PhotoCompositor:
         target, size = self.surface.target(shape, pose), self.size
         order = self.surface.order(target)
         base = min(BASE, size)
-        where = self._positions(target, order, (0, 0, base, base), base)
+        values = self.surface.shown_values(target)
+        where = self._positions(target, values, order, (0, 0, base, base), base)
         where = cv2.resize(where, (size, size), interpolation=cv2.INTER_LINEAR)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
             box = _box(points[loop], size)
             if box is not None:
                 left, top, right, bottom = box
-                where[top:bottom, left:right] = self._positions(target, order, box, size)
+                where[top:bottom, left:right] = self._positions(target, values, order, box, size)
         frame = _sample(self.photo, where)
         if self.surface.two_sided:
             hidden = where[..., 4:].clip(0, 1)
@@ -57,10 +58,10 @@ class PhotoCompositor:
         return frame
 
     def _positions(
-        self, target: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+        self, target: np.ndarray, values: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
     ) -> np.ndarray:
         """Values of the surface, see `HeadSurface.values`, for each pixel of a box."""
-        corners, values = self.surface.corners, self.surface.values
+        corners = self.surface.corners
         values = values if self.surface.two_sided else values[:, :2]
         return interpolate(shown_triangles(target, corners, order, box, size), target, values, corners, box, size)
 

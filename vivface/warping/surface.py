@@ -19,6 +19,10 @@ FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how
 BEYOND = 0.25  # crops beyond which nothing moves
 CLEAR = (1.1, 1.35)  # times the reach of the face in the portrait at which a ring lies at least
 SUBPIXEL_BITS = 4
+EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
+GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
+CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all there is: above them may be hair
+INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
 NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
 HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
 
@@ -50,6 +54,7 @@ class HeadSurface:
         self.corners = np.concatenate([surface.corners, *strips])
         self._around = np.arange(len(self.corners)) >= len(surface.corners)
         self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
+        self._facing, self._center = _facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
@@ -63,6 +68,19 @@ class HeadSurface:
         """Whether a side of the face is hidden in the portrait, so that the other one is shown there too."""
         return bool(self.values[:, 4].max() > 0.02)
 
+    def shown_values(self, target: np.ndarray) -> np.ndarray:
+        """`values` for a target `(P, 3)`: what the portrait hardly shows of a side that turns to the camera is skin.
+
+        Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
+        farther inside, the more the target shows of them.
+        """
+        exposed = _facing(target[:MESH]) - self._facing
+        share = _smooth_step(exposed, EXPOSED) * (1 - _smooth_step(self._facing, GRAZING))
+        share *= _smooth_step(triangles().layout[:, 1], CHEEKS)
+        values = self.values.copy()
+        values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
+        return values
+
     def _other_side(self, face: PosedFace) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""
         outline, count = triangles().outline, len(triangles().outline)
@@ -71,7 +89,7 @@ class HeadSurface:
         loops = [MESH + k * count + across for k in range(len(RINGS))]
         rim = MESH + len(RINGS) * count + np.arange(count)  # stays
         other = self.source[np.concatenate([mirror(), *loops, rim]), :2]
-        facing = _facing(self.source[:MESH])
+        facing = self._facing
         hidden = _smooth_step((facing[mirror()] - facing) / 2, HIDDEN) * _smooth_step(-facing, NOT_FACING)
         hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
         return np.concatenate([other, hidden[:, None]], 1)
