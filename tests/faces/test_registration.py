@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.clips import portrait
-from vivface.faces.alignment import ffhq_quad, quad_angle, quad_center, quad_size
+from vivface.faces.alignment import ffhq_quad, quad_center, quad_size
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.regions import ATTRIBUTE_REGIONS, attribute_maps
 from vivface.faces.registration import KeyFrameRegistration
@@ -19,9 +19,8 @@ def face():
 
 
 def spread(quads: list[np.ndarray]) -> float:
-    """How much centres of squares tremble, in sides."""
-    centers = np.stack([quad_center(quad) for quad in quads])
-    return float(centers.std(0).max() / quad_size(quads[0]))
+    """How much corners of squares tremble, in sides."""
+    return float(np.stack(quads).std(0).max() / quad_size(quads[0]))
 
 
 def test_a_still_head_keeps_its_square(face):
@@ -37,10 +36,8 @@ def test_a_still_head_keeps_its_square(face):
         raw.append(ffhq_quad(seen))
         registered.append(registration.update(frame, raw[-1], seen))
     assert registration.key_frames == 1
-    assert spread(raw) > 0.0015
-    assert spread(registered) < 0.5 * spread(raw)
-    angles = [quad_angle(quad) for quad in registered]
-    assert np.std(angles) < 0.2 * np.std([quad_angle(quad) for quad in raw])
+    assert spread(raw) > 0.01
+    assert spread(registered) < 0.3 * spread(raw)
 
 
 def test_a_moving_head_is_followed(face):

@@ -4,7 +4,7 @@ For some synthetic people it measures how sensitive mouth, jaw, eyes, gaze and b
 (Expressive Talking Head Video Encoding in StyleGAN2 Latent Space, eq. 5), keeps the 32 that move one attribute and
 little else, at least four an attribute, and writes them to `CHECKPOINT/codec/channels.safetensors`. Channels that
 gradients find dull are left out at once, unless --shortlist is 0. With --figure, a sheet shows what
-each of the chosen does: a row a channel, from -4 to 4 standard deviations.
+each of the chosen does: a row a channel, from -12 to 12 standard deviations.
 
 The pictures are those of a neutral face that looks ahead, as head pose `"motion"` makes them, so
 `codec/components.safetensors` has to be there (`training.tools.fit_components`). Distances are those of the
@@ -39,7 +39,7 @@ from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.runtime import choose_device
 
 SPREAD_PEOPLE = 60  # over which the channels' standard deviations are taken
-FIGURE_AMOUNTS = (-4.0, -2.0, 0.0, 2.0, 4.0)
+FIGURE_AMOUNTS = (-12.0, -6.0, 0.0, 6.0, 12.0)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -20,7 +20,7 @@ SIZE = 96  # of the crops that are compared, pixels
 ITERATIONS, PRECISION = 60, 1e-6
 LEAST_CORRELATION = 0.9  # below, the head has turned too far
 LARGEST_DIFFERENCE = 0.12  # sides between the square carried over and that of the frame's own landmarks
-UPPER_FACE = [*range(17, 27), *range(27, 36), *range(36, 48)]  # brows, nose, eyes
+UPPER_FACE = [*range(17, 31), *range(36, 48)]  # brows, bridge of the nose, eyes
 MARGIN = 0.08  # of the crop around them
 
 
@@ -84,7 +84,7 @@ def _grey(image: np.ndarray, quad: np.ndarray) -> np.ndarray:
 
 
 def _upper_face(quad: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Mask `(SIZE, SIZE)`, uint8, of brows, eyes and nose in the crop of a quad."""
+    """Mask `(SIZE, SIZE)`, uint8, of brows, eyes and the bridge of the nose in the crop of a quad."""
     to_crop = cv2.invertAffineTransform(crop_to_image_matrix(quad, SIZE))
     points = landmarks[UPPER_FACE] @ to_crop[:, :2].T + to_crop[:, 2]
     mask = np.zeros((SIZE, SIZE), np.uint8)

@@ -76,6 +76,7 @@ class FrameFitter:
         whole (`float`, *optional*, defaults to 0.0): Weight of the mean square over the image, for a basis that
             reaches all of it.
         person (`torch.Tensor` of shape `(1, 3, size, size)`, *optional*): Image of the identity latent, for L_ID.
+        rate (`float`, *optional*, defaults to 0.05): Step length of values, in their own unit.
         reads_pose, reads_values (`bool`, *optional*, default to False): Whether frames start from what was read of
             them, instead of the frame before.
     """
@@ -88,11 +89,13 @@ class FrameFitter:
         gaze: Tensor | None = None,
         whole: float = 0.0,
         person: Tensor | None = None,
+        rate: float = VALUE_RATE,
         reads_pose: bool = False,
         reads_values: bool = False,
     ):
         self.render, self.reads_pose, self.reads_values = render, reads_pose, reads_values
         self._recognizer, self._rates, self._gaze, self._whole = recognizer, rates, gaze, whole
+        self._rate = rate
         self._person = None
         if recognizer is not None and person is not None:
             with torch.no_grad():
@@ -145,7 +148,7 @@ class FrameFitter:
             images = self.render(pose, moved)
             return self.distance(images, targets, wanted, before)
 
-        return descend(loss, values, steps, VALUE_RATE, rates)
+        return descend(loss, values, steps, self._rate, rates)
 
     def distance(
         self, images: Tensor, targets: Targets, wanted: list[Tensor] | None = None, before: Before | None = None
