@@ -46,7 +46,7 @@ def open_clips(options: DataOptions, split: str = "train", seed: int = 0) -> Cli
     wanted = held if split == "validation" else sorted(set(range(clips.classes)) - set(held))
     if not wanted:
         raise OptionError(
-            f"data.held_out is {options.held_out:g}, which leaves nobody for {split}: change it, or give data.validation"
+            f"data.held_out is {options.held_out:g}, which leaves nobody for {split}: change it or give data.validation"
         )
     return ClipSubset(clips, wanted)
 
