@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from tests.hub.server import Hub
+from tests.processes import free_port
 from tests.training.conftest import preset_of
 from training.arguments import OptimizerOptions, Preset
 from training.data.loader import held_out_people
@@ -59,13 +60,12 @@ class Launcher:
                 "torchmetrics.functional.image",
             ]
         )
-        self.port = 29_500 + os.getpid() % 1000
 
     def start(self, folder: Path, arguments: list[str], world: int = 2) -> list:
-        self.port += 1
         arguments = [*arguments, "--output", str(folder), "--log-with", "none"]
+        port = free_port()
         workers = [
-            self.context.Process(target=worker, args=(rank, world, self.port, arguments, f"{folder}-log"))
+            self.context.Process(target=worker, args=(rank, world, port, arguments, f"{folder}-log"))
             for rank in range(world)
         ]
         for process in workers:
@@ -255,7 +255,6 @@ class TestPush:
             arguments = arguments_of("stage1", people)
             fresh = Launcher()  # huggingface_hub reads the address when it is imported
             fresh.context = multiprocessing.get_context("spawn")
-            fresh.port = launcher.port + 500
             fresh.run(tmp_path / "run", [*arguments, "--set", "loop.steps=1", "--push-to-hub", "me/toy"], world=1)
             (repository,) = hub.repositories.values()
             files = repository.commits[repository.references["main"]]

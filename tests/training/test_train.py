@@ -16,6 +16,7 @@ from tests.training.conftest import STAGES, preset_of, train
 from training import saving
 from training.logs import Means
 from training.loop import Stop
+from training.stages import STAGES as KINDS
 from training.train import main
 from vivface.errors import CheckpointError, OptionError
 
@@ -88,7 +89,7 @@ class TestLooking:
     def test_explain_tells_every_stage(self, capsys):
         main(["--explain"])
         shown = capsys.readouterr().out
-        assert all(f"options of stage {stage}:" in shown for stage in STAGES)
+        assert all(f"options of stage {stage}:" in shown for stage in KINDS)
         assert "coarse_size = 64: " in shown and "    r1 = 10.0: " in shown
 
 
