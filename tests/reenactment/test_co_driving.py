@@ -7,7 +7,7 @@ import torch
 
 from tests.motion import ListedMotion
 from vivface.errors import CheckpointError, MediaError, OptionError
-from vivface.reenactment.co_driving import CoDrivenMotion, PoseSubspace, check_pose, with_source_pose
+from vivface.reenactment.co_driving import CoDrivenMotion, PoseSubspace, check_pose
 
 SHAPE = (2, 6)
 RANDOM = torch.Generator().manual_seed(0)
@@ -112,15 +112,19 @@ class TestTimes:
         assert (mixed.fps, mixed.frames, mixed.name) == (driving.fps, driving.frames, driving.name)
 
     def test_the_portraits_own_pose(self, subspace, driving, expression):
-        class Identity:
-            motion = codes_of(torch.tensor([[0.3, -0.2]]), torch.randn(1, 3))
-
-        made = all_codes(with_source_pose(driving, Identity, subspace))
+        own = codes_of(torch.tensor([[0.3, -0.2]]), torch.randn(1, 3))
+        made = all_codes(CoDrivenMotion(driving, own, subspace))
         expected = codes_of(torch.tensor([[0.3, -0.2]]).expand(21, -1), expression)
         torch.testing.assert_close(made, expected, atol=1e-3, rtol=1e-3)
 
 
 class TestChoice:
+    def test_the_photograph_is_not_moved(self):
+        """Its points show the driver's own pose."""
+        with pytest.raises(OptionError, match="`detail`"):
+            check_pose("source", None, detail=True)
+        assert check_pose("driving", None, detail=True) == "driving"
+
     def test_defaults(self):
         assert check_pose(None, None) == "driving"
         assert check_pose(None, "b.mp4") == "co_driving"

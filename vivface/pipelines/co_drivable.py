@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from vivface.errors import OptionError
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
-from vivface.reenactment.co_driving import POSE_FILE, CoDrivenMotion, PoseSubspace, check_pose, with_source_pose
+from vivface.reenactment.co_driving import POSE_FILE, CoDrivenMotion, PoseSubspace, check_pose
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 
 
@@ -71,7 +71,7 @@ class CoDrivable:
         if pose == "source":
             if identity is None:
                 raise OptionError("`pose` is 'source', which needs the portrait: give its identity code.")
-            return with_source_pose(motion, identity, self.pose_subspace)
+            return CoDrivenMotion(motion, identity.motion, self.pose_subspace)
         second = co_driving if isinstance(co_driving, MotionCodes) else self._motion(co_driving)
         self._check_origin(second.name, second.code_shape, second.fingerprint)
         return CoDrivenMotion(motion, second, self.pose_subspace)

@@ -14,10 +14,11 @@ is done with position and W+ codes of StyleGAN3.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from vivface.errors import CheckpointError, OptionError
 from vivface.files import check_output, complete_file
-from vivface.reenactment.codes import BATCH_SIZE, IdentityCode, MotionBatch, MotionCodes
+from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.progress import OnProgress
 
 POSE_FILE = "pose_subspace.safetensors"
@@ -106,62 +107,49 @@ class PoseSubspace:
 
 
 class CoDrivenMotion(MotionCodes):
-    """The motion of one video with the pose of another, frame by frame, as lazy as both.
+    """The motion of one video with the pose of another, or one pose, frame by frame, as lazy as both.
 
     Frames, times and audio are those of the driving video. Codes of the pose's video are taken at the same time since
-    its beginning, between two of its frames in proportion; after its end its last pose is held.
+    its beginning, between two of its frames in proportion; after its end its last pose is held. There are no points of
+    a face: those of the driver show its own pose.
 
     Args:
         driving (`MotionCodes`): Gives the expression.
-        pose (`MotionCodes`): Gives the pose; of the same checkpoint.
+        pose (`MotionCodes`, or `torch.Tensor` of shape `(1, *code_shape)`): Gives the pose; of the same checkpoint.
         subspace (`PoseSubspace`): Of that checkpoint.
     """
 
-    def __init__(self, driving: MotionCodes, pose: MotionCodes, subspace: PoseSubspace):
+    def __init__(self, driving: MotionCodes, pose: MotionCodes | Tensor, subspace: PoseSubspace):
         vars(self).update({name: value for name, value in vars(driving).items() if not name.startswith("_")})
+        self.has_points = False
         self._driving, self._pose, self._subspace = driving, pose, subspace
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read both streams side by side."""
-        track = _Track(self._pose.batches(batch_size, on_progress=on_progress))
+        one = isinstance(self._pose, Tensor)
+        track = None if one else _Track(self._pose.batches(batch_size, on_progress=on_progress))
         held = False
         for batch in self._driving.batches(batch_size, images, on_progress):
-            pose = torch.stack([track.at(float(time)) for time in batch.times])
-            held |= track.ended_before(float(batch.times[-1]))
-            yield replace(batch, codes=self._subspace.with_pose(batch.codes, pose))
-        notes = list(self._pose.warnings)
+            pose = self._pose if one else torch.stack([track.at(float(time)) for time in batch.times])
+            held |= not one and track.ended_before(float(batch.times[-1]))
+            yield replace(batch, codes=self._subspace.with_pose(batch.codes, pose), points=None)
+        notes = [] if one else list(self._pose.warnings)
         if held:
             notes.append(f"'{self._pose.name}' ends before '{self.name}': its last pose was held from there on.")
         self.warnings += [note for note in notes if note not in self.warnings]
 
-    def crops(self, most: int, on_progress=None) -> list:
+    def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
         """Faces of the driving video, see `MotionCodes.crops`."""
         return self._driving.crops(most, on_progress)
 
 
-def with_source_pose(driving: MotionCodes, identity: IdentityCode, subspace: PoseSubspace) -> MotionCodes:
-    """The motion of a video with the portrait's own pose in every frame, as lazy as it was.
-
-    Args:
-        driving (`MotionCodes`): Gives the expression.
-        identity (`IdentityCode`): Its own motion gives the pose.
-        subspace (`PoseSubspace`): Of their checkpoint.
-    """
-
-    def posed(batches: Iterator[MotionBatch]) -> Iterator[MotionBatch]:
-        for batch in batches:
-            yield replace(batch, codes=subspace.with_pose(batch.codes, identity.motion))
-
-    return driving.map(posed)
-
-
-def check_pose(pose: str | None, co_driving: object | None) -> str:
+def check_pose(pose: str | None, co_driving: object | None, detail: bool | None = None) -> str:
     """Where the pose is taken from: by default the co-driving video if there is one, else the driving video.
 
     Raises:
-        OptionError: If `pose` is unknown, or contradicts `co_driving`.
+        OptionError: If `pose` is unknown, or contradicts `co_driving` or `detail`.
     """
     pose = pose or ("driving" if co_driving is None else "co_driving")
     if pose not in POSES:
@@ -169,6 +157,10 @@ def check_pose(pose: str | None, co_driving: object | None) -> str:
     if (pose == "co_driving") != (co_driving is not None):
         given = "no `co_driving` video was given" if co_driving is None else "a `co_driving` video was given"
         raise OptionError(f"`pose` is {pose!r}, and {given}: the pose of a second video needs both.")
+    if detail and pose != "driving":
+        raise OptionError(
+            f"`detail` moves the photograph as the driver's face moves, and `pose` is {pose!r}: leave one of them out."
+        )
     return pose
 
 

@@ -11,7 +11,6 @@ import torch
 
 from vivface.editing import AttributeDirections, TimedEdits, smooth_motion
 from vivface.errors import OptionError, VivFaceError
-from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
@@ -59,8 +58,7 @@ class Renderer:
         Raises:
             OptionError: If an edit is unknown or out of range.
         """
-        edited = self.directions.edit_identity(self.pipeline.generator, identity, edits)
-        return to_images(self.pipeline.generate(edited, edited.motion, refine))[0]
+        return self.pipeline.edit(identity, edits, refine=refine)
 
     def check_edits(self, options: Options) -> None:
         """Check all edits of a run before any work.
@@ -69,7 +67,7 @@ class Renderer:
             OptionError: If one is unknown, out of range, or not understood.
         """
         self.directions.check(options.edits)
-        self._timed(options)
+        self._edits(options)
 
     def open_motion(self, driving: str, options: Options) -> MotionCodes:
         """Open a video or a motion file as a stream of motion codes, within the limits.
@@ -94,25 +92,23 @@ class Renderer:
             VivFaceError: What a visitor can cause.
         """
         with plain_names(driving), ExitStack() as stack:
-            # 1. The motion, saved as it was read, then smoothed and edited.
+            # 1. The motion, saved as it was read, then smoothed.
             motion = self.open_motion(driving, options)
             if outputs.motion is not None:
                 recorder = stack.enter_context(MotionRecorder(motion, outputs.motion))
                 motion = motion.map(lambda batches: _recorded(batches, recorder))
-            over_time = options.timed_edits
-            constant = {name: amount for name, amount in options.edits.items() if name not in over_time}
-            motion = self.directions.edit_motion(smooth_motion(motion, options.smoothing), constant)
+            motion = smooth_motion(motion, options.smoothing)
 
             # 2. The edited portrait under it.
-            identity = self.directions.edit_identity(self.pipeline.generator, identity, constant)
             result = self.pipeline(
                 identity,
                 motion,
+                edits=self._edits(options),
                 refine=options.refine,
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
                 strength=options.strength,
-                edits=self._timed(options),
+                detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
             )
 
             # 3. Frames, to the files.
@@ -129,8 +125,10 @@ class Renderer:
                 first.wait()
             return result.report
 
-    def _timed(self, options: Options) -> TimedEdits:
-        return TimedEdits(self.directions, options.timed_edits, self.pipeline.generator)
+    def _edits(self, options: Options) -> TimedEdits | None:
+        """Those of the sliders, and those over time in place of the sliders of that name."""
+        edits = options.edits | options.timed_edits
+        return TimedEdits(self.directions, edits, self.pipeline.generator) if edits else None
 
     def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
         """Write the motion of a video to a file.
