@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from vivface import IdentityCode, MediaError, MotionCodes, OptionError
 
@@ -90,3 +91,20 @@ def test_what_cannot_be_shown_is_said(tiny_pipeline, identity, motion):
 def test_sizes_out_of_range_are_refused(tiny_pipeline, identity, motion, size):
     with pytest.raises(OptionError, match="size"):
         tiny_pipeline(identity, motion, size=size)
+
+
+def test_co_driven_frames_have_the_expression_of_one_face_and_the_pose_of_the_other(tiny_pipeline, motion):
+    from vivface.faces.pose import angles_of
+    from vivface.reenactment.co_driving import CoDrivenMotion, PoseSubspace
+    from vivface.warping.mesh import PosedFace
+
+    shape = tiny_pipeline.code_shape
+    subspace = PoseSubspace(("yaw",), torch.zeros(1, *shape), torch.zeros(1, *shape))
+    mirrored = motion.map(
+        lambda batches: (replace(batch, points=batch.points * [-1, 1, 1] + [1, 0, 0]) for batch in batches)
+    )
+    mixed = next(iter(CoDrivenMotion(motion, mirrored, subspace)))
+    first, other = next(iter(motion)).points[0], next(iter(mirrored)).points[0]
+    found = PosedFace.of(mixed.points[0])
+    assert np.allclose(angles_of(found.pose.turn), angles_of(PosedFace.of(other).pose.turn), atol=0.03)
+    assert np.abs(found.shape - PosedFace.of(first).shape).max() < 1.0

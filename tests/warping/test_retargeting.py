@@ -5,7 +5,7 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import angles_of
-from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace
+from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace, with_pose_of
 from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps
 
 WIDER = np.array([1.15, 1.0, 1.0])  # another person's face
@@ -115,3 +115,9 @@ def test_an_expression_between_a_face_and_itself_is_none():
 
 def test_upright_is_where_the_mean_face_lies():
     assert np.allclose(points(face())[1], UPRIGHT.center + face()[1] * UPRIGHT.scale)
+
+
+def test_one_face_may_lie_where_another_is():
+    mixed = PosedFace.of(with_pose_of(points(face(lips=15)), points(face() * WIDER, turned(20, 5, shift=(0.1, 0)))))
+    assert np.allclose(np.degrees(angles_of(mixed.pose.turn)), [20, 5, 0], atol=2.5)
+    assert lip_gap(mixed.shape) == pytest.approx(15, abs=1.5)

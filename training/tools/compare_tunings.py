@@ -222,7 +222,7 @@ def compare(
                     seconds = time.process_time() - began
                     if name != "cma":
                         tuned[name] = pair.source, code, seconds
-                pipeline(code, pair.driving).save(output)
+                pipeline(code, pair.driving, detail=False).save(output)
                 row |= {"seconds": seconds} | score(pair, output)
             except MediaError as error:
                 row["error"] = str(error)
