@@ -64,7 +64,7 @@ def test_it_connects_to_nothing(job):
 
 
 def test_all_weights_are_of_the_package_and_free(job):
-    """Every file is of the package: of the bundled checkpoint, or told in the NOTICE of its folder, with its licence."""
+    """Every file is of the package: of the bundled checkpoint, or told in its folder's NOTICE, with its licence."""
     package = Path(str(files("vivface"))).resolve()
     found = {path.resolve() for path in opened(job[1])}
     assert [path for path in found if package not in path.parents] == []
