@@ -14,7 +14,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.special
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,7 +57,7 @@ def radial_lowpass(taps: int, cutoff: float, width: float, rate: float) -> np.nd
     """
     position = (np.arange(taps) - (taps - 1) / 2) / rate
     radius = np.hypot(position[:, None], position[None, :])
-    jinc = scipy.special.j1(2 * np.pi * cutoff * radius) / radius
+    jinc = torch.special.bessel_j1(torch.from_numpy(2 * np.pi * cutoff * radius)).numpy() / radius
     window = _kaiser(taps, width, rate)
     kernel = jinc * np.outer(window, window)
     return kernel / kernel.sum()
