@@ -23,9 +23,11 @@ ALLOWED = {
     "metrics": {"models", "faces", "media"},
     "hub": {"models", "files", "runtime"},
     "pipelines": {"hub", "editing", "reenactment", "models", "faces", "media", "runtime"},
+    "batch": {"pipelines", "hub", "editing", "reenactment", "media", "files", "runtime"},
     "convert": {"pipelines", "hub", "editing", "models", "files"},
     "space": {"pipelines", "hub", "editing", "reenactment", "models", "faces", "media", "files", "runtime"},
     "cli": {
+        "batch",
         "pipelines",
         "hub",
         "editing",

@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate`.
+"""The command line: `vivface reenact | batch | edit | motion | convert | push | bench | evaluate`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vivface import __version__
+from vivface.cli.batch import batch
 from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("reenact")(reenact)
+app.command("batch")(batch)
 app.command("edit")(edit)
 app.command("motion")(motion)
 app.add_typer(convert, name="convert")
