@@ -24,6 +24,7 @@ from vivface.batch.plan import Plan, Portrait, Task
 from vivface.batch.records import Record
 from vivface.errors import BackendError, VivFaceError
 
+LEAVE_SECONDS = 5.0
 MAX_LOST_STARTS = 3  # workers that end one after the other before any of them has loaded its pipeline
 
 OnRecord = Callable[[Record], None]
@@ -62,12 +63,15 @@ class LocalPool:
         self._workers = [self._start(number) for number in range(self._count)]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for worker in self._workers:
+            worker.pipe.close()  # a worker that has nothing to do ends by itself
+            if kind is not None:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join(LEAVE_SECONDS)
             worker.process.kill()
-        for worker in self._workers:
             worker.process.join()
-            worker.pipe.close()
         shutil.rmtree(work_folder(self._output, self._shard), ignore_errors=True)
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vivface.reenactment.codes import IdentityCode
 
 IDENTITIES, WORK, BEGUN = "identities", ".work", ".begun"
+COMPUTING = ("device", "networks", "batch_size", "threads")  # settings that no result depends on
 MAX_ATTEMPTS = 2  # a clip at which a worker ended is tried once more
 
 
@@ -32,7 +33,7 @@ class BatchSettings:
     """How all clips of a run are made; the fields are those of `vivface reenact`.
 
     Attributes:
-        checkpoint, system, device, detector (`str`): What computes.
+        checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
         refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
             (`str`): As for the pipeline.
         edits (tuple of `str`): Each as `parse_edits` takes it.
@@ -43,6 +44,7 @@ class BatchSettings:
     system: str | None = None
     device: str = "auto"
     detector: str = "auto"
+    networks: str = "torch"
     refine: bool = True
     paste_back: bool = False
     motion_mode: str = "absolute"
@@ -55,7 +57,7 @@ class BatchSettings:
 
     def of_result(self) -> dict[str, object]:
         """What a result depends on: everything but how it is computed, and the files of the checkpoint."""
-        kept = {name: value for name, value in asdict(self).items() if name not in ("device", "batch_size", "threads")}
+        kept = {name: value for name, value in asdict(self).items() if name not in COMPUTING}
         folder = Path(self.checkpoint or "")
         if self.checkpoint is not None and folder.is_dir():
             files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
@@ -243,7 +245,7 @@ def load_quietly(settings: BatchSettings) -> ReenactmentPipeline:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     logging.set_verbosity_error()
-    pipeline = load_pipeline(settings.checkpoint, system=settings.system)
+    pipeline = load_pipeline(settings.checkpoint, system=settings.system, engine=settings.networks)
     pipeline = pipeline.to(choose_device(settings.device)).use_detector(settings.detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -75,6 +75,9 @@ def batch(
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
+    networks: Annotated[
+        str, typer.Option(help="What computes the networks on a CPU: torch, onnxruntime, openvino or auto.")
+    ] = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate many portraits with many videos; a stopped run goes on where it was, one failure stops nothing."""
@@ -101,6 +104,7 @@ def batch(
         system=system,
         device=device,
         detector=detector,
+        networks=networks,
         refine=refine,
         paste_back=paste_back,
         motion_mode=motion_mode.value,

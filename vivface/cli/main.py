@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | batch | edit | motion | convert | push | bench | evaluate`.
+"""The command line: `vivface reenact | batch | edit | motion | convert | export | push | bench | evaluate`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -16,6 +16,7 @@ from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
 from vivface.cli.edit import edit
 from vivface.cli.evaluate import evaluate
+from vivface.cli.export import export
 from vivface.cli.motion import motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
@@ -34,6 +35,7 @@ app.command("batch")(batch)
 app.command("edit")(edit)
 app.command("motion")(motion)
 app.add_typer(convert, name="convert")
+app.command("export")(export)
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)

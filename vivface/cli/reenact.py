@@ -16,6 +16,7 @@ from vivface.cli.options import (
     DrivingFace,
     Duration,
     Edit,
+    Engine,
     Overwrite,
     Start,
     System,
@@ -63,6 +64,7 @@ def reenact(
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
+    engine: Engine = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate a portrait with the motion of a video."""
@@ -76,7 +78,7 @@ def reenact(
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=(source, driving))
     edits = parse_edits(edit) if edit else None
-    pipeline = load(checkpoint, device, detector, system)
+    pipeline = load(checkpoint, device, detector, system, engine)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Encoding the portrait", total=None, rate="")

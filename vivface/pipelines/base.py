@@ -20,6 +20,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from vivface.editing import AttributeDirections, Edits
+from vivface.engines import Engine, get_engine
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
@@ -56,6 +57,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
 
     code_shape: tuple[int, ...]
     _backend: LandmarkBackend | None = None
+    _engine: Engine | None = None
 
     def register(self, components: dict[str, ModelMixin | None], **settings: Any) -> None:
         """Take the components and settings of a constructor.
@@ -75,7 +77,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
 
     def use_detector(self, detector: str | LandmarkBackend) -> Self:
         """Choose what finds faces: "auto", "dlib", "face-alignment[:detector]", or a backend of your own."""
-        self._backend = get_backend(detector, str(self._execution_device)) if isinstance(detector, str) else detector
+        if isinstance(detector, str):
+            detector = get_backend(detector, str(self._execution_device), self._engine)
+        self._backend = detector
         return self
 
     @property
@@ -84,6 +88,28 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         if self._backend is None:
             self.use_detector("auto")
         return self._backend
+
+    # Engines ---------------------------------------------------------------------------------------------------------
+
+    def use_engine(self, engine: str | Engine) -> Self:
+        """Choose what computes the networks of every frame on a CPU, those that find faces among them.
+
+        Args:
+            engine (`str` or `Engine`): `"torch"`; `"onnxruntime"` or `"openvino"` (extras of those names); or `"auto"`,
+                the fastest of those that are installed, measured for every network at its first call.
+
+        Raises:
+            OptionError: If there is no such engine.
+            BackendError: If it is not installed.
+        """
+        self._engine = get_engine(engine)
+        if self._backend is not None and self._backend.name == "mesh":
+            self.use_detector("mesh")
+        return self
+
+    def network(self, component: ModelMixin) -> ModelMixin:
+        """A component as the chosen engine computes it: to be called in its place."""
+        return component if self._engine is None else self._engine(component)
 
     # The system ------------------------------------------------------------------------------------------------------
 
