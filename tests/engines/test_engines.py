@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from vivface.engines import Engine
+from vivface.engines import Engine, get_engine
 from vivface.engines.calls import Call, NoGraphError, put_together, take_apart
 from vivface.engines.engine import Choices
 from vivface.engines.graphs import graph_name
@@ -161,3 +161,80 @@ class TestCalls:
         call = Call.of((torch.ones(3, 2), torch.ones(1, 2)), {"x": torch.ones(3)})
         assert call.batch == 3 and call.batched == (True, False, True)
         assert Call.of((torch.ones(1, 2),), {}).batched == (False,)
+
+
+class TestTorchSettings:
+    @pytest.mark.parametrize("name", ["torch:", "torch:fp8", "torch:bf16,fast"])
+    def test_refused(self, name):
+        with pytest.raises(OptionError, match="channels-last"):
+            get_engine(name)
+
+    def test_plain(self):
+        assert get_engine("torch") is None
+
+    @torch.no_grad()
+    @pytest.mark.parametrize(("name", "tolerance"), [("torch:channels-last", 1e-5), ("torch:bf16,channels-last", 3e-2)])
+    def test_frames_are_the_same(self, tiny_pipeline, name, tolerance):
+        generator, refinement = copy.deepcopy(tiny_pipeline.generator).eval(), copy.deepcopy(tiny_pipeline.refinement)
+        engine, reference = get_engine(name), torch.rand(1, 3, 64, 64) * 2 - 1
+        styles = generator.to_stylespace(generator.sample_latents(2))
+        expected = generate_refined(generator, refinement.eval(), styles, reference)
+        made = generate_refined(engine(generator), engine(refinement), styles, reference)
+        for a, b in zip(made, expected, strict=True):
+            assert a.dtype == torch.float32
+            assert (a - b).abs().mean() <= tolerance * (b.max() - b.min())
+        assert generator.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def test_compiled(self, tiny_pipeline, monkeypatch):
+        """The graph that `torch.compile` captures is run as it is: no compiler of C++ is needed here."""
+        compiled = []
+        compile_network = torch.compile
+
+        def with_own_backend(network, **options):
+            compiled.append(options)
+            return compile_network(network, backend="eager")
+
+        monkeypatch.setattr(torch, "compile", with_own_backend)
+        encoder, images = copy.deepcopy(tiny_pipeline.encoder).eval(), torch.rand(2, 3, 64, 64) * 2 - 1
+        expected = encoder(images, identity=False, memory=False)
+        for name in ("torch:compile", "torch:graphs"):
+            assert_same(get_engine(name)(encoder)(images, identity=False, memory=False), expected)
+        assert compiled == [{}, {"mode": "reduce-overhead"}]
+
+    def test_training_is_left_alone(self, tiny_pipeline):
+        transformer = copy.deepcopy(tiny_pipeline.transformer).eval()
+        motion = torch.rand(1, 10, 32, requires_grad=True)
+        made = get_engine("torch:bf16")(transformer)(motion, torch.rand(1, 16, 32))
+        made.sum().backward()
+        assert motion.grad is not None
+
+
+class TestPipeline:
+    def test_frames_are_the_same(self, tiny_checkpoint, portrait, motion_file, engine):
+        from vivface import VivFacePipeline
+
+        plain = VivFacePipeline.from_pretrained(tiny_checkpoint)
+        fast = VivFacePipeline.from_pretrained(tiny_checkpoint).use_engine(engine)
+        expected = list(plain(portrait, motion_file, batch_size=2))
+        identity = plain.encode_identity(portrait)
+        assert fast.network(fast.generator) is not fast.generator
+        frames = list(fast(identity, motion_file, batch_size=2))
+        assert max(abs(a.astype(int) - b.astype(int)).max() for a, b in zip(frames, expected, strict=True)) <= 1
+
+    def test_a_tuned_generator_is_computed_by_the_engine_too(self, tiny_checkpoint, portrait, motion_file, engine):
+        from vivface import VivFacePipeline
+
+        plain = VivFacePipeline.from_pretrained(tiny_checkpoint)
+        tuned = plain.encode_identity(portrait, adapt=14)
+        assert tuned.generator is not None
+        expected = list(plain(tuned, motion_file, batch_size=2))
+        fast = VivFacePipeline.from_pretrained(tiny_checkpoint).use_engine(engine)
+        frames = list(fast(tuned, motion_file, batch_size=2))
+        assert max(abs(a.astype(int) - b.astype(int)).max() for a, b in zip(frames, expected, strict=True)) <= 1
+
+    def test_unknown_engine(self, tiny_checkpoint):
+        from vivface import VivFacePipeline
+
+        with pytest.raises(OptionError, match="openvino"):
+            VivFacePipeline.from_pretrained(tiny_checkpoint, engine="magic")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vivface.cli.options import Checkpoint, Device
+from vivface.cli.options import Checkpoint, Device, Engine
 from vivface.errors import OptionError
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ def bench(
     refine: Annotated[bool, typer.Option(help="With the second stage.")] = True,
     paste_back: Annotated[bool, typer.Option(help="With the whole photo.")] = False,
     device: Device = "cpu",
+    engine: Engine = "torch",
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Measure every engine that is installed, each in a process of its own.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
@@ -68,6 +72,8 @@ def bench(
         check_output(json_file, (".json",))
     torch.set_num_threads(threads or os.cpu_count() or 1)
     chosen = choose_device(device)
+    if size is Size.FFHQ_1024 and engines:
+        raise OptionError("`--engines` compares on a checkpoint: leave `--size` out.")
     if size is Size.FFHQ_1024:
         pipeline, name, frames = random_ffhq_1024(), "ffhq-1024, random weights", frames or 4
     else:
@@ -77,6 +83,13 @@ def bench(
         if None in (source, driving) and not all(file.is_file() for file in defaults):
             defaults = write_inputs(Path(folder), frames)
         source, driving = source or defaults[0], driving or defaults[1]
+        if engines:
+            options = ["--frames", str(frames), "--threads", str(torch.get_num_threads())]
+            options += [] if checkpoint is None else ["--checkpoint", checkpoint]
+            options += [] if refine else ["--no-refine"]
+            _compare(options, source, driving, checkpoint, json_file)
+            return
+        pipeline.use_engine(engine)
         result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name)
     console = Console(highlight=False)
     console.print(table(result))
@@ -88,6 +101,24 @@ def bench(
     )
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+
+
+def _compare(options: list[str], source: Path, driving: Path, checkpoint: str | None, json_file: Path | None) -> None:
+    """Measure every engine and print one table."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from vivface.cli.console import console
+    from vivface.cli.engine_table import engine_table, installed, measure
+
+    rows = []
+    for name in installed():
+        console.print(f"Measuring {name} ...")
+        rows.append(measure(name, options, source, driving, checkpoint))
+    Console(highlight=False, width=None if Console().is_terminal else 160).print(engine_table(rows))
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
 
 
 def table(result: "Benchmark") -> "Table":

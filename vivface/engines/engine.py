@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from vivface.engines.calls import Call, NoGraphError, put_together
 from vivface.engines.graphs import GraphStore, graph_name, graph_of
+from vivface.engines.proxy import Proxy, proxy_of
 from vivface.engines.sessions import SESSIONS, Session
+from vivface.engines.torch_engine import TorchEngine
 from vivface.errors import BackendError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,6 @@ logger = logging.getLogger(__name__)
 ENGINES = ("torch", "onnxruntime", "openvino", "auto")
 MEASURED_CALLS, MEASURED_SECONDS = 7, 1.0  # of every engine that `auto` compares
 CHOICES = "choices.json"
-KEPT = "_accelerated"
 
 
 class Engine:
@@ -59,11 +60,7 @@ class Engine:
 
     def __call__(self, network: nn.Module) -> AcceleratedNetwork:
         """The network, computed by this engine; the same object for the same network."""
-        known = vars(network).get(KEPT)  # with the network, so that both go together
-        if known is None or known.engine is not self:
-            known = AcceleratedNetwork(network, self)
-            object.__setattr__(network, KEPT, known)
-        return known
+        return proxy_of(network, self, AcceleratedNetwork)
 
     def session(self, network: nn.Module, call: Call) -> _Graph | None:
         """What computes such calls: a graph, or None for PyTorch."""
@@ -91,27 +88,18 @@ class Engine:
         return graphs.get(fastest)
 
 
-class AcceleratedNetwork:
+class AcceleratedNetwork(Proxy):
     """A network whose calls an engine computes; everything else is the network's own.
 
     Args:
         network (`torch.nn.Module`): In evaluation mode. Its weights may change between calls.
         engine (`Engine`): Computes it.
-
-    Attributes:
-        network, engine: As given.
     """
 
     def __init__(self, network: nn.Module, engine: Engine):
-        self.network, self.engine = network, engine
+        super().__init__(network, engine)
         self._graphs: dict[str, list[tuple[tuple[bool, ...], _Graph | None]]] = {}
         self._version = -1
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.network, name)
-
-    def __deepcopy__(self, memo: dict) -> None:
-        """A copy of the network has other weights soon, and needs graphs of its own."""
 
     def __call__(self, *args, **kwargs) -> object:
         """Call the network; arguments and result are its own."""
@@ -176,14 +164,16 @@ class _Graph:
         return put_together(self._result, [torch.from_numpy(np.ascontiguousarray(output)) for output in outputs])
 
 
-def get_engine(name: str | Engine | None, store: GraphStore | None = None) -> Engine | None:
-    """An engine by name; None for PyTorch itself.
+def get_engine(name: str | Engine | TorchEngine, store: GraphStore | None = None) -> Engine | TorchEngine | None:
+    """An engine by name: one of `ENGINES`, or `"torch:SETTINGS"` as for `TorchEngine`; None for plain PyTorch.
 
     Raises:
-        OptionError, BackendError: As `Engine` does.
+        OptionError, BackendError: As `Engine` and `TorchEngine` do.
     """
-    if name is None or isinstance(name, Engine):
+    if not isinstance(name, str):
         return name
+    if name.startswith("torch:"):
+        return TorchEngine([part.strip() for part in name.removeprefix("torch:").split(",") if part.strip()])
     return None if name == "torch" else Engine(name, store)
 
 

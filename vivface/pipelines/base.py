@@ -20,7 +20,6 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from vivface.editing import AttributeDirections, Edits
-from vivface.engines import Engine, get_engine
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
@@ -28,6 +27,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.accelerated import Accelerated
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
@@ -40,11 +40,8 @@ from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 
-BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
-MAX_BATCH = {"cpu": 8, "cuda": 32}
 
-
-class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -57,7 +54,6 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
 
     code_shape: tuple[int, ...]
     _backend: LandmarkBackend | None = None
-    _engine: Engine | None = None
 
     def register(self, components: dict[str, ModelMixin | None], **settings: Any) -> None:
         """Take the components and settings of a constructor.
@@ -78,7 +74,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     def use_detector(self, detector: str | LandmarkBackend) -> Self:
         """Choose what finds faces: "auto", "dlib", "face-alignment[:detector]", or a backend of your own."""
         if isinstance(detector, str):
-            detector = get_backend(detector, str(self._execution_device), self._engine)
+            detector = get_backend(detector, str(self._execution_device), self.face_engine)
         self._backend = detector
         return self
 
@@ -88,28 +84,6 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         if self._backend is None:
             self.use_detector("auto")
         return self._backend
-
-    # Engines ---------------------------------------------------------------------------------------------------------
-
-    def use_engine(self, engine: str | Engine) -> Self:
-        """Choose what computes the networks of every frame on a CPU, those that find faces among them.
-
-        Args:
-            engine (`str` or `Engine`): `"torch"`; `"onnxruntime"` or `"openvino"` (extras of those names); or `"auto"`,
-                the fastest of those that are installed, measured for every network at its first call.
-
-        Raises:
-            OptionError: If there is no such engine.
-            BackendError: If it is not installed.
-        """
-        self._engine = get_engine(engine)
-        if self._backend is not None and self._backend.name == "mesh":
-            self.use_detector("mesh")
-        return self
-
-    def network(self, component: ModelMixin) -> ModelMixin:
-        """A component as the chosen engine computes it: to be called in its place."""
-        return component if self._engine is None else self._engine(component)
 
     # The system ------------------------------------------------------------------------------------------------------
 
@@ -342,12 +316,6 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     def fingerprint(self) -> list[float]:
         """The first weights of the network that reads motion, which recognise it in any precision."""
         return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
-
-    @property
-    def default_batch_size(self) -> int:
-        """Frames computed at once: as many as fill the device, fewer where images are large."""
-        kind = self._execution_device.type if self._execution_device.type in BATCH_PIXELS else "cpu"
-        return max(1, min(MAX_BATCH[kind], BATCH_PIXELS[kind] // self.output_size**2))
 
     def _evaluate(self) -> None:
         """Inference: no dropout, normalisation by the stored statistics."""
