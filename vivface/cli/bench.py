@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vivface.cli.options import Checkpoint, Device, Engine
+from vivface.cli.options import Adapt, Checkpoint, Device, Engine
 from vivface.errors import OptionError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def bench(
     frames: Annotated[int | None, typer.Option(min=1, help="How many; by default 96, or 4 at ffhq-1024.")] = None,
     refine: Annotated[bool, typer.Option(help="With the second stage.")] = True,
     paste_back: Annotated[bool, typer.Option(help="With the whole photo.")] = False,
+    adapt: Adapt = None,
     device: Device = "cpu",
     engine: Engine = "torch",
     engines: Annotated[
@@ -87,10 +88,11 @@ def bench(
             options = ["--frames", str(frames), "--threads", str(torch.get_num_threads())]
             options += [] if checkpoint is None else ["--checkpoint", checkpoint]
             options += [] if refine else ["--no-refine"]
+            options += ["--adapt", "0"]  # tuning to the portrait is PyTorch's, whatever the engine
             _compare(options, source, driving, checkpoint, json_file)
             return
         pipeline.use_engine(engine)
-        result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name)
+        result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name, adapt)
     console = Console(highlight=False)
     console.print(table(result))
     console.print(

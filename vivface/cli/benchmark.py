@@ -86,7 +86,14 @@ class Benchmark:
 
 
 def benchmark(
-    pipeline: ReenactmentPipeline, source: Path, driving: Path, frames: int, refine: bool, paste_back: bool, name: str
+    pipeline: ReenactmentPipeline,
+    source: Path,
+    driving: Path,
+    frames: int,
+    refine: bool,
+    paste_back: bool,
+    name: str,
+    adapt: str | None = None,
 ) -> Benchmark:
     """Measure a pipeline on a portrait and a driving video.
 
@@ -96,6 +103,7 @@ def benchmark(
         frames (`int`): How many frames to average over.
         refine, paste_back (`bool`): What to include.
         name (`str`): Of the checkpoint, for the report.
+        adapt (`str`, *optional*): Tuning to the portrait; as the checkpoint says by default.
 
     Returns:
         `Benchmark`: What was measured.
@@ -110,7 +118,7 @@ def benchmark(
     batch_size = pipeline.default_batch_size
     timings = _face_timings(pipeline, images, reader.fps)
 
-    identity, seconds_to_start = _timed(pipeline, lambda: pipeline.encode_identity(source))
+    identity, seconds_to_start = _timed(pipeline, lambda: pipeline.encode_identity(source, adapt=adapt))
     if isinstance(pipeline, VivFacePipeline):
         timings += _network_timings(pipeline, identity, frames, batch_size, refine)
 
@@ -235,8 +243,7 @@ def _network_timings(
         calls["generate (G)"] = lambda: generator(styles=styles, resume=generator(styles=styles, stop_after=layer))
         state = generator(styles=styles, stop_after=layer)
         image = F.interpolate(generator(styles=styles, resume=state), (size, size), mode="bilinear")
-        reference = identity.reference.expand(batch_size, -1, -1, -1)
-        calls["refine (R)"] = lambda: refinement(image, reference)
+        calls["refine (R)"] = lambda: refinement(image, identity.reference)
         calls["generate again, from R on"] = lambda: generator(styles=styles, resume=state)
     return [_network_timing(pipeline, name, call, batch_size, rounds) for name, call in calls.items()]
 

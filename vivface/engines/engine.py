@@ -58,15 +58,21 @@ class Engine:
         if find_spec("onnxscript") is None:  # nothing to export with
             self.candidates = []
 
-    def __call__(self, network: nn.Module) -> AcceleratedNetwork:
-        """The network, computed by this engine; the same object for the same network."""
-        return proxy_of(network, self, AcceleratedNetwork)
+    def __call__(self, network: nn.Module, threads: int | None = None) -> AcceleratedNetwork:
+        """The network, computed by this engine; the same object for the same network.
 
-    def session(self, network: nn.Module, call: Call) -> _Graph | None:
-        """What computes such calls: a graph, or None for PyTorch."""
+        Args:
+            network (`torch.nn.Module`): In evaluation mode.
+            threads (`int`, *optional*): CPU threads; as many as PyTorch uses by default.
+        """
+        proxy = proxy_of(network, self, AcceleratedNetwork)
+        proxy.threads = threads
+        return proxy
+
+    def session(self, network: nn.Module, call: Call, threads: int) -> _Graph | None:
+        """What computes such calls on so many threads: a graph, or None for PyTorch."""
         if not self.candidates:
             return None
-        threads = torch.get_num_threads()
         choices, key = Choices(self.store), None
         if self.name == "auto":
             key = f"{graph_name(network, call)}-{threads}"
@@ -98,6 +104,7 @@ class AcceleratedNetwork(Proxy):
 
     def __init__(self, network: nn.Module, engine: Engine):
         super().__init__(network, engine)
+        self.threads: int | None = None
         self._graphs: dict[str, list[tuple[tuple[bool, ...], _Graph | None]]] = {}
         self._version = -1
 
@@ -113,11 +120,12 @@ class AcceleratedNetwork(Proxy):
         version = sum(tensor._version for tensor in network.parameters())
         if version != self._version:  # tuned since
             self._graphs, self._version = {}, version
-        key = json.dumps([call.description, call.shapes, torch.get_num_threads()])
+        threads = self.threads or torch.get_num_threads()
+        key = json.dumps([call.description, call.shapes, threads])
         known = self._graphs.setdefault(key, [])
         fitting = [graph for flags, graph in known if call.batched == flags or (call.batch == 1 and any(flags))]
         if not fitting:
-            fitting = [self.engine.session(network, call)]
+            fitting = [self.engine.session(network, call, threads)]
             known.append((call.batched, fitting[0]))
         graph = fitting[0]
         return network(*args, **kwargs) if graph is None else graph(call)

@@ -38,7 +38,7 @@ class Recorder(Engine):
         self.calls: list[RecordedCall] = []
         self.candidates = ["record"]
 
-    def session(self, network: nn.Module, call: Call) -> None:
+    def session(self, network: nn.Module, call: Call, threads: int) -> None:
         """Remember a call."""
         key = graph_name(network, call)
         if key not in (known.key for known in self.calls):

@@ -44,4 +44,4 @@ def load_network(name: str, device: str | torch.device = "cpu", engine: Engine |
     except Exception as error:  # safetensors, torch and the file system have no common base
         raise BackendError(f"The weights '{path}' cannot be read: install vivface again.") from error
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return network if engine is None else engine(network)
+    return network if engine is None else engine(network, threads=1)  # small: a second thread would hardly help
