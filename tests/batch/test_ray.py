@@ -9,16 +9,6 @@ from tests.batch.results import assert_complete
 from vivface.batch.run import run_batch
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'vivface[ray]'")
-psutil = pytest.importorskip("psutil")
-
-
-def makers() -> list[int]:
-    """Process ids of the actors that make clips."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "pid"]):
-        if any("Maker" in part for part in process.info["cmdline"] or ()) and "ray::" in process.info["cmdline"][0]:
-            found.append(process.info["pid"])
-    return found
 
 
 @pytest.mark.slow
@@ -28,10 +18,9 @@ def test_every_clip_once_even_when_an_actor_is_killed(clips, settings, tmp_path)
 
     def kill_one(record) -> None:
         made.append(record.name)
-        if len(made) == 1:
-            ours = [pid for pid in makers() if os.getpid() in (p.pid for p in psutil.Process(pid).parents())]
-            killed.extend(ours[:1])
-            os.kill(ours[0], signal.SIGKILL)
+        if record.worker and not killed:
+            killed.append(int(record.worker.rpartition("-")[2]))
+            os.kill(killed[0], signal.SIGKILL)
 
     report = run_batch(clips, tmp_path, settings, workers=2, engine="ray", on_record=kill_one)
     assert killed

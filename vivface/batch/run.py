@@ -14,7 +14,7 @@ from typing import Literal
 from vivface.batch.clips import Clip, check_inputs, shard_of
 from vivface.batch.local import LocalPool
 from vivface.batch.maker import BEGUN, IDENTITIES, BatchSettings, identity_path, work_folder
-from vivface.batch.records import Record, Records, write_report
+from vivface.batch.records import DONE, Record, Records, write_report
 from vivface.errors import OptionError
 
 ENGINES = ("local", "ray")
@@ -110,16 +110,17 @@ def _sweep(output: Path, shard: str | None, todo: Sequence[Clip]) -> None:
 
 
 def _tidy(clips: Sequence[Clip], mine: Sequence[Clip], settings: BatchSettings, output: Path) -> None:
-    """Remove identity codes that no clip of any shard waits for, and folders that are empty."""
+    """Remove identity codes whose clips are done, those of other shards too, and folders that are empty."""
     records = Records(output)
-    portraits = {clip.portrait for clip in mine}
-    for portrait in portraits:
-        theirs = [clip for clip in clips if clip.portrait == portrait]
-        if all(records.path(clip.name).is_file() for clip in theirs):
-            path = identity_path(theirs[0], settings, output)
-            if path.parent == output / IDENTITIES:
-                path.unlink(missing_ok=True)
-            (output / BEGUN / path.name).unlink(missing_ok=True)
+    groups: dict[tuple[str, int | None], list[Clip]] = {clip.portrait: [] for clip in mine}
+    for clip in clips:
+        if clip.portrait in groups:
+            groups[clip.portrait].append(clip)
+    for group in groups.values():
+        found = [records.read(clip.name) for clip in group]
+        path = identity_path(group[0], settings, output)
+        if path.parent == output / IDENTITIES and all(record and record.status == DONE for record in found):
+            path.unlink(missing_ok=True)
     for name in (IDENTITIES, BEGUN, work_folder(output, None).parent.name):
         with suppress(OSError):  # others are at work there
             (output / name).rmdir()

@@ -48,11 +48,14 @@ class Timing:
         name (`str`): The step.
         milliseconds (`float`): Per frame, or per call of what runs once.
         gflop (`float`, *optional*): Work per frame of a network, in 10^9 floating-point operations.
+        processor_milliseconds (`float`, *optional*): Time of all processors, of a network: on one thread the time that
+            it would take on a machine that nobody else uses.
     """
 
     name: str
     milliseconds: float
     gflop: float | None = None
+    processor_milliseconds: float | None = None
 
 
 @dataclass
@@ -205,16 +208,18 @@ def _face_timings(pipeline: ReenactmentPipeline, images: list[np.ndarray], fps: 
         raise MediaError("The first frame of the driving video shows no face: give a video that begins with one.")
     stabilizer = QuadStabilizer(pipeline.config.crop)
     track = crop = 0.0
+    used = 0.0
     for number, image in enumerate(images):
+        before = time.process_time()
         tracked, seconds = _timed(pipeline, lambda image=image: tracker.update(image))
-        track += seconds
+        track, used = track + seconds, used + time.process_time() - before
         quad = stabilizer.update(ffhq_quad(tracked.landmarks), float(number / fps))
         _, seconds = _timed(pipeline, lambda i=image, q=quad: crop_quad(i, q, pipeline.config.image_size))
         crop += seconds
     count = len(images)
     return [
         Timing("find the face (once)", 1e3 * detect),
-        Timing("track the face", 1e3 * track / count),
+        Timing("track the face", 1e3 * track / count, None, 1e3 * used / count),
         Timing("crop", 1e3 * crop / count),
     ]
 
@@ -252,9 +257,11 @@ def _network_timing(pipeline: ReenactmentPipeline, name: str, call: Callable, ba
     plain = pipeline.network(pipeline.generator) is pipeline.generator
     with FlopCounterMode(display=False) if plain else nullcontext() as counter:  # PyTorch's own operations only
         call()  # also warms up
+    used = time.process_time()
     _, seconds = _timed(pipeline, lambda: [call() for _ in range(rounds)])
-    frames = rounds * batch_size
-    return Timing(name, 1e3 * seconds / frames, counter.get_total_flops() / batch_size / 1e9 if plain else None)
+    used, frames = time.process_time() - used, rounds * batch_size
+    gflop = counter.get_total_flops() / batch_size / 1e9 if plain else None
+    return Timing(name, 1e3 * seconds / frames, gflop, 1e3 * used / frames)
 
 
 def _output_timings(

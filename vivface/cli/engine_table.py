@@ -31,7 +31,7 @@ class EngineRow:
 
     Attributes:
         engine (`str`): Its name.
-        milliseconds (`dict[str, float]`): A frame, by part.
+        milliseconds, processor_milliseconds (`dict[str, float]`): A frame, by part; the second of all processors.
         frames_per_second (`float`): End to end.
         memory_mb (`float`): Most resident memory of the process.
         start_seconds (`float`): Of a command that makes one batch of frames, from its start to its end.
@@ -39,6 +39,7 @@ class EngineRow:
 
     engine: str
     milliseconds: dict[str, float]
+    processor_milliseconds: dict[str, float]
     frames_per_second: float
     memory_mb: float
     start_seconds: float
@@ -71,8 +72,12 @@ def measure(engine: str, options: list[str], source: Path, driving: Path, checkp
         began = time.perf_counter()
         _run(command)
         seconds = time.perf_counter() - began
-    parts = {SHORT[timing["name"]]: timing["milliseconds"] for timing in result["timings"] if timing["name"] in SHORT}
-    return EngineRow(engine, parts, result["frames_per_second"], result["memory_mb"], seconds)
+    timings = [timing for timing in result["timings"] if timing["name"] in SHORT]
+    wall, processor = (
+        {SHORT[timing["name"]]: timing[kind] for timing in timings if timing[kind] is not None}
+        for kind in ("milliseconds", "processor_milliseconds")
+    )
+    return EngineRow(engine, wall, processor, result["frames_per_second"], result["memory_mb"], seconds)
 
 
 def engine_table(rows: list[EngineRow]):
@@ -80,11 +85,13 @@ def engine_table(rows: list[EngineRow]):
     from rich.table import Table
 
     parts = list(dict.fromkeys(part for row in rows for part in row.milliseconds))
-    table = Table(title="milliseconds a frame, each part alone")
+    table = Table(title="milliseconds a frame, each part alone (and processor time)")
     for column in ("engine", *parts, "frames/s end to end", "memory, MB", "command of 0.3 s of video, s"):
         table.add_column(column, justify="left" if column == "engine" else "right")
     for row in rows:
         numbers = [f"{row.milliseconds[part]:.1f}" if part in row.milliseconds else "" for part in parts]
+        used = [row.processor_milliseconds.get(part) for part in parts]
+        numbers = [number if ms is None else f"{number} ({ms:.1f})" for number, ms in zip(numbers, used, strict=True)]
         rate, memory, start = f"{row.frames_per_second:.1f}", f"{row.memory_mb:.0f}", f"{row.start_seconds:.1f}"
         table.add_row(row.engine, *numbers, rate, memory, start)
     return table

@@ -22,6 +22,8 @@ class Proxy:
         self.network, self.engine = network, engine
 
     def __getattr__(self, name: str) -> object:
+        if name == "network":  # not there yet
+            raise AttributeError(name)
         return getattr(self.network, name)
 
     def __deepcopy__(self, memo: dict) -> None:
