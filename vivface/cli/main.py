@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate`.
+"""The command line: `vivface reenact | batch | edit | motion | convert | export | push | bench | evaluate`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from vivface import __version__
+from vivface.cli.batch import batch
 from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
 from vivface.cli.edit import edit
 from vivface.cli.evaluate import evaluate
+from vivface.cli.export import export
 from vivface.cli.motion import motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
@@ -29,9 +31,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("reenact")(reenact)
+app.command("batch")(batch)
 app.command("edit")(edit)
 app.command("motion")(motion)
 app.add_typer(convert, name="convert")
+app.command("export")(export)
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)

@@ -46,6 +46,13 @@ Detail = Annotated[
 Size = Annotated[
     str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What computes the networks on a CPU: torch; onnxruntime or openvino (extras); auto: the fastest of those "
+        "that are installed, measured at the first use."
+    ),
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]
@@ -54,7 +61,9 @@ Duration = Annotated[float | None, typer.Option(help="How much of the driving vi
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
 
 
-def load(checkpoint: str | None, device: str, detector: str, system: str | None = None) -> "ReenactmentPipeline":
+def load(
+    checkpoint: str | None, device: str, detector: str, system: str | None = None, engine: str = "torch"
+) -> "ReenactmentPipeline":
     """The pipeline on its device, with third-party logging silenced."""
     with console.status("Loading ..."):
         from diffusers.utils import logging
@@ -63,7 +72,8 @@ def load(checkpoint: str | None, device: str, detector: str, system: str | None 
         from vivface.runtime import choose_device
 
         logging.set_verbosity_error()
-        pipeline = load_pipeline(checkpoint, system=system).to(choose_device(device)).use_detector(detector)
+        pipeline = load_pipeline(checkpoint, system=system, engine=engine).to(choose_device(device))
+        pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

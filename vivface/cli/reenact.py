@@ -17,6 +17,7 @@ from vivface.cli.options import (
     DrivingFace,
     Duration,
     Edit,
+    Engine,
     Overwrite,
     Size,
     Start,
@@ -68,6 +69,7 @@ def reenact(
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
+    engine: Engine = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate a portrait with the motion of a video."""
@@ -81,7 +83,7 @@ def reenact(
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=(source, driving))
     edits = parse_edits(edit) if edit else None
-    pipeline = load(checkpoint, device, detector, system)
+    pipeline = load(checkpoint, device, detector, system, engine)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Encoding the portrait", total=None, rate="")

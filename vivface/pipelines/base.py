@@ -28,6 +28,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.accelerated import Accelerated
 from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
@@ -42,11 +43,8 @@ from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 from vivface.warping.mesh import to_crop
 
-BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
-MAX_BATCH = {"cpu": 8, "cuda": 32}
 
-
-class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -78,7 +76,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
 
     def use_detector(self, detector: str | LandmarkBackend) -> Self:
         """Choose what finds faces: "auto", "dlib", "face-alignment[:detector]", or a backend of your own."""
-        self._backend = get_backend(detector, str(self._execution_device)) if isinstance(detector, str) else detector
+        if isinstance(detector, str):
+            detector = get_backend(detector, str(self._execution_device), self.face_engine)
+        self._backend = detector
         return self
 
     @property
@@ -349,12 +349,6 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     def fingerprint(self) -> list[float]:
         """The first weights of the network that reads motion, which recognise it in any precision."""
         return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
-
-    @property
-    def default_batch_size(self) -> int:
-        """Frames computed at once: as many as fill the device, fewer where images are large."""
-        kind = self._execution_device.type if self._execution_device.type in BATCH_PIXELS else "cpu"
-        return max(1, min(MAX_BATCH[kind], BATCH_PIXELS[kind] // self.output_size**2))
 
     def _evaluate(self) -> None:
         """Inference: no dropout, normalisation by the stored statistics."""
