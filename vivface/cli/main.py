@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate`.
+"""The command line: `vivface reenact | edit | motion | convert | push | bench | evaluate | verify`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -18,6 +18,7 @@ from vivface.cli.evaluate import evaluate
 from vivface.cli.motion import motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
+from vivface.cli.verify import verify
 from vivface.errors import VivFaceError
 from vivface.runtime import keep_freed_memory
 
@@ -35,6 +36,7 @@ app.add_typer(convert, name="convert")
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)
+app.command("verify")(verify)
 
 
 def main() -> None:

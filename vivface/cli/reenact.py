@@ -16,11 +16,16 @@ from vivface.cli.options import (
     DrivingFace,
     Duration,
     Edit,
+    Label,
+    LabelText,
+    Manifest,
+    Mark,
     Overwrite,
     Start,
     System,
     check_output,
     load,
+    provenance,
 )
 
 
@@ -59,6 +64,10 @@ def reenact(
         Path | None,
         typer.Option(help="Also write the portrait's code, tuned or not, to this file (.safetensors); a SOURCE later."),
     ] = None,
+    mark: Mark = True,
+    manifest: Manifest = True,
+    label: Label = False,
+    label_text: LabelText = None,
     overwrite: Overwrite = True,
     checkpoint: Checkpoint = None,
     system: System = None,
@@ -76,6 +85,7 @@ def reenact(
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=(source, driving))
     edits = parse_edits(edit) if edit else None
+    marks = provenance(mark, manifest, label, label_text)
     pipeline = load(checkpoint, device, detector, system)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
@@ -111,7 +121,7 @@ def reenact(
         if save_identity is not None:
             result.identity.save(save_identity)
         prepared = time.perf_counter() - began
-        result.save(output, side_by_side=side_by_side, save_motion=save_motion, on_progress=show)
+        result.save(output, side_by_side=side_by_side, save_motion=save_motion, provenance=marks, on_progress=show)
     report = result.report
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"

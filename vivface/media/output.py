@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vivface.files import check_output
-from vivface.media.writer import WRITE_SUFFIXES, VideoWriter
+from vivface.media.writer import WRITE_SUFFIXES, Finish, VideoWriter
 
 if TYPE_CHECKING:
     from vivface.media.gif import GifWriter
@@ -25,6 +25,7 @@ def open_writer(
     *,
     audio_start: float | Fraction = 0,
     audio_duration: float | Fraction | None = None,
+    finish: Finish | None = None,
 ) -> VideoWriter | GifWriter:
     """A writer of frames for the format that `path` names; use it as a context manager.
 
@@ -37,6 +38,7 @@ def open_writer(
         audio_start (`float`, *optional*, defaults to 0): Seconds of that file that become time 0, such as
             `VideoReader.start`.
         audio_duration (`float`, *optional*): Seconds of audio to take; by default all the rest.
+        finish (callable, *optional*): As for `VideoWriter`.
 
     Returns:
         `VideoWriter` or `GifWriter`: Both have `write(image, time, duration)`, `size`, `frames` and `warnings`.
@@ -48,5 +50,6 @@ def open_writer(
     if suffix == ".gif":
         from vivface.media.gif import GifWriter
 
-        return GifWriter(path, size, fps, time_base, audio_from)
-    return VideoWriter(path, size, fps, time_base, audio_from, audio_start=audio_start, audio_duration=audio_duration)
+        return GifWriter(path, size, fps, time_base, audio_from, finish)
+    part = dict(audio_start=audio_start, audio_duration=audio_duration)
+    return VideoWriter(path, size, fps, time_base, audio_from, **part, finish=finish)

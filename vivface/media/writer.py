@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 
 import av
@@ -22,6 +23,7 @@ from vivface.media.provenance import append_xmp_box, video_tags
 
 WRITE_SUFFIXES = (".mp4", ".mov", ".mkv")
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+Finish = Callable[[Path, Path], None]
 _COARSEST_TIME_BASE = Fraction(1, 10_000)  # seconds, where none is given
 _FINEST_TIME_BASE = Fraction(1, 10_000_000)  # MP4 counts a frame's duration in 31 bits: here up to 214 s
 
@@ -48,6 +50,8 @@ class VideoWriter:
             and larger.
         preset (`str`, *optional*, defaults to "fast"): Speed of x264, "ultrafast" to "veryslow".
         metadata (`dict[str, str]`, *optional*): More tags of the container, such as `{"title": "..."}`.
+        finish (callable `(pathlib.Path, pathlib.Path) -> None`, *optional*): Called with the finished file under its
+            temporary name, which it may replace, and with the name that it will get; such as `Stamp.finish`.
 
     Attributes:
         frames (`int`): Frames written so far.
@@ -78,6 +82,7 @@ class VideoWriter:
         crf: float = 17,
         preset: str = "fast",
         metadata: dict[str, str] | None = None,
+        finish: Finish | None = None,
     ) -> None:
         self.path = check_output(path, WRITE_SUFFIXES)
         self.size = size
@@ -94,6 +99,7 @@ class VideoWriter:
         # Without B frames packets leave in the order of their times, and each is as long as its frame is shown.
         self._coding = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._metadata = metadata or {}
+        self._finishing = finish
         self._encoder = FrameEncoder()
         self._held: av.VideoFrame | None = None  # the last frame: how long it is shown is known with the next one
         self._last_time: Fraction | None = None
@@ -197,6 +203,8 @@ class VideoWriter:
             self._output.close()
             if self.path.suffix.lower() != ".mkv":  # there the tag is all
                 append_xmp_box(self._temporary)
+        if self._finishing is not None:
+            self._finishing(self._temporary, self.path)
 
     def _abandon(self) -> None:
         with suppress(Exception):  # closing a half-written file fails in many ways, and it is removed anyway

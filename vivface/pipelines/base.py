@@ -168,6 +168,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         with compute_slot(self._execution_device):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
+        identity.file = Path(image) if isinstance(image, str | os.PathLike) else None
         return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ import numpy as np
 from vivface.errors import OptionError
 from vivface.media.output import open_writer
 from vivface.media.side_by_side import side_by_side as in_a_row
+from vivface.provenance import Ingredient, Provenance, Stamp, number_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
@@ -156,6 +157,7 @@ class ReenactmentResult:
         comparison: str | Path | None = None,
         height: int | None = None,
         save_motion: str | Path | None = None,
+        provenance: Provenance | None = None,
         on_frame: Callable[[RenderedFrame], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Path:
@@ -169,7 +171,9 @@ class ReenactmentResult:
             comparison (`str` or `pathlib.Path`, *optional*): Also write such a row to this second video.
             height (`int`, *optional*): Of the result in pixels; as it is made by default.
             save_motion (`str` or `pathlib.Path`, *optional*): Also write the motion codes to this .safetensors file.
-            on_frame (callable, *optional*): Called with every frame; may raise to stop.
+            provenance (`Provenance`, *optional*): What the result says about itself; by default every picture carries
+                an imperceptible mark and every file a signed manifest.
+            on_frame (callable, *optional*): Called with every frame, without mark and label; may raise to stop.
             on_progress (callable, *optional*): See `vivface.reenactment.progress`; may raise to stop.
 
         Returns:
@@ -188,14 +192,17 @@ class ReenactmentResult:
                 f"A row shows the driving video, but '{self.motion.name}' is a motion file: give the video."
             )
         size = _scaled(self.size, height)
+        stamp = self.stamp(provenance)
         row = _Row(self.identity.photo, self.motion.video_size, size) if rows else None
         with ExitStack() as stack:
             recorder = stack.enter_context(MotionRecorder(self.motion, save_motion)) if save_motion else None
-            writer = stack.enter_context(self._writer(path, row.size if side_by_side else size))
-            second = stack.enter_context(self._writer(comparison, row.size)) if comparison is not None else None
+            writer = stack.enter_context(self._writer(path, row.size if side_by_side else size, stamp))
+            second = None
+            if comparison is not None:
+                second = stack.enter_context(self._writer(comparison, row.size, stamp))
 
             def write(frame: RenderedFrame) -> None:
-                image = _resized(frame.image, size)
+                image = stamp.picture(_resized(frame.image, size))
                 shown = row(frame.driving, image) if row is not None else image
                 writer.write(shown if side_by_side else image, frame.time, frame.duration)
                 if second is not None:
@@ -206,10 +213,21 @@ class ReenactmentResult:
                 behind.put(frame)
                 if on_frame is not None:
                     on_frame(frame)
-        self.report.warnings += writer.warnings
+        self.report.warnings += [*writer.warnings, *stamp.warnings]
         return Path(path)
 
-    def _writer(self, path: str | Path, size: tuple[int, int]) -> VideoWriter | GifWriter:
+    def stamp(self, provenance: Provenance | None = None) -> Stamp:
+        """What marks the pictures of this result and signs its file.
+
+        The number of the mark follows from portrait, motion and options, so that the same call makes the same pictures.
+        """
+        motion, files = self.motion, {"portrait": self.identity.file, "driving video": self.motion.video}
+        options = replace(self.options, batch_size=None)  # changes no picture
+        number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options)
+        ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
+        return Stamp(provenance or Provenance(), number, self.options.paste_back, ingredients)
+
+    def _writer(self, path: str | Path, size: tuple[int, int], stamp: Stamp) -> VideoWriter | GifWriter:
         motion = self.motion
         return open_writer(
             path,
@@ -219,6 +237,7 @@ class ReenactmentResult:
             audio_from=motion.video,
             audio_start=motion.start,
             audio_duration=motion.duration,
+            finish=stamp.finish,
         )
 
 

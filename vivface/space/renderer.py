@@ -50,7 +50,9 @@ class Renderer:
         """
         with plain_names(portrait):
             image = load_portrait(portrait, self.limits.image_pixels)
-            return self.pipeline.encode_identity(image, face=face, adapt=steps, on_progress=on_progress)
+            identity = self.pipeline.encode_identity(image, face=face, adapt=steps, on_progress=on_progress)
+            identity.file = Path(portrait)  # an ingredient of results, as long as it is there
+            return identity
 
     @torch.no_grad()
     def edited_still(self, identity: IdentityCode, edits: dict[str, float], refine: bool) -> np.ndarray:
