@@ -148,8 +148,13 @@ class TestConfirming:
         assert confirm_mark(marked, NUMBER)
         assert not confirm_mark(film(128, 2), NUMBER)
 
+    def test_beside_other_pictures(self):
+        beside, frame = portrait()[:256, :300], film(256, 1)[0]
+        assert confirm_mark([np.hstack([beside, add_mark(frame, NUMBER)])], NUMBER)
+        assert not confirm_mark([np.hstack([beside, frame])], NUMBER)
+
     def test_unmarked_pictures_have_no_known_mark(self):
-        assert not any(confirm_mark([portrait()], number) for number in range(60))
+        assert not any(confirm_mark([portrait()], number) for number in range(20))
 
 
 def _noise() -> np.ndarray:

@@ -41,7 +41,14 @@ def reenact(
         Path, typer.Argument(help="The portrait: an image with a face, or a file of an earlier --save-identity.")
     ],
     driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The video to write (.mp4, .mov, .mkv, .webm, .webp or .gif), or images (frames/%05d.png).",
+        ),
+    ],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
@@ -56,6 +63,10 @@ def reenact(
     edit: Edit = None,
     start: Start = 0.0,
     duration: Duration = None,
+    codec: Annotated[
+        str, typer.Option(help="h264, av1, vp9 or prores, as the format takes it; auto for its usual one.")
+    ] = "auto",
+    quality: Annotated[float, typer.Option(min=0, max=100, help="Of the video, 0 to 100 (lossless).")] = 80,
     side_by_side: Annotated[bool, typer.Option(help="Show portrait, driving video and result in a row.")] = False,
     save_motion: Annotated[
         Path | None, typer.Option(help="Also write the motion codes to this file (.safetensors).")
@@ -76,10 +87,17 @@ def reenact(
 ) -> None:
     """Animate a portrait with the motion of a video."""
     from vivface.editing import parse_edits
-    from vivface.media.output import OUTPUT_SUFFIXES
+    from vivface.media.coding import MUXERS, choose_coding
+    from vivface.media.output import OUTPUT_SUFFIXES, check_film
+    from vivface.media.sequence import is_sequence
     from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
 
-    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(source, driving))
+    if is_sequence(output):
+        check_film(output)
+    else:
+        check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(source, driving))
+    if output.suffix.lower() in MUXERS:
+        choose_coding(output.suffix.lower(), codec, quality)
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=(source, driving))
     if save_identity is not None:
@@ -121,7 +139,15 @@ def reenact(
         if save_identity is not None:
             result.identity.save(save_identity)
         prepared = time.perf_counter() - began
-        result.save(output, side_by_side=side_by_side, save_motion=save_motion, provenance=marks, on_progress=show)
+        result.save(
+            output,
+            side_by_side=side_by_side,
+            save_motion=save_motion,
+            provenance=marks,
+            on_progress=show,
+            codec=codec,
+            quality=quality,
+        )
     report = result.report
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"

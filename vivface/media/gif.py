@@ -17,7 +17,8 @@ import numpy as np
 
 from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
-from vivface.media.containers import input_path, open_input
+from vivface.media.audio import silence_of
+from vivface.media.containers import input_path
 from vivface.media.provenance import mark_gif
 from vivface.media.writer import Finish, VideoWriter
 
@@ -64,10 +65,7 @@ class GifWriter:
         self._time_base = time_base
         self._finishing = finish
         if audio_from is not None:
-            source = input_path(audio_from)
-            with open_input(source) as container:
-                if container.streams.audio:
-                    self.warnings.append(f"{source.name}: a GIF has no audio; write an .mp4 to keep it")
+            self.warnings += silence_of(input_path(audio_from), "a GIF")
 
     @property
     def frames(self) -> int:

@@ -99,10 +99,11 @@ def find_mark(images: Sequence[np.ndarray], searches: int = 1) -> MarkFinding:
 
 
 def confirm_mark(images: Sequence[np.ndarray], identifier: int) -> bool:
-    """Whether untouched pictures carry a mark that is known: much surer than a search, as all waves are.
+    """Whether pictures carry a mark that is known: much surer than a search, as all waves and their period are.
 
     Args:
-        images (sequence of `numpy.ndarray` of shape `(height, width, 3)`, `uint8`): RGB, neither scaled nor cropped.
+        images (sequence of `numpy.ndarray` of shape `(height, width, 3)`, `uint8`): RGB, as high as they were marked;
+            more may stand beside them.
         identifier (`int`): The number that the mark should carry.
 
     Returns:
@@ -114,10 +115,9 @@ def confirm_mark(images: Sequence[np.ndarray], identifier: int) -> bool:
     white = np.mean([_whitened(image, side) for image in images], 0, dtype=np.float32)
     spectrum = np.fft.rfft2(_folding(white.shape[0], period).T @ white @ _folding(white.shape[1], period))
     set_of = waves()
-    values = spectrum[set_of.vertical, set_of.horizontal]
     expected = np.exp(1j * set_of.phases) * np.where(set_of.bits < 0, 1.0, encode(identifier)[set_of.bits])
-    agreement = np.real(values / (np.abs(values) + _NOTHING) * expected.conj()).sum()
-    return bool(agreement / math.sqrt(len(values) / 2) > math.sqrt(-2 * math.log(KNOWN_CHANCE)))
+    score, _ = _best_shift(spectrum, set_of.vertical, set_of.horizontal, expected.conj())
+    return score > math.sqrt(2 * math.log(_SHIFTS**2 / KNOWN_CHANCE))
 
 
 def _whitened(image: np.ndarray, side: int) -> np.ndarray:
@@ -146,13 +146,21 @@ def _candidates(white: np.ndarray, period: float) -> Iterator[_Candidate]:
     vertical, horizontal, conjugate = _steady()
     for mirrored in (False, True):
         spectrum = np.fft.rfft2(folded[:, ::-1] if mirrored else folded)
-        values = spectrum[vertical, horizontal]
-        agreement = np.zeros((_SHIFTS, _SHIFTS // 2 + 1), np.complex64)
-        agreement[vertical, horizontal] = values / (np.abs(values) + _NOTHING) * conjugate
-        scores = np.fft.irfft2(agreement, (_SHIFTS, _SHIFTS))
-        place = np.unravel_index(scores.argmax(), scores.shape)
-        score = float(scores[place]) * (_SHIFTS**2 / 2) / math.sqrt(len(vertical) / 2)
-        yield _Candidate(score, period, mirrored, (place[0] / _SHIFTS, place[1] / _SHIFTS), spectrum)
+        score, shift = _best_shift(spectrum, vertical, horizontal, conjugate)
+        yield _Candidate(score, period, mirrored, shift, spectrum)
+
+
+def _best_shift(
+    spectrum: np.ndarray, vertical: np.ndarray, horizontal: np.ndarray, conjugate: np.ndarray
+) -> tuple[float, tuple[float, float]]:
+    """How well the phases of some waves agree at the best shift, in standard deviations, and that shift in periods."""
+    values = spectrum[vertical, horizontal]
+    agreement = np.zeros((_SHIFTS, _SHIFTS // 2 + 1), np.complex64)
+    agreement[vertical, horizontal] = values / (np.abs(values) + _NOTHING) * conjugate
+    scores = np.fft.irfft2(agreement, (_SHIFTS, _SHIFTS))
+    row, column = np.unravel_index(scores.argmax(), scores.shape)
+    score = float(scores[row, column]) * (_SHIFTS**2 / 2) / math.sqrt(len(vertical) / 2)
+    return score, (row / _SHIFTS, column / _SHIFTS)
 
 
 @lru_cache(maxsize=1)

@@ -12,10 +12,12 @@ import numpy as np
 from vivface import __version__
 from vivface.errors import VivFaceError
 from vivface.media.provenance import SYNTHETIC_TYPE, SYNTHETIC_TYPES
+from vivface.provenance.detection import confirm_mark
 from vivface.provenance.keys import SigningKey, signing_key
 from vivface.provenance.label import LABEL, add_label, check_label
 from vivface.provenance.manifest import Ingredient, sign_bytes, sign_file
 from vivface.provenance.mark import SMALLEST, add_mark
+from vivface.provenance.pictures import FRAMES, pictures_of
 
 COMPOSITE_TYPE = SYNTHETIC_TYPES[1]
 
@@ -81,16 +83,25 @@ class Stamp:
         return add_mark(image, self.identifier)
 
     def finish(self, temporary: Path, name: Path) -> None:
-        """Sign a finished file before it gets its name; a file that cannot be signed is kept, with a warning."""
+        """Sign a finished file before it gets its name; a file that cannot be signed is kept, with a warning.
+
+        The manifest names the mark only if it is still in the pictures of the file.
+        """
         if not self.provenance.manifest:
             return
         try:
+            survived = self._marked and confirm_mark(next(pictures_of(temporary))[:FRAMES], self.identifier)
+            if self._marked and not survived:
+                self.warnings.append(
+                    f"{name.name}: the mark in the pictures did not survive the compression; raise the quality or the "
+                    "size to keep it."
+                )
             beside = sign_file(
                 temporary,
                 self.provenance.key or signing_key(),
                 __version__,
                 name=name,
-                identifier=self.identifier if self._marked else None,
+                identifier=self.identifier if survived else None,
                 source_type=self._source_type,
                 ingredients=self._ingredients,
             )

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
-from vivface.errors import MediaError
 from vivface.media.containers import input_path
-from vivface.media.images import MAX_PIXELS, load_image
+from vivface.media.images import MAX_PIXELS
 from vivface.media.provenance import is_marked_synthetic
-from vivface.media.video import VideoReader
 from vivface.provenance.detection import MarkFinding, confirm_mark, find_mark
 from vivface.provenance.manifest import ManifestReport, read_manifest
-
-PLACES, FRAMES = 4, 6  # of a film that are looked at, and frames a place
-_WORKING_SIDE = 720  # pixels of the shorter side to which larger pictures are reduced
+from vivface.provenance.pictures import FRAMES, pictures_of
 
 Verdict = Literal["synthetic", "disagreement", "nothing"]
 
@@ -113,7 +106,7 @@ def verify(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Verificatio
         OptionError: If VIVFACE_TRUST_ANCHORS names a file that cannot be read.
     """
     path = input_path(path)
-    groups = [[_reduced(image) for image in group] for group in _pictures(path, max_pixels)]
+    groups = list(pictures_of(path, max_pixels))
     metadata = is_marked_synthetic(path)
     manifest = read_manifest(path)
     mark = _search(groups)
@@ -121,34 +114,6 @@ def verify(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Verificatio
     synthetic = metadata or mark.found or (manifest is not None and manifest.says_synthetic)
     verdict: Verdict = "disagreement" if disagreements else "synthetic" if synthetic else "nothing"
     return Verification(path, verdict, metadata, manifest, mark, sum(map(len, groups)), disagreements)
-
-
-def _reduced(image: np.ndarray) -> np.ndarray:
-    scale = _WORKING_SIDE / min(image.shape[:2])
-    return image if scale >= 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def _pictures(path: Path, max_pixels: int) -> Iterator[list[np.ndarray]]:
-    """A few consecutive frames from several places of a film, or the one picture."""
-    try:
-        film = VideoReader(path, max_pixels=max_pixels)
-    except MediaError as no_film:
-        try:
-            yield [load_image(path, max_pixels)]
-            return
-        except MediaError as error:
-            raise (no_film if "as an image" in str(error) else error) from error
-    with film:
-        duration = film.duration or Fraction(0)
-    whole = duration * film.fps <= FRAMES * PLACES
-    for place in range(1 if whole else PLACES):
-        frames = FRAMES * PLACES if whole else FRAMES
-        try:
-            with VideoReader(path, duration * place / PLACES, max_pixels=max_pixels, max_frames=frames) as reader:
-                yield [frame.image for frame in reader]
-        except MediaError:  # nothing decodes there
-            if place == 0:
-                raise
 
 
 def _search(groups: list[list[np.ndarray]]) -> MarkFinding:
@@ -179,7 +144,7 @@ def _disagreements(
         named = f"names the mark {manifest.mark}" if manifest.mark else "names no mark"
         return [f"The manifest {named}, but the pictures carry the mark {mark.identifier:08x}."]
     number = _number(manifest.mark)
-    if not mark.found and number is not None and not any(confirm_mark(group, number) for group in groups):
+    if not mark.found and number is not None and not any(confirm_mark(group[:FRAMES], number) for group in groups):
         return [f"The manifest names the mark {manifest.mark}, but the pictures do not carry it."]
     return []
 
