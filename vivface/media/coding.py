@@ -97,7 +97,7 @@ def choose_coding(
         "libvpx-vp9": {"crf": wide, "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": str(int(not alpha))},
         "prores_ks": {"profile": "4444" if alpha else "hq", "vendor": "apl0"},
         "libwebp_anim": {
-            "lossless": str(int(quality == 100)),
+            "lossless": str(int(quality == 100 or alpha)),
             "quality": str(round(quality)),
             "compression_level": "3",
         },

@@ -59,7 +59,7 @@ class VideoWriter:
             `vivface.media.coding`.
         quality (`float`, *optional*, defaults to 80): 0 to 100, lossless in H.264 and WebP.
         alpha (`bool`, *optional*, defaults to False): Whether images have a fourth channel, their opacity, which .mov
-            (ProRes 4444), .webm (VP9) and .webp keep.
+            (ProRes 4444), .webm (VP9) and .webp (then lossless) keep.
         metadata (`dict[str, str]`, *optional*): More tags of the container, such as `{"title": "..."}`.
         finish (callable `(pathlib.Path, pathlib.Path) -> None`, *optional*): Called with the finished file under its
             temporary name, which it may replace, and with the name that it will get; such as `Stamp.finish`.

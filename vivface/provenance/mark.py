@@ -1,8 +1,8 @@
 """An imperceptible mark in pictures: a periodic pattern of weak waves that says "made by vivface" and carries a number.
 
-The pattern repeats with a period of half the picture's shorter side (the whole one below `SMALL` pixels), so that it
-scales with the picture. Within a period it is a sum of `len(waves())` waves of 8 to 24 cycles, low enough for codecs to
-keep and fine enough for eyes to miss. Half of them have fixed phases: they tell the mark's presence, scale and place.
+The pattern repeats with a period of half the picture's shorter side, so that it scales with the picture. Within a
+period it is a sum of 800 waves of 8 to 24 cycles, low enough for codecs to keep and fine enough for eyes to miss. Half
+of them have fixed phases: they tell the mark's presence, scale and place.
 The other half are multiplied by the signs of the coded identifier (`vivface.provenance.code`).
 
 It is spread-spectrum marking (Cox, Kilian, Leighton, Shamoon: "Secure Spread Spectrum Watermarking for Multimedia",
@@ -22,8 +22,7 @@ import numpy as np
 
 from vivface.provenance.code import CODED_BITS, encode
 
-SMALLEST = 64  # pixels of the shorter side below which there is no room for a mark
-SMALL = 100  # pixels of the shorter side below which the period is the whole side
+SMALLEST = 96  # pixels of the shorter side below which there is no room for a mark
 LOWEST, HIGHEST = 8, 24  # cycles a period
 PEAK_SNR = 42.6  # decibels: the mark is weakened where a picture would come out below
 _FLAT, _BUSY, _SLOPE = 0.75, 2.2, 0.25  # levels of 255 in flat and in busy places, and per level of texture
@@ -69,8 +68,7 @@ def waves() -> Waves:
 
 def period_of(size: tuple[int, int]) -> float:
     """Period of the pattern in pixels, of a picture of this width and height."""
-    shorter = min(size)
-    return shorter / 2 if shorter >= SMALL else float(shorter)
+    return min(size) / 2
 
 
 @lru_cache(maxsize=8)
