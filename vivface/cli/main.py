@@ -15,7 +15,7 @@ from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
 from vivface.cli.edit import edit
 from vivface.cli.evaluate import evaluate
-from vivface.cli.motion import motion
+from vivface.cli.motion import app as motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
 from vivface.cli.verify import verify
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 app.command("reenact")(reenact)
 app.command("edit")(edit)
-app.command("motion")(motion)
+app.add_typer(motion, name="motion")
 app.add_typer(convert, name="convert")
 app.command("push")(push)
 app.command("bench")(bench)

@@ -40,7 +40,9 @@ def reenact(
     source: Annotated[
         Path, typer.Argument(help="The portrait: an image with a face, or a file of an earlier --save-identity.")
     ],
-    driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
+    driving: Annotated[
+        Path, typer.Argument(help="The driving video, a file saved by `vivface motion`, or a name, as nod.")
+    ],
     output: Annotated[
         Path,
         typer.Option(

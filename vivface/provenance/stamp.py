@@ -42,7 +42,7 @@ class Provenance:
     key: SigningKey | None = None
 
     def __post_init__(self) -> None:
-        if self.label and self.label is not True:
+        if not isinstance(self.label, bool):
             check_label(self.label)
 
 
