@@ -71,7 +71,7 @@ class Stamp:
         self.warnings: list[str] = []
         self._source_type = COMPOSITE_TYPE if composite else SYNTHETIC_TYPE
         self._ingredients = list(ingredients)
-        self._marked = False
+        self._marked = self._lost = False
 
     def picture(self, image: np.ndarray) -> np.ndarray:
         """Label and mark a picture, uint8 RGB `(height, width, 3)`; `image` itself stays as it is."""
@@ -91,7 +91,8 @@ class Stamp:
             return
         try:
             survived = self._marked and confirm_mark(next(pictures_of(temporary))[:FRAMES], self.identifier)
-            if self._marked and not survived:
+            if self._marked and not survived and not self._lost:
+                self._lost = True  # said once, however many images there are
                 self.warnings.append(
                     f"{name.name}: the mark in the pictures did not survive the compression; raise the quality or the "
                     "size to keep it."

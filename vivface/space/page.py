@@ -129,6 +129,7 @@ class Page:
 
         add("paste_back")
         add("compare")
+        add("label")
         with gr.Accordion("More options", open=False, elem_id="more-options"):
             add("refine", visible=getattr(self.service.pipeline, "refinement", None) is not None)
             add("adapt", visible=self.service.pipeline.config.adapt_steps > 0)

@@ -13,6 +13,7 @@ from vivface.editing import AttributeDirections, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.provenance import Provenance
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress
@@ -112,6 +113,7 @@ class Renderer:
                     outputs.video,
                     comparison=outputs.comparison,
                     height=options.height or None,
+                    provenance=Provenance(label=options.label),
                     on_frame=first.add,
                     on_progress=on_progress,
                 )
