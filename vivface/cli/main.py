@@ -1,4 +1,4 @@
-"""The command line: `vivface reenact | batch | edit | motion | convert | export | push | bench | evaluate`.
+"""The command line: `vivface reenact | batch | edit | motion | convert | export | push | bench | evaluate | verify`.
 
 Errors a user can cause are one sentence on stderr and exit status 2. Heavy imports wait until a command runs.
 """
@@ -17,9 +17,10 @@ from vivface.cli.convert import app as convert
 from vivface.cli.edit import edit
 from vivface.cli.evaluate import evaluate
 from vivface.cli.export import export
-from vivface.cli.motion import motion
+from vivface.cli.motion import app as motion
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
+from vivface.cli.verify import verify
 from vivface.errors import VivFaceError
 from vivface.runtime import keep_freed_memory
 
@@ -33,12 +34,13 @@ app = typer.Typer(
 app.command("reenact")(reenact)
 app.command("batch")(batch)
 app.command("edit")(edit)
-app.command("motion")(motion)
+app.add_typer(motion, name="motion")
 app.add_typer(convert, name="convert")
 app.command("export")(export)
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)
+app.command("verify")(verify)
 
 
 def main() -> None:

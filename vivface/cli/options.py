@@ -10,6 +10,7 @@ from vivface.errors import OptionError
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
+    from vivface.provenance import Provenance
 
 Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
@@ -59,6 +60,28 @@ DrivingFace = Annotated[
 Start = Annotated[float, typer.Option(min=0, help="Where in the driving video to begin, seconds.")]
 Duration = Annotated[float | None, typer.Option(help="How much of the driving video to use, seconds; default all.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
+
+Mark = Annotated[
+    bool, typer.Option("--mark/--no-mark", help="Put an imperceptible mark into every picture, see `vivface verify`.")
+]
+Manifest = Annotated[
+    bool, typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest with the key of this machine.")
+]
+Label = Annotated[
+    bool, typer.Option("--label", help='Write "AI-generated" visibly into a corner; --label-text for other words.')
+]
+LabelText = Annotated[str | None, typer.Option(help="Write this visibly into a corner.")]
+
+
+def provenance(mark: bool, manifest: bool, label: bool, label_text: str | None) -> "Provenance":
+    """What results say about themselves.
+
+    Raises:
+        OptionError: If the label cannot be drawn.
+    """
+    from vivface.provenance import Provenance
+
+    return Provenance(mark, manifest, label if label_text is None else label_text)
 
 
 def load(

@@ -34,6 +34,7 @@ from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
+from vivface.reenactment.motion_library import find_motion
 from vivface.reenactment.portrait import Portrait, source_name
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import MotionMode, RenderOptions, render_frames
@@ -177,6 +178,7 @@ class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
         identity.points = None if portrait.points is None else to_crop(portrait.points, identity.quad)
+        identity.file = Path(image) if isinstance(image, str | os.PathLike) else None
         return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(
@@ -285,7 +287,8 @@ class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
 
         Args:
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
-            driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), or codes.
+            driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
+                name of the motion library, such as "nod".
             refine, paste_back, motion_mode, strength, batch_size, edits, detail, size: As for `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
@@ -340,7 +343,8 @@ class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
         return self.offers_detail and constant and motion.has_points and known
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
-        """A video, or a saved motion file, as a stream of codes."""
+        """A video, a saved motion file, or a name of the library, as a stream of codes."""
+        driving = find_motion(driving)
         if Path(driving).suffix == MOTION_SUFFIX:
             return MotionCodes.load(driving)
         return self.encode_motion(driving, *options)

@@ -85,10 +85,8 @@ class Editable(Checkpoint):
         else:
             steps = 0 if adapt is None and detail is not False and self.offers_detail else adapt
             identity = self.encode_identity(source, face, steps, seed, on_progress)
-        if detail is None:
-            detail = self.offers_detail and identity.points is not None
-        options = RenderOptions(refine, paste_back, detail=detail, size=size)
-        if detail:
+        options = RenderOptions(refine, paste_back, detail=self.shows_photograph(identity, detail), size=size)
+        if options.detail:
             return edited_photo(self, identity, edits, options)
         return next(render_frames(self, identity, StillMotion(identity), options, edits=edits)).image
 
@@ -96,6 +94,10 @@ class Editable(Checkpoint):
     def offers_detail(self) -> bool:
         """Whether the photograph itself is shown unless asked otherwise."""
         return bool(self.config.get("detail", False))
+
+    def shows_photograph(self, identity: IdentityCode, detail: bool | None = None) -> bool:
+        """Whether an edited image of a portrait is its photograph; `detail` as for `edit`."""
+        return self.offers_detail and identity.points is not None if detail is None else detail
 
     def _edits(self, edits: Edits | None) -> TimedEdits | None:
         return None if edits is None else TimedEdits(self.directions, edits, self.generator)

@@ -28,6 +28,11 @@ NO_LIVE = (
     "to use it."
 )
 EDIT_HINT = "Change the portrait here: the edits apply to the whole video and to Live."
+VERIFY_HINT = (
+    "Look for signs that a trained model made an image or a video: its metadata, a signed manifest (C2PA), and the "
+    "mark that vivface puts into its pictures."
+)
+NO_FILE = "Choose an image or a video first."
 NO_EDITS = "This checkpoint has no directions to edit along."
 
 ABOUT = """
@@ -46,7 +51,8 @@ checkpoint of this page. Audio and timing of the video are kept.
 ### Consent and provenance
 
 Use images of people who agreed, or your own. Do not make anyone say what they did not say. Every image and video made
-here is marked as synthetic in its metadata; please leave that in. Uploads and results are deleted from this machine
+here is marked as synthetic: in its metadata, in a signed manifest (C2PA) and imperceptibly in its pictures; *Verify*
+reads all three. Please leave that in. Uploads and results are deleted from this machine
 within about an hour, and nothing is used for training.
 
 ### Programs
@@ -78,6 +84,12 @@ def note_line(text: str) -> str:
 def error_line(text: str) -> str:
     """What went wrong, as HTML that screen readers announce."""
     return f'<p class="error" role="alert">{escape(text)}</p>'
+
+
+def verdict_lines(lines: list[str]) -> str:
+    """What was found in a file, the verdict first, as HTML that screen readers announce."""
+    rest = "".join(f"<li>{escape(line)}</li>" for line in lines[1:])
+    return f'<div role="status"><p class="stats">{escape(lines[0])}</p><ul>{rest}</ul></div>'
 
 
 def progress_line(update: Update) -> str:
