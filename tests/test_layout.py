@@ -36,7 +36,7 @@ ALLOWED = {
         "media",
         "runtime",
     },
-    "batch": {"pipelines", "hub", "editing", "reenactment", "media", "files", "runtime"},
+    "batch": {"pipelines", "hub", "editing", "reenactment", "media", "provenance", "files", "runtime"},
     "convert": {"pipelines", "hub", "editing", "models", "files"},
     "space": {
         "pipelines",

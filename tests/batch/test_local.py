@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.batch.results import assert_complete
 from tests.clips import read_times
@@ -17,6 +19,8 @@ from vivface.batch.maker import ClipMaker, identity_path
 from vivface.batch.records import Records
 from vivface.batch.run import run_batch
 from vivface.errors import CheckpointError, OptionError
+from vivface.media import VideoReader
+from vivface.provenance import verify
 
 
 def times_of(output) -> dict[str, int]:
@@ -110,6 +114,44 @@ class TestMaker:
         records.path(clips[0].name).write_text("{")
         assert not records.is_done(clips[0], results)
 
+    def test_the_photograph_moves_without_tuning(self, maker, clips, motion_file, tmp_path, monkeypatch):
+        """Where detail is shown the portrait is not tuned, but for a motion that has no points."""
+        tunings, adjusted = [], type(maker._pipeline)._adjusted
+        monkeypatch.setattr(
+            type(maker._pipeline),
+            "_adjusted",
+            lambda pipe, identity, tuning, *rest: (
+                tunings.append(tuning.steps) or adjusted(pipe, identity, tuning, *rest)
+            ),
+        )
+        monkeypatch.setattr(type(maker._pipeline), "offers_detail", True)
+        monkeypatch.setitem(maker._pipeline._internal_dict, "adapt_steps", 2)
+        assert maker.read_portrait(clips[0]) is None
+        assert maker.make(clips[0]).status == "done" and not any(tunings)
+        with VideoReader(tmp_path / clips[0].name) as video:
+            assert video.size == (512, 512)
+        tensors = load_file(motion_file)
+        with safe_open(motion_file, "pt") as file:
+            save_file({"codes": tensors["codes"]}, tmp_path / "old.safetensors", file.metadata())
+        clip = replace(clips[0], name="old.mp4", driving=str(tmp_path / "old.safetensors"))
+        assert maker.make(clip).status == "done" and tunings[-1] == 2
+        with VideoReader(tmp_path / "old.mp4") as video:
+            assert video.size == (64, 64)
+
+    def test_detail_size_and_marks(self, settings, clips, tiny_pipeline, tmp_path, monkeypatch):
+        monkeypatch.setattr(maker_module, "load_quietly", lambda settings: tiny_pipeline)
+        settings = replace(settings, detail=True, size=192)
+        maker = ClipMaker(settings, tmp_path, tmp_path / ".work" / "0", "test")
+        clip = replace(clips[0], name="a.webm")
+        assert maker.read_portrait(clip) is None
+        assert maker.make(clip).status == "done"
+        found = verify(tmp_path / "a.webm")  # whose manifest lies beside it
+        assert found.verdict == "synthetic" and found.mark.found and "composite" in found.manifest.source_types[0]
+        assert not list((tmp_path / ".work").rglob("*.c2pa"))
+        assert maker.records.is_done(clip, settings.of_result())
+        for other in (replace(settings, size=256), replace(settings, detail=None), replace(settings, mark=False)):
+            assert not maker.records.is_done(clip, other.of_result())
+
     def test_any_error_of_a_clip_is_recorded(self, maker, clips, monkeypatch):
         def fail(*_, **__):
             raise MemoryError("no room")
@@ -157,6 +199,8 @@ class TestCommand:
             ((*folders, "--adapt", "magic"), "magic"),
             ((*folders, "--shard", "3/2"), "i/n"),
             ((*folders, "--strength", "9"), "strength"),
+            ((*folders, "--size", "63"), "size"),
+            ((*folders, "--label-text", ""), "label"),
         ]:
             status, out, err = run_cli("batch", *arguments, "-o", tmp_path / "out")
             assert status == 2 and words in err and "Traceback" not in err

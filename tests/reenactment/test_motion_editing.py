@@ -2,19 +2,29 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
+from tests.warping import faces
 from vivface.errors import OptionError
 from vivface.reenactment.codes import MotionBatch, MotionCodes
 from vivface.reenactment.motion_editing import cut_motion, join_motions, loop_motion
+from vivface.warping.retargeting import Rest, expression_between
 
 
 class Ramp(MotionCodes):
     """Codes that rise by a step every frame, from `first` on."""
 
     def __init__(
-        self, frames: int = 20, first: float = 0.0, fps: int = 20, step: float = 1.0, shape=(2, 3), origin=1.0
+        self,
+        frames: int = 20,
+        first: float = 0.0,
+        fps: int = 20,
+        step: float = 1.0,
+        shape=(2, 3),
+        origin=1.0,
+        points: np.ndarray | None = None,
     ):
         super().__init__(
             name=f"ramp-{first:g}",
@@ -25,6 +35,8 @@ class Ramp(MotionCodes):
             code_shape=shape,
             fingerprint=[origin, 2.0],
         )
+        self.has_points = points is not None
+        self._points = points
         self._values = first + step * torch.arange(frames, dtype=torch.float32)
 
     def batches(self, batch_size=8, images=False, on_progress=None):
@@ -36,6 +48,7 @@ class Ramp(MotionCodes):
                 [row / self.fps for row in rows],
                 [1 / self.fps] * len(values),
                 [row != 3 for row in rows],
+                points=None if self._points is None else self._points[rows.start : rows.stop],
             )
 
 
@@ -124,6 +137,55 @@ class TestJoin:
             join_motions([])
 
 
+def speaking(brows: float = 0.0, wide: float = 1.0, frames: int = 40) -> np.ndarray:
+    """Points of a driver who rests for 25 frames, then opens the mouth; `wide`: how broad the face is."""
+    lips = [1.0] * 25 + [1.0 + row for row in range(frames - 25)]
+    shapes = np.stack([faces.face(lips=gap, brows=brows) for gap in lips])
+    shapes[..., 0] *= wide
+    return np.stack([faces.points(shape) for shape in shapes])
+
+
+def all_points(motion: MotionCodes) -> np.ndarray:
+    assert motion.has_points
+    return np.concatenate([batch.points for batch in motion.batches(7)])
+
+
+class TestPoints:
+    """The points of the driver's face are cut, looped and joined with the codes."""
+
+    def test_cut_and_loop(self):
+        points = speaking()
+        motion = Ramp(frames=40, points=points)
+        assert np.array_equal(all_points(cut_motion(motion, 0.5, 1)), points[10:30])
+        assert np.array_equal(all_points(loop_motion(motion, 2, 0)), np.concatenate([points, points]))
+        mirrored = all_points(loop_motion(motion, 3, mirror=True))
+        assert np.array_equal(mirrored, np.concatenate([points, points[::-1], points]))
+        blended = all_points(loop_motion(motion, 2, 0.4))
+        steps = np.abs(np.diff(blended, axis=0)).max((1, 2))
+        jump = np.abs(points[-1] - points[0]).max()
+        assert len(blended) == 72 and steps.max() < jump / 4
+
+    def test_join_shows_the_first_driver(self):
+        first, second = speaking(), speaking(wide=1.2)
+        joined = all_points(join_motions([Ramp(frames=40, points=first), Ramp(frames=40, points=second)], 0))
+        assert np.array_equal(joined[:40], first)
+        ours, theirs, shown = (Rest.of(points[:25]).shape for points in (first, second, joined[40:]))
+        worn = expression_between(theirs, ours)  # what is no expression of the second face is gone
+        assert np.abs(shown - (ours - worn)).max() < 0.2 < np.abs(theirs - (ours - worn)).max()
+        opened = [points[-1, 14, 1] - points[-1, 13, 1] - points[0, 14, 1] + points[0, 13, 1] for points in
+                  (second, joined[40:])]  # fmt: skip
+        assert opened[1] == pytest.approx(opened[0], rel=0.02)
+
+    def test_one_without_points_leaves_none(self):
+        motion = join_motions([Ramp(frames=40, points=speaking()), Ramp()])
+        assert not motion.has_points and next(iter(motion)).points is None
+
+    def test_saved(self, tmp_path):
+        motion = loop_motion(Ramp(frames=40, points=speaking()))
+        loaded = MotionCodes.load(motion.save(tmp_path / "a.safetensors"))
+        assert np.abs(all_points(loaded) - all_points(motion)).max() <= 0.5 / 8192 + 1e-9
+
+
 def test_the_result_can_be_saved_and_read(tmp_path):
     motion = join_motions([cut_motion(Ramp(), 0.1, 0.5), loop_motion(Ramp(fps=30), 2)])
     loaded = MotionCodes.load(motion.save(tmp_path / "a.safetensors"))
@@ -142,6 +204,7 @@ def test_a_real_motion_file(motion_file, run_cli, tmp_path):
     ):
         status, line, err = run_cli("motion", *arguments, "-o", out)
         assert (status, err) == (0, "") and "seconds of motion.safetensors" in line
-        assert float(MotionCodes.load(out).seconds) == pytest.approx(seconds, abs=0.01)
+        motion = MotionCodes.load(out)
+        assert float(motion.seconds) == pytest.approx(seconds, abs=0.01) and motion.has_points
     status, _, err = run_cli("motion", "cut", motion_file, "--start", 9, "-o", out)
     assert status == 2 and "lasts 0.84 seconds" in err

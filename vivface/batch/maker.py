@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 from vivface.batch.clips import Clip
 from vivface.batch.records import DONE, FAILED, Record, Records, file_stamp, recipe
 from vivface.errors import MediaError, NoFaceError, VivFaceError, first_line
+from vivface.provenance.manifest import sidecar_of
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
     from vivface.reenactment.codes import IdentityCode
+    from vivface.reenactment.result import ReenactmentResult
 
 IDENTITIES, WORK, BEGUN = "identities", ".work", ".begun"
 COMPUTING = ("device", "networks", "batch_size", "threads")  # settings that no result depends on
@@ -35,8 +37,9 @@ class BatchSettings:
     Attributes:
         checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
         refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
-            (`str`): As for the pipeline.
+            (`str`), detail (`bool`), size (`int`): As for the pipeline.
         edits (tuple of `str`): Each as `parse_edits` takes it.
+        mark, manifest (`bool`), label (`bool` or `str`): As for `Provenance`.
         threads (`int`, *optional*): CPU threads of a worker; by default its share of the cores.
     """
 
@@ -52,7 +55,12 @@ class BatchSettings:
     batch_size: int | None = None
     seed: int = 0
     adapt: str | None = None
+    detail: bool | None = None
+    size: int | None = None
     edits: tuple[str, ...] = ()
+    mark: bool = True
+    manifest: bool = True
+    label: bool | str = False
     threads: int | None = None
 
     def of_result(self) -> dict[str, object]:
@@ -70,7 +78,7 @@ def identity_path(clip: Clip, settings: BatchSettings, output: Path) -> Path:
     """Where the identity code of a clip's portrait is kept; the portrait's own file if it is one already."""
     if Path(clip.source).suffix == ".safetensors":
         return Path(clip.source)
-    names = ("checkpoint", "files", "system", "detector", "seed", "adapt")
+    names = ("checkpoint", "files", "system", "detector", "seed", "adapt", "detail", "edits")
     kept = {name: value for name, value in settings.of_result().items() if name in names}
     key = json.dumps([clip.source, clip.face, file_stamp(clip.source), kept], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -97,12 +105,14 @@ class ClipMaker:
 
     def __init__(self, settings: BatchSettings, output: Path, work: Path, worker: str):
         from vivface.editing import parse_edits
+        from vivface.provenance import Provenance
 
         self.settings, self.output, self.work, self.worker = settings, output, work, worker
         self.records = Records(output)
         for folder in (work, output / IDENTITIES, output / BEGUN):
             folder.mkdir(parents=True, exist_ok=True)
         self._edits = parse_edits(settings.edits) if settings.edits else None
+        self._provenance = Provenance(settings.mark, settings.manifest, settings.label)
         self._pipeline = load_quietly(settings)
         self._loaded: tuple[Path, IdentityCode] | None = None
 
@@ -163,8 +173,22 @@ class ClipMaker:
 
     def _render(self, clip: Clip, record: Record) -> None:
         settings = self.settings
-        with_driver = (settings.adapt or "").startswith("cma")
-        result = self._pipeline(
+        adapt = settings.adapt if self._tunes_to_driver else None
+        result = self._result(clip, adapt)
+        if adapt is None and self._portrait_tuning() == 0 and not result.options.detail:  # a motion without points
+            result = self._result(clip, self._pipeline.config.adapt_steps)
+        temporary, final = self.work / clip.name, self.output / clip.name
+        result.save(temporary, provenance=self._provenance)
+        if (beside := sidecar_of(temporary)).exists():
+            os.replace(beside, sidecar_of(final))
+        os.replace(temporary, final)
+        report = result.report
+        record.frames, record.missing = report.frames, report.missing
+        record.warnings = list(dict.fromkeys(report.warnings))
+
+    def _result(self, clip: Clip, adapt: int | str | None) -> ReenactmentResult:
+        settings = self.settings
+        return self._pipeline(
             self._identity(clip),
             clip.driving,
             refine=settings.refine,
@@ -174,17 +198,13 @@ class ClipMaker:
             batch_size=settings.batch_size,
             seed=settings.seed,
             driving_face=clip.driving_face,
-            adapt=settings.adapt if with_driver else None,
+            adapt=adapt,
             edits=self._edits,
+            detail=settings.detail,
+            size=settings.size,
             start=clip.start,
             duration=clip.duration,
         )
-        temporary = self.work / clip.name
-        result.save(temporary)
-        os.replace(temporary, self.output / clip.name)
-        report = result.report
-        record.frames, record.missing = report.frames, report.missing
-        record.warnings = list(dict.fromkeys(report.warnings))
 
     def _identity(self, clip: Clip) -> IdentityCode:
         from vivface.reenactment.codes import IdentityCode
@@ -196,8 +216,16 @@ class ClipMaker:
         return self._loaded[1]
 
     def _portrait_tuning(self) -> int | str | None:
-        """What the portrait is tuned by before any driving video is known."""
-        return 0 if (self.settings.adapt or "").startswith("cma") else self.settings.adapt
+        """What the portrait is tuned by before any driving video is known; nothing where it is shown itself."""
+        if self._tunes_to_driver:
+            return 0
+        if self.settings.adapt is not None:
+            return self.settings.adapt
+        return 0 if self._pipeline.shows_detail(self.settings.detail, self._edits) else None
+
+    @property
+    def _tunes_to_driver(self) -> bool:
+        return (self.settings.adapt or "").startswith("cma")
 
     def _fits(self, path: Path) -> bool:
         """Whether an identity file of an earlier run can be read and is this checkpoint's."""

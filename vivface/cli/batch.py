@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from vivface.cli.options import Adapt, Checkpoint, Detector, Device, Edit, System
+from vivface.cli.options import (
+    Adapt,
+    Checkpoint,
+    Detail,
+    Detector,
+    Device,
+    Edit,
+    Label,
+    LabelText,
+    Manifest,
+    Mark,
+    Size,
+    System,
+    pixels,
+    provenance,
+)
 from vivface.cli.reenact import MotionMode
 from vivface.errors import OptionError
 
@@ -32,6 +47,8 @@ class Format(StrEnum):
     MP4 = "mp4"
     MOV = "mov"
     MKV = "mkv"
+    WEBM = "webm"
+    WEBP = "webp"
     GIF = "gif"
 
 
@@ -63,6 +80,8 @@ def batch(
     suffix: Annotated[Format, typer.Option("--format", help="Of results without a name of their own.")] = Format.MP4,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads a worker; default its share.")] = None,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -72,6 +91,10 @@ def batch(
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
     adapt: Adapt = None,
     edit: Edit = None,
+    mark: Mark = True,
+    manifest: Manifest = True,
+    label: Label = False,
+    label_text: LabelText = None,
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
@@ -92,7 +115,8 @@ def batch(
 
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
-    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size)
+    pixel_size, marks = pixels(size), provenance(mark, manifest, label, label_text)
+    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixel_size)
     if adapt is not None:
         Tuning.parse(adapt)
     if edit:
@@ -112,7 +136,12 @@ def batch(
         batch_size=batch_size,
         seed=seed,
         adapt=adapt,
+        detail=detail,
+        size=pixel_size,
         edits=tuple(edit or ()),
+        mark=marks.mark,
+        manifest=marks.manifest,
+        label=marks.label,
         threads=threads,
     )
     with progress_bar() as bar:

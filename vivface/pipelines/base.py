@@ -333,14 +333,9 @@ class ReenactmentPipeline(Tunable, Editable, Accelerated, DiffusionPipeline):
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
 
     def _shows_detail(self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object) -> bool:
-        """Whether the photograph is moved."""
-        if detail and edits is not None and not edits.constant:
-            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
-        if detail is not None:
-            return detail
+        """Whether the photograph of this portrait is moved by this motion."""
         known = not (isinstance(source, IdentityCode) and source.points is None)
-        constant = edits is None or edits.constant
-        return self.offers_detail and constant and motion.has_points and known
+        return self._may_show_detail(detail, edits) and (detail is not None or (motion.has_points and known))
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, a saved motion file, or a name of the library, as a stream of codes."""

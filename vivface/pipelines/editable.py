@@ -12,6 +12,7 @@ import torch
 
 from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.editing.directions import DIRECTIONS_FILE
+from vivface.errors import OptionError
 from vivface.hub.checkpoint import Checkpoint
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
@@ -98,6 +99,23 @@ class Editable(Checkpoint):
     def shows_photograph(self, identity: IdentityCode, detail: bool | None = None) -> bool:
         """Whether an edited image of a portrait is its photograph; `detail` as for `edit`."""
         return self.offers_detail and identity.points is not None if detail is None else detail
+
+    def shows_detail(self, detail: bool | None = None, edits: Edits | None = None) -> bool:
+        """Whether frames show the photograph itself, if portrait and motion have points of a face.
+
+        Args:
+            detail (`bool`, *optional*), edits (mapping, *optional*): As for `render`.
+
+        Raises:
+            OptionError: If the photograph is asked for and edits change over time.
+        """
+        return self._may_show_detail(detail, self._edits(edits))
+
+    def _may_show_detail(self, detail: bool | None, edits: TimedEdits | None) -> bool:
+        constant = edits is None or edits.constant
+        if detail and not constant:
+            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
+        return self.offers_detail and constant if detail is None else detail
 
     def _edits(self, edits: Edits | None) -> TimedEdits | None:
         return None if edits is None else TimedEdits(self.directions, edits, self.generator)

@@ -1,20 +1,23 @@
 """Cut, loop and join motions: files that `MotionCodes.save` wrote, or any motion codes.
 
-Codes of neighbouring frames are close and their space is linear, so motions are joined by a crossfade of their codes.
+Codes of neighbouring frames are close and their space is linear, so motions are joined by a crossfade of their codes,
+and of the points of the driver's face where all of them have points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vivface.errors import OptionError
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.progress import OnProgress
+from vivface.warping.joining import on_face_of
 
 BLEND = Fraction(1, 5)  # seconds of a crossfade
 MOST_FRAMES = 100_000  # of a result, which is held in memory
@@ -29,11 +32,13 @@ class _Frames:
         codes (`torch.Tensor` of shape `(frames, *code_shape)`): Motion codes.
         times (list of `Fraction`): When each frame begins and, one more, when the last one ends, seconds.
         found (list of `bool`): As in `MotionBatch`.
+        points (`numpy.ndarray` of shape `(frames, 478, 3)`, *optional*): As in `MotionBatch`.
     """
 
     codes: Tensor
     times: list[Fraction]
     found: list[bool]
+    points: np.ndarray | None = None
 
 
 class MotionSequence(MotionCodes):
@@ -56,16 +61,18 @@ class MotionSequence(MotionCodes):
             fingerprint=like.fingerprint,
         )
         self._frames = frames
+        self.has_points = frames.points is not None
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """The codes in order; there are no images."""
-        codes, times, found = self._frames.codes, self._frames.times, self._frames.found
+        codes, times, found, points = (getattr(self._frames, name) for name in ("codes", "times", "found", "points"))
         for start in range(0, len(found), batch_size):
             end = min(start + batch_size, len(found))
             lengths = [times[row + 1] - times[row] for row in range(start, end)]
-            yield MotionBatch(codes[start:end], times[start:end], lengths, found[start:end])
+            shown = None if points is None else points[start:end]
+            yield MotionBatch(codes[start:end], times[start:end], lengths, found[start:end], points=shown)
 
 
 def cut_motion(
@@ -95,7 +102,7 @@ def cut_motion(
     end = frames.times[-1] if end is None else min(start + end, frames.times[-1])
     rows = [row for row in range(len(frames.found)) if frames.times[row + 1] > start and frames.times[row] < end]
     times = [max(frames.times[row] - start, Fraction(0)) for row in rows] + [end - start]
-    return _sequence(motion, motion.name, frames.codes[rows], times, [frames.found[row] for row in rows])
+    return _sequence(motion, motion.name, replace(_rows(frames, rows), times=times))
 
 
 def loop_motion(
@@ -127,7 +134,8 @@ def join_motions(motions: Sequence[MotionCodes], blend: float | Fraction = BLEND
 
     Args:
         motions (sequence of `MotionCodes`): Read by the same checkpoint. The result declares the rate of the first, and
-            every frame keeps its own length.
+            every frame keeps its own length. Where all of them have the points of their driver's face, all show the
+            face of the first driver.
         blend (`float` or `Fraction`, *optional*, defaults to 0.2): Seconds of the crossfade, by which the result is
             shorter at every seam; at most half of the shorter neighbour.
 
@@ -145,61 +153,80 @@ def join_motions(motions: Sequence[MotionCodes], blend: float | Fraction = BLEND
     if sum(motion.frames or 0 for motion in motions) > MOST_FRAMES:
         raise OptionError(f"The result would have more than {MOST_FRAMES} frames.")
     name = " + ".join(motion.name for motion in motions)
-    return _joined(first, name, [_read(motion) for motion in motions], _seconds("blend", blend))
+    parts = [_read(motion) for motion in motions]
+    if any(part.points is None for part in parts):
+        parts = [replace(part, points=None) for part in parts]
+    else:
+        own = parts[0].points
+        parts = parts[:1] + [replace(part, points=on_face_of(own, part.points)) for part in parts[1:]]
+    return _joined(first, name, parts, _seconds("blend", blend))
 
 
 def _joined(like: MotionCodes, name: str, parts: list[_Frames], blend: Fraction) -> MotionCodes:
     whole = parts[0]
     for part in parts[1:]:
         whole = _appended(whole, part, min(blend, whole.times[-1] / 2, part.times[-1] / 2))
-    return _sequence(like, name, whole.codes, whole.times, whole.found)
+    return _sequence(like, name, whole)
 
 
 def _appended(before: _Frames, after: _Frames, blend: Fraction) -> _Frames:
     """Two motions that overlap by `blend` seconds: the frames of the first stay until its end, then the second's."""
     seam, end = before.times[-1] - blend, before.times[-1]
     codes = before.codes.clone()
+    points = None if before.points is None else before.points.copy()
     for row, time in enumerate(before.times[:-1]):
         if time >= seam and blend > 0:
             weight = float((time - seam) / blend)
             weight = weight * weight * (3 - 2 * weight)
-            codes[row] = (1 - weight) * codes[row] + weight * _at(after, time - seam)
+            codes[row] = (1 - weight) * codes[row] + weight * _at(after, after.codes, time - seam)
+            if points is not None:
+                points[row] = (1 - weight) * points[row] + weight * _at(after, after.points, time - seam)
     rows = [row for row in range(len(after.found)) if after.times[row + 1] + seam > end]
     times = before.times[:-1] + [max(after.times[row] + seam, end) for row in rows] + [after.times[-1] + seam]
     found = before.found + [after.found[row] for row in rows]
-    return _Frames(torch.cat([codes, after.codes[rows]]), times, found)
+    points = None if points is None else np.concatenate([points, after.points[rows]])
+    return _Frames(torch.cat([codes, after.codes[rows]]), times, found, points)
 
 
-def _at(frames: _Frames, time: Fraction) -> Tensor:
-    """The code at a time, between those of the two frames around it."""
+def _at(frames: _Frames, values: Tensor | np.ndarray, time: Fraction) -> Tensor | np.ndarray:
+    """The code or the points at a time, between those of the two frames around it."""
     row = max(sum(begin <= time for begin in frames.times[:-1]) - 1, 0)
     if row + 1 == len(frames.found):
-        return frames.codes[row]
+        return values[row]
     part = float((time - frames.times[row]) / (frames.times[row + 1] - frames.times[row]))
-    return (1 - part) * frames.codes[row] + part * frames.codes[row + 1]
+    return (1 - part) * values[row] + part * values[row + 1]
+
+
+def _rows(frames: _Frames, rows: list[int]) -> _Frames:
+    """Some of the frames, with the times of all."""
+    points = None if frames.points is None else frames.points[rows]
+    return _Frames(frames.codes[rows], frames.times, [frames.found[row] for row in rows], points)
 
 
 def _backwards(frames: _Frames) -> _Frames:
     end = frames.times[-1]
-    return _Frames(frames.codes.flip(0), [end - time for time in reversed(frames.times)], frames.found[::-1])
+    points = None if frames.points is None else frames.points[::-1]
+    return _Frames(frames.codes.flip(0), [end - time for time in reversed(frames.times)], frames.found[::-1], points)
 
 
 def _read(motion: MotionCodes) -> _Frames:
-    codes, times, found, end = [], [], [], Fraction(0)
+    codes, times, found, points, end = [], [], [], [], Fraction(0)
     for batch in motion.batches():
         codes.append(batch.codes.detach().float().cpu())
         times += batch.times
         found += batch.found
+        points.append(batch.points)
         end = batch.times[-1] + batch.durations[-1]
         if len(found) > MOST_FRAMES:
             raise OptionError(f"'{motion.name}' has more than {MOST_FRAMES} frames: cut it first.")
     first = times[0]
-    return _Frames(torch.cat(codes), [time - first for time in [*times, end]], found)
+    whole = None if any(part is None for part in points) else np.concatenate(points)
+    return _Frames(torch.cat(codes), [time - first for time in [*times, end]], found, whole)
 
 
-def _sequence(like: MotionCodes, name: str, codes: Tensor, times: list[Fraction], found: list[bool]) -> MotionSequence:
-    sequence = MotionSequence(like, name, _Frames(codes, times, found))
-    if any((time / sequence.time_base).denominator != 1 for time in times):
+def _sequence(like: MotionCodes, name: str, frames: _Frames) -> MotionSequence:
+    sequence = MotionSequence(like, name, frames)
+    if any((time / sequence.time_base).denominator != 1 for time in frames.times):
         sequence.time_base = _TIME_BASE  # times of another clock; a ninety-thousandth of a second is fine enough
     return sequence
 
