@@ -36,13 +36,17 @@ def assert_same(made: object, expected: object) -> None:
 
 
 @pytest.mark.slow
-@torch.no_grad()
 class TestParity:
+    @pytest.fixture(autouse=True)
+    def without_gradients(self):
+        with torch.no_grad():
+            yield
+
     @pytest.mark.parametrize("name", NETWORKS)
     def test_faces(self, engine, name):
-        network = load_network(name)
+        network, fast = load_network(name), load_network(name, engine=engine)
         images = torch.rand(2, 3, network.image_size, network.image_size, generator=torch.Generator().manual_seed(0))
-        assert_same(engine(network)(images), network(images))
+        assert_same(fast(images), network(images))
 
     def test_encoder_and_transformer(self, engine, tiny_pipeline):
         encoder, transformer = tiny_pipeline.encoder.eval(), tiny_pipeline.transformer.eval()
@@ -62,8 +66,7 @@ class TestParity:
             styles = generator.to_stylespace(generator.sample_latents(2))
             expected = generate_refined(generator, refinement, styles, reference)
             assert_same(generate_refined(engine(generator), engine(refinement), styles, reference), expected)
-            with torch.no_grad():
-                generator.constant.mul_(0.5)  # tuned further
+            generator.constant.mul_(0.5)  # tuned further
             changed = generate_refined(engine(generator), engine(refinement), styles, reference)
             assert_same(changed, generate_refined(generator, refinement, styles, reference))
             assert (changed[0] - expected[0]).abs().max() > 0.01
@@ -72,14 +75,15 @@ class TestParity:
 
 class TestWhoComputes:
     class Counting(torch.nn.Linear):
-        calls = 0
+        calls: list[int] = []  # of the class: an export would put back what it changes in an object
 
         def forward(self, x):
-            self.calls += 1
+            self.calls.append(2 if isinstance(x.shape[0], torch.SymInt) else x.shape[0])
             return super().forward(x)
 
     @pytest.fixture
     def network(self) -> "TestWhoComputes.Counting":
+        self.Counting.calls.clear()
         return self.Counting(4, 3).eval()
 
     def test_gradients_training_and_other_types_are_left_to_pytorch(self, engine, network):
@@ -89,12 +93,13 @@ class TestWhoComputes:
             fast.train()(x)
             fast.eval()
             fast(x)
-            assert network.calls == 3  # twice here, once for the graph
+            assert network.calls[:2] == [2, 2]
+            count = len(network.calls)  # with those that made the graph
             fast(x), fast(x[:1])
-            assert network.calls == 3
+            assert len(network.calls) == count
             network.double()
             fast(x.double())
-        assert network.calls == 4
+        assert len(network.calls) == count + 1
 
     def test_the_same_proxy_for_the_same_network_and_none_for_a_copy(self, engine, network):
         assert engine(network) is engine(network)
@@ -122,10 +127,10 @@ class TestWhoComputes:
         monkeypatch.setattr("vivface.engines.engine._measure", lambda run: pytest.fail("measured again"))
         for fastest in ("torch", *engine.candidates):
             Choices(store).put(key, fastest, {})
-            again = copy.deepcopy(network)
-            Engine("auto", store)(again)(x)
-            Engine("auto", store)(again)(x)
-            assert again.calls - network.calls == (2 if fastest == "torch" else 0)
+            again = Engine("auto", store)(copy.deepcopy(network))
+            network.calls.clear()
+            again(x), again(x)
+            assert network.calls == ([2, 2] if fastest == "torch" else [])
 
 
 class TestNames:

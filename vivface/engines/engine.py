@@ -26,7 +26,7 @@ from vivface.engines.graphs import GraphStore, graph_name, graph_of
 from vivface.engines.proxy import Proxy, proxy_of
 from vivface.engines.sessions import SESSIONS, Session
 from vivface.engines.torch_engine import TorchEngine
-from vivface.errors import BackendError, OptionError
+from vivface.errors import BackendError, OptionError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +80,14 @@ class Engine:
                 return None
             if chosen in self.candidates:
                 return _make_graph(network, call, self.store, chosen, threads)
-        try:
-            graphs = {name: _make_graph(network, call, self.store, name, threads) for name in self.candidates}
-        except NoGraphError as error:
-            logger.warning("%s: PyTorch computes it.", error)
-            return None
-        if key is None:
-            return graphs[self.name]
+        graphs = {}
+        for name in self.candidates:
+            try:
+                graphs[name] = _make_graph(network, call, self.store, name, threads)
+            except NoGraphError as error:
+                logger.warning("%s: PyTorch computes it.", error)
+        if key is None or not graphs:
+            return graphs.get(self.name)
         seconds = {name: _measure(lambda graph=graph: graph(call)) for name, graph in graphs.items()}
         seconds["torch"] = _measure(lambda: _run(network, call))
         fastest = min(seconds, key=seconds.get)
@@ -187,7 +188,12 @@ def get_engine(name: str | Engine | TorchEngine, store: GraphStore | None = None
 
 def _make_graph(network: nn.Module, call: Call, store: GraphStore, name: str, threads: int) -> _Graph:
     graph, result = graph_of(network, call, store)
-    return _Graph(SESSIONS[name](graph, threads), result)
+    try:
+        return _Graph(SESSIONS[name](graph, threads), result)
+    except BackendError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a library's own, of many kinds
+        raise NoGraphError(f"{name} cannot compute {type(network).__name__} ({first_line(error)})") from error
 
 
 def _run(network: nn.Module, call: Call) -> object:

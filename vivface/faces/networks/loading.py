@@ -11,6 +11,7 @@ from vivface.errors import BackendError
 from vivface.faces.networks.eye_network import EyeNetwork
 from vivface.faces.networks.face_mesh import FaceMesh
 from vivface.faces.networks.full_range_detector import FullRangeDetector
+from vivface.faces.networks.inference import prepare
 from vivface.faces.networks.short_range_detector import ShortRangeDetector
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -44,4 +45,6 @@ def load_network(name: str, device: str | torch.device = "cpu", engine: Engine |
     except Exception as error:  # safetensors, torch and the file system have no common base
         raise BackendError(f"The weights '{path}' cannot be read: install vivface again.") from error
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return network if engine is None else engine(network, threads=1)  # small: a second thread would hardly help
+    if engine is None:
+        return prepare(network)
+    return engine(network, threads=1)  # small: a second thread would hardly help
