@@ -12,6 +12,7 @@ import platform
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from multiprocessing import connection
 from pathlib import Path
 
 from vivface.batch.clips import Clip
-from vivface.batch.maker import BatchSettings, ClipMaker, work_folder, write_failure
+from vivface.batch.maker import MAX_ATTEMPTS, BatchSettings, ClipMaker, work_folder, write_failure
 from vivface.batch.plan import Plan, Portrait, Task
 from vivface.batch.records import Record
 from vivface.errors import BackendError, VivFaceError
@@ -56,6 +57,7 @@ class LocalPool:
         self._output, self._shard = output, shard
         self._workers: list[_Worker] = []
         self._lost_starts = 0
+        self._losses: Counter[Task] = Counter()
         self._context = multiprocessing.get_context("spawn")
         self._count = workers
 
@@ -131,12 +133,17 @@ class LocalPool:
         worker.process.join()
         worker.pipe.close()
         shutil.rmtree(self._work(worker.number), ignore_errors=True)
+        ending = _ending(worker.process.exitcode)
         if worker.task is not None:
+            self._losses[worker.task] += 1
+            if self._losses[worker.task] > MAX_ATTEMPTS + 1:  # not even a record of its failure can be written
+                raise BackendError(
+                    f"Workers end at '{worker.task.clip.name}' again and again ({ending}): is the disk full?"
+                )
             plan.again(worker.task)
         if not worker.ready:
             self._lost_starts += 1
             if self._lost_starts >= MAX_LOST_STARTS:
-                ending = _ending(worker.process.exitcode)
                 raise BackendError(f"Workers end while they load ({ending}): give fewer workers or more memory.")
         self._workers[self._workers.index(worker)] = self._start(worker.number)
 

@@ -125,6 +125,10 @@ class ClipMaker:
         path = identity_path(clip, self.settings, self.output)
         if path.is_file() and self._fits(path):
             return None
+        if str(path) == clip.source:
+            return (
+                f"'{clip.source}' is no identity code of this checkpoint: give an image, or a code made with this one."
+            )
         begun = self.output / BEGUN / path.name
         if (count := self._begin(begun)) > MAX_ATTEMPTS:
             self._end(begun)

@@ -47,12 +47,12 @@ def run_ray(
         raise BackendError("Ray is not installed: pip install 'vivface[ray]', or leave --engine at local.") from error
 
     read_index(settings.checkpoint or bundled_checkpoint())  # an actor would fail far less clearly
+    settings = replace(settings, threads=settings.threads or 1)
     started = not ray.is_initialized()
     if started:
-        _start_ray()
+        _start_ray(workers * settings.threads)
     ray.data.DataContext.get_current().enable_progress_bars = False
     gpus = ray.cluster_resources().get("GPU", 0) > 0 and settings.device in ("auto", "cuda")
-    settings = replace(settings, threads=settings.threads or 1)
     arguments = (settings, str(output), shard)
     groups: dict[tuple[str, int | None], list[dict]] = {}
     for clip in clips:
@@ -86,13 +86,22 @@ def run_ray(
             ray.shutdown()
 
 
-def _start_ray() -> None:
+def _start_ray(processors: int) -> None:
     """Join the cluster of `RAY_ADDRESS`, or start one on this machine that tells nobody about it."""
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own = {} if "RAY_ADDRESS" in os.environ else {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="error", **own)
+    address, own = os.environ.get("RAY_ADDRESS"), {}
+    if address is None:
+        own = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
+        own["num_cpus"] = max(processors, os.cpu_count() or 1)
+    try:
+        ray.init(log_to_driver=False, logging_level="error", **own)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = f"at RAY_ADDRESS={address}" if address else "on this machine"
+        raise BackendError(
+            f"No Ray cluster {where} ({first_line(error)}): start one, or take --engine local."
+        ) from error
 
 
 class _Stage:
