@@ -179,8 +179,9 @@ class ClipMaker:
         settings = self.settings
         adapt = settings.adapt if self._tunes_to_driver else None
         result = self._result(clip, adapt)
-        if adapt is None and self._portrait_tuning() == 0 and not result.options.detail:  # a motion without points
-            result = self._result(clip, self._pipeline.config.adapt_steps)
+        read_here = identity_path(clip, settings, self.output) != Path(clip.source)
+        if read_here and adapt is None and self._portrait_tuning() == 0 and not result.options.detail:
+            result = self._result(clip, self._pipeline.config.adapt_steps)  # a motion without points
         temporary, final = self.work / clip.name, self.output / clip.name
         result.save(temporary, provenance=self._provenance)
         if (beside := sidecar_of(temporary)).exists():
