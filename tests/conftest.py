@@ -24,6 +24,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a signing key made for the tests, instead of the user's own."""
+    folder = tmp_path_factory.mktemp("keys")
+    os.environ["VIVFACE_KEYS"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """Folder of development data (media, goldens, assets) that is no part of the repository."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vivface.errors import BackendError, OptionError
-from vivface.runtime import choose_device, compute_slot
+from vivface.runtime import choose_device, compute_slot, use_one_thread
 
 COUNT_FAULTS = """
 import resource, torch
@@ -193,3 +193,22 @@ class TestDevice:
     def test_not_here(self):
         with pytest.raises(BackendError, match="not available here"):
             choose_device("cuda:7")
+
+
+class TestOneThread:
+    def test_only_the_thread_that_asked(self):
+        before, seen = torch.get_num_threads(), {}
+        torch.set_num_threads(3)
+        try:
+
+            def asks() -> None:
+                use_one_thread()
+                seen["asks"] = torch.get_num_threads()
+
+            for name, work in (("asks", asks), ("later", lambda: seen.update(later=torch.get_num_threads()))):
+                thread = threading.Thread(target=work, name=name)
+                thread.start()
+                thread.join()
+            assert seen == {"asks": 1, "later": 3} and torch.get_num_threads() == 3
+        finally:
+            torch.set_num_threads(before)

@@ -69,6 +69,21 @@ def keep_freed_memory() -> bool:
     return all([library.mallopt(parameter, value) == 1 for parameter, value in settings])
 
 
+def use_one_thread() -> None:
+    """Let what PyTorch computes in this thread run on this thread alone; others keep theirs.
+
+    For small networks beside large ones: a second thread hardly helps them, and waits by spinning for a core that the
+    large ones need.
+    """
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread, and of threads to come ...
+    restoring = threading.Thread(target=torch.set_num_threads, args=(count,))  # ... which this gives theirs back
+    restoring.start()
+    restoring.join()
+
+
 @contextmanager
 def compute_slot(device: "torch.device") -> Iterator[None]:
     """Take turns on the CPU with the other runs of this user, in this process and in others.

@@ -46,6 +46,15 @@ class TestNetworks:
         for together, single in zip(both, alone, strict=True):
             torch.testing.assert_close(together[1:], single, atol=1e-3, rtol=1e-3)
 
+    def test_plain_functions_compute_what_the_modules_do(self, name, monkeypatch):
+        network = load_network(name)
+        monkeypatch.setattr("vivface.faces.networks.loading.prepare", lambda network: network)
+        modules = load_network(name)
+        images = torch.rand(2, 3, network.image_size, network.image_size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            for ours, theirs in zip(network(images), modules(images), strict=True):
+                assert torch.equal(ours, theirs)
+
     def test_wrong_shape(self, name):
         with pytest.raises(ValueError, match=r"`image` has shape \(1, 3, 60, 60\)"):
             load_network(name)(torch.zeros(1, 3, 60, 60))

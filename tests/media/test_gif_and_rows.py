@@ -86,7 +86,7 @@ class TestGif:
         self.write(tmp_path / "out.mp4")
         with VideoReader(tmp_path / "out.mp4") as video:
             assert len(list(video)) == 24
-        with pytest.raises(MediaError, match=r"\.mkv or \.gif"):
+        with pytest.raises(MediaError, match=r"\.webp or \.gif"):
             open_writer(tmp_path / "out.avi", (32, 32), 25)
 
 

@@ -15,7 +15,7 @@ import vivface
 from tests.clips import read_times
 from tests.motion import ListedMotion
 from vivface import CheckpointError, IdentityCode, OptionError, VivFacePipeline, load_pipeline
-from vivface.pipelines import base, pipeline_class
+from vivface.pipelines import accelerated, pipeline_class
 from vivface.pipelines.base import ReenactmentPipeline
 
 
@@ -220,7 +220,11 @@ class TestBatches:
         monkeypatch.setattr(type(tiny_pipeline), "output_size", 1024)
         assert tiny_pipeline.default_batch_size == 1 < small
         monkeypatch.setattr(type(tiny_pipeline), "_execution_device", torch.device("cuda"))
-        assert tiny_pipeline.default_batch_size == base.BATCH_PIXELS["cuda"] // 1024**2 > 1
+        free = 80 * 1024**3
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+        assert tiny_pipeline.default_batch_size == accelerated.BATCH_PIXELS["cuda"] // 1024**2 > 1
+        free = 4 * 1024**3  # a small GPU
+        assert tiny_pipeline.default_batch_size == 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "soon", None])

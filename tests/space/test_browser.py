@@ -149,6 +149,16 @@ def test_a_slider_changes_the_preview(page, uploaded):
     page.wait_for_function("before => document.querySelector('#still img')?.src !== before", arg=before)
 
 
+def test_verify(page, uploaded):
+    page.get_by_role("tab", name="Verify").click()
+    page.locator("#check").click()
+    expect(page.locator("#verdict")).to_contain_text("Choose an image", timeout=PATIENCE)
+    choose(page, "suspect", uploaded)
+    page.locator("#check").click()
+    expect(page.locator("#verdict [role=status]")).to_contain_text("made or changed by a trained", timeout=PATIENCE)
+    expect(page.locator("#verdict li")).to_have_count(3)
+
+
 def test_live(page, uploaded):
     """Chromium's camera shows a test picture without a face: the portrait is shown, and the rate is measured."""
     choose(page, "portrait", uploaded)

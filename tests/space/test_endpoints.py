@@ -22,11 +22,20 @@ from tests.space.conftest import LIMITS, Server
 from tests.space.test_limits import write_huge_png
 from vivface.errors import VivFaceError
 from vivface.media import VideoReader, is_marked_synthetic, save_image
+from vivface.provenance import verify
 from vivface.reenactment.codes import MotionCodes
 from vivface.space.options import option_fields
 from vivface.space.uploads import sweep
 
-PUBLIC = {"/reenact", "/find_faces", "/find_driving_faces", "/extract_motion", "/edit_portrait", "/list_edits"}
+PUBLIC = {
+    "/reenact",
+    "/find_faces",
+    "/find_driving_faces",
+    "/extract_motion",
+    "/edit_portrait",
+    "/list_edits",
+    "/verify",
+}
 
 
 def connect(server: Server, downloads: Path) -> Client:
@@ -81,9 +90,17 @@ class TestEndpoints:
         plain, older = (
             client.predict(path, edits=edits, consent=True, api_name="/edit_portrait") for edits in ({}, {"age": 1})
         )
-        assert is_marked_synthetic(older)
+        assert is_marked_synthetic(older) and verify(older).manifest.state == "trusted"
         with Image.open(plain) as a, Image.open(older) as b:
             assert a.size == b.size == (64, 64) and a.tobytes() != b.tobytes()
+
+    def test_verify(self, client, two_faces, tmp_path):
+        found = client.predict(handle_file(str(two_faces)), api_name="/verify")
+        assert found["verdict"] == "synthetic" and found["metadata"] and found["manifest"] is None
+        assert not found["mark"]["found"] and str(two_faces.parent) not in json.dumps(found)
+        (tmp_path / "notes.jpg").write_text("words")
+        with pytest.raises(AppError, match="Cannot read 'notes.jpg'"):
+            client.predict(handle_file(str(tmp_path / "notes.jpg")), api_name="/verify")
 
     def test_consent_is_asked_for_uploads_only(self, client, two_faces, face_clip, examples):
         with pytest.raises(AppError, match="agreed"):

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vivface.cli.options import Checkpoint, Device
+from vivface.cli.options import Adapt, Checkpoint, Device, Engine
 from vivface.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from vivface.cli.benchmark import Benchmark
+    from vivface.cli.engine_table import EngineRow
     from vivface.cli.together import Together
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"  # of a checkout; an installed package has none
@@ -49,7 +50,12 @@ def bench(
     frames: Annotated[int | None, typer.Option(min=1, help="How many; by default 96, or 4 at ffhq-1024.")] = None,
     refine: Annotated[bool, typer.Option(help="With the second stage.")] = True,
     paste_back: Annotated[bool, typer.Option(help="With the whole photo.")] = False,
+    adapt: Adapt = None,
     device: Device = "cpu",
+    engine: Engine = "torch",
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Measure every engine that is installed, each in a process of its own.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")] = None,
     together: Annotated[
         int | None, typer.Option(min=2, help="Instead, time `vivface reenact`: alone, and this many of it at once.")
@@ -61,6 +67,8 @@ def bench(
         raise OptionError(f"`--size {size}` and `--checkpoint` contradict each other: give one of them.")
     if together is not None and (size is not Size.BUNDLED or threads is not None or frames is not None):
         raise OptionError("`--together` times whole runs: leave out `--size`, `--threads` and `--frames`.")
+    if engines and (size is Size.FFHQ_1024 or together is not None):
+        raise OptionError("`--engines` compares on a checkpoint: leave `--size` and `--together` out.")
     from dataclasses import asdict
 
     import torch
@@ -75,6 +83,7 @@ def bench(
     if json_file is not None:
         check_output(json_file, (".json",))
     chosen = choose_device(device)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     frames = frames or (4 if size is Size.FFHQ_1024 else 96)
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -83,21 +92,29 @@ def bench(
             defaults = write_inputs(Path(folder), frames)
         source, driving = source or defaults[0], driving or defaults[1]
         if together is not None:
-            options = [source, driving, "--refine" if refine else "--no-refine", "--device", device]
+            options = [source, driving, "--refine" if refine else "--no-refine", "--device", device, "--engine", engine]
             options += ["--paste-back"] * paste_back + (["--checkpoint", checkpoint] if checkpoint else [])
+            options += [] if adapt is None else ["--adapt", adapt]
             result = measure_together(options, together)
             console.print(together_table(result))
+        elif engines:
+            options = ["--frames", str(frames), "--threads", str(torch.get_num_threads())]
+            options += [] if checkpoint is None else ["--checkpoint", checkpoint]
+            options += [] if refine else ["--no-refine"]
+            options += ["--adapt", "0"]  # tuning to the portrait is PyTorch's, whatever the engine
+            result = _compare(options, source, driving, checkpoint)
         else:
-            torch.set_num_threads(threads or os.cpu_count() or 1)
             if size is Size.FFHQ_1024:
                 pipeline, name = random_ffhq_1024(), "ffhq-1024, random weights"
             else:
                 pipeline, name = load_pipeline(checkpoint), checkpoint or "bundled"
-            result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name)
+            pipeline.use_engine(engine)
+            result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name, adapt)
             console.print(table(result))
             console.print(summary(result))
     if json_file is not None:
-        json_file.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+        numbers = [asdict(row) for row in result] if isinstance(result, list) else asdict(result)
+        json_file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 def summary(result: "Benchmark") -> str:
@@ -119,6 +136,21 @@ def together_table(result: "Together") -> "Table":
         rows.add_column(column, justify="right")
     rows.add_row("1", ", ".join(f"{seconds:.1f}" for seconds in result.alone), "1.00")
     rows.add_row(str(result.runs), ", ".join(f"{seconds:.1f}" for seconds in result.together), f"{result.ratio:.2f}")
+    return rows
+
+
+def _compare(options: list[str], source: Path, driving: Path, checkpoint: str | None) -> "list[EngineRow]":
+    """Measure every engine and print one table."""
+    from rich.console import Console
+
+    from vivface.cli.console import console
+    from vivface.cli.engine_table import engine_table, installed, measure
+
+    rows = []
+    for name in installed():
+        console.print(f"Measuring {name} ...")
+        rows.append(measure(name, options, source, driving, checkpoint))
+    Console(highlight=False, width=None if Console().is_terminal else 160).print(engine_table(rows))
     return rows
 
 

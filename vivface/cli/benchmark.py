@@ -4,9 +4,11 @@ End to end, decoding, computing and encoding overlap, so the sum of the steps is
 """
 
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -46,11 +48,14 @@ class Timing:
         name (`str`): The step.
         milliseconds (`float`): Per frame, or per call of what runs once.
         gflop (`float`, *optional*): Work per frame of a network, in 10^9 floating-point operations.
+        processor_milliseconds (`float`, *optional*): Time of all processors, of a network: on one thread the time that
+            it would take on a machine that nobody else uses.
     """
 
     name: str
     milliseconds: float
     gflop: float | None = None
+    processor_milliseconds: float | None = None
 
 
 @dataclass
@@ -66,6 +71,7 @@ class Benchmark:
         timings (`list[Timing]`): The steps, each alone.
         seconds_per_frame (`float`), frames_per_second (`float`): End to end.
         seconds_to_start (`float`): To read the portrait, with its tuning.
+        memory_mb (`float`): Most resident memory of the process so far, in 10^6 bytes; 0 where it is not known.
     """
 
     checkpoint: str
@@ -79,10 +85,18 @@ class Benchmark:
     seconds_per_frame: float
     frames_per_second: float
     seconds_to_start: float
+    memory_mb: float
 
 
 def benchmark(
-    pipeline: ReenactmentPipeline, source: Path, driving: Path, frames: int, refine: bool, paste_back: bool, name: str
+    pipeline: ReenactmentPipeline,
+    source: Path,
+    driving: Path,
+    frames: int,
+    refine: bool,
+    paste_back: bool,
+    name: str,
+    adapt: str | None = None,
 ) -> Benchmark:
     """Measure a pipeline on a portrait and a driving video.
 
@@ -92,6 +106,7 @@ def benchmark(
         frames (`int`): How many frames to average over.
         refine, paste_back (`bool`): What to include.
         name (`str`): Of the checkpoint, for the report.
+        adapt (`str`, *optional*): Tuning to the portrait; as the checkpoint says by default.
 
     Returns:
         `Benchmark`: What was measured.
@@ -106,7 +121,7 @@ def benchmark(
     batch_size = pipeline.default_batch_size
     timings = _face_timings(pipeline, images, reader.fps)
 
-    identity, seconds_to_start = _timed(pipeline, lambda: pipeline.encode_identity(source))
+    identity, seconds_to_start = _timed(pipeline, lambda: pipeline.encode_identity(source, adapt=adapt))
     if isinstance(pipeline, VivFacePipeline):
         timings += _network_timings(pipeline, identity, frames, batch_size, refine)
 
@@ -131,6 +146,7 @@ def benchmark(
         seconds_per_frame=seconds / done,
         frames_per_second=done / seconds,
         seconds_to_start=seconds_to_start,
+        memory_mb=_peak_memory(),
     )
 
 
@@ -192,15 +208,17 @@ def _face_timings(pipeline: ReenactmentPipeline, images: list[np.ndarray], fps: 
         raise MediaError("The first frame of the driving video shows no face: give a video that begins with one.")
     cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
     track = crop = 0.0
+    used = 0.0
     for number, image in enumerate(images):
+        before = time.process_time()
         tracked, seconds = _timed(pipeline, lambda image=image: tracker.update(image))
-        track += seconds
+        track, used = track + seconds, used + time.process_time() - before
         _, seconds = _timed(pipeline, lambda i=image, t=tracked, n=number: cut(i, t, float(n / fps)))
         crop += seconds
     count = len(images)
     return [
         Timing("find the face (once)", 1e3 * detect),
-        Timing("track the face", 1e3 * track / count),
+        Timing("track the face", 1e3 * track / count, None, 1e3 * used / count),
         Timing("crop", 1e3 * crop / count),
     ]
 
@@ -210,34 +228,40 @@ def _network_timings(
     pipeline: VivFacePipeline, identity: IdentityCode, frames: int, batch_size: int, refine: bool
 ) -> list[Timing]:
     rounds = max(1, frames // batch_size)
-    size, generator = pipeline.config.image_size, identity.generator or pipeline.generator
+    size, generator = pipeline.config.image_size, pipeline.network(identity.generator or pipeline.generator)
+    encoder = pipeline.network(pipeline.encoder)
+    transformer = None if pipeline.transformer is None else pipeline.network(pipeline.transformer)
+    refined = refine and pipeline.refinement is not None
     crops = torch.rand(batch_size, 3, size, size, device=pipeline.device, dtype=pipeline.encoder.dtype) * 2 - 1
-    generic = pipeline.encoder(crops, identity=False, memory=False).motion
-    transformer = pipeline.transformer
+    generic = encoder(crops, identity=False, memory=False).motion
     deformation = generic if transformer is None else transformer(generic, identity.memory)
     styles = [style.expand(batch_size, -1) for style in identity.styles]
     styles = generator.add_motion(styles, deformation)
 
     calls: dict[str, Callable[[], object]] = {
-        "encode motion (E)": lambda: pipeline.encoder(crops, identity=False, memory=False),
+        "encode motion (E)": lambda: encoder(crops, identity=False, memory=False),
         **({} if transformer is None else {"adapt motion (T)": lambda: transformer(generic, identity.memory)}),
         "generate (G)": lambda: generator(styles=styles),
     }
-    if refine and pipeline.refinement is not None:
-        state = generator(styles=styles, stop_after=generator.refinement_layer)
+    if refined:  # G in two parts, as it is called then
+        refinement, layer = pipeline.network(pipeline.refinement), generator.refinement_layer
+        calls["generate (G)"] = lambda: generator(styles=styles, resume=generator(styles=styles, stop_after=layer))
+        state = generator(styles=styles, stop_after=layer)
         image = F.interpolate(generator(styles=styles, resume=state), (size, size), mode="bilinear")
-        reference = identity.reference.expand(batch_size, -1, -1, -1)
-        calls["refine (R)"] = lambda: pipeline.refinement(image, reference)
+        calls["refine (R)"] = lambda: refinement(image, identity.reference)
         calls["generate again, from R on"] = lambda: generator(styles=styles, resume=state)
     return [_network_timing(pipeline, name, call, batch_size, rounds) for name, call in calls.items()]
 
 
 def _network_timing(pipeline: ReenactmentPipeline, name: str, call: Callable, batch_size: int, rounds: int) -> Timing:
-    with FlopCounterMode(display=False) as counter:  # also warms up
-        call()
+    plain = pipeline.network(pipeline.generator) is pipeline.generator
+    with FlopCounterMode(display=False) if plain else nullcontext() as counter:  # PyTorch's own operations only
+        call()  # also warms up
+    used = time.process_time()
     _, seconds = _timed(pipeline, lambda: [call() for _ in range(rounds)])
-    frames = rounds * batch_size
-    return Timing(name, 1e3 * seconds / frames, counter.get_total_flops() / batch_size / 1e9)
+    used, frames = time.process_time() - used, rounds * batch_size
+    gflop = counter.get_total_flops() / batch_size / 1e9 if plain else None
+    return Timing(name, 1e3 * seconds / frames, gflop, 1e3 * used / frames)
 
 
 def _output_timings(
@@ -267,6 +291,15 @@ def _timed(pipeline: ReenactmentPipeline, call: Callable) -> tuple[object, float
     value = call()
     _synchronize(pipeline.device)
     return value, time.perf_counter() - began
+
+
+def _peak_memory() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _synchronize(device: torch.device) -> None:

@@ -13,12 +13,17 @@ from vivface.cli.options import (
     Detector,
     Device,
     Edit,
+    Label,
+    LabelText,
+    Manifest,
+    Mark,
     Overwrite,
     Size,
     System,
     check_output,
     load,
     pixels,
+    provenance,
 )
 
 
@@ -35,6 +40,10 @@ def edit(
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
     adapt: Adapt = None,
+    mark: Mark = True,
+    manifest: Manifest = True,
+    label: Label = False,
+    label_text: LabelText = None,
     overwrite: Overwrite = True,
     checkpoint: Checkpoint = None,
     system: System = None,
@@ -45,10 +54,11 @@ def edit(
     from vivface.editing import parse_edits
     from vivface.media import save_image
     from vivface.media.images import WRITE_SUFFIXES
+    from vivface.provenance import Ingredient, Stamp, number_of
     from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
 
     check_output(output, WRITE_SUFFIXES, overwrite, inputs=(source,))
-    edits = parse_edits(edit or [])
+    edits, marks = parse_edits(edit or []), provenance(mark, manifest, label, label_text)
     pipeline = load(checkpoint, device, detector, system)
     pipeline.directions.check_names(edits)  # before the work
     with progress_bar() as bar:
@@ -64,7 +74,10 @@ def edit(
             identity = pipeline.encode_identity(source, face, 0 if shown and adapt is None else adapt, seed, show)
         options = dict(refine=refine, paste_back=paste_back, detail=detail, size=pixels(size))
         image = pipeline.edit(identity, edits, **options)
-    save_image(output, image)
-    show_notes(identity.warnings)
+    portrait = [] if identity.file is None else [Ingredient("portrait", identity.file)]
+    photograph = paste_back or pipeline.shows_photograph(identity, detail)
+    stamp = Stamp(marks, number_of(identity.photo, edit, options), photograph, portrait)
+    save_image(output, stamp.picture(image), stamp.finish)
+    show_notes([*identity.warnings, *stamp.warnings])
     listed = ", ".join(edit or []) or "no edits"
     print(f"{output}: {image.shape[1]} x {image.shape[0]} pixels, {listed}")

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vivface import __version__
+from vivface.cli.batch import batch
 from vivface.cli.bench import bench
 from vivface.cli.console import show_error
 from vivface.cli.convert import app as convert
@@ -17,10 +18,12 @@ from vivface.cli.decode import decode
 from vivface.cli.edit import edit
 from vivface.cli.encode import encode
 from vivface.cli.evaluate import evaluate
-from vivface.cli.motion import motion
+from vivface.cli.export import export
+from vivface.cli.motion import app as motion
 from vivface.cli.puppeteer import puppeteer
 from vivface.cli.push import push
 from vivface.cli.reenact import reenact
+from vivface.cli.verify import verify
 from vivface.errors import VivFaceError
 from vivface.runtime import keep_freed_memory
 
@@ -32,15 +35,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("reenact")(reenact)
+app.command("batch")(batch)
 app.command("edit")(edit)
-app.command("motion")(motion)
+app.add_typer(motion, name="motion")
 app.add_typer(convert, name="convert")
+app.command("export")(export)
 app.command("push")(push)
 app.command("bench")(bench)
 app.command("evaluate")(evaluate)
 app.command("encode")(encode)
 app.command("decode")(decode)
 app.command("puppeteer")(puppeteer)
+app.command("verify")(verify)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from vivface.errors import OptionError
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
+    from vivface.provenance import Provenance
 
 Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
@@ -47,6 +48,13 @@ Detail = Annotated[
 Size = Annotated[
     str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What computes the networks on a CPU: torch; onnxruntime or openvino (extras); auto: the fastest of those "
+        "that are installed, measured at the first use."
+    ),
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]
@@ -54,8 +62,32 @@ Start = Annotated[float, typer.Option(min=0, help="Where in the driving video to
 Duration = Annotated[float | None, typer.Option(help="How much of the driving video to use, seconds; default all.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
 
+Mark = Annotated[
+    bool, typer.Option("--mark/--no-mark", help="Put an imperceptible mark into every picture, see `vivface verify`.")
+]
+Manifest = Annotated[
+    bool, typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest with the key of this machine.")
+]
+Label = Annotated[
+    bool, typer.Option("--label", help='Write "AI-generated" visibly into a corner; --label-text for other words.')
+]
+LabelText = Annotated[str | None, typer.Option(help="Write this visibly into a corner.")]
 
-def load(checkpoint: str | None, device: str, detector: str, system: str | None = None) -> "ReenactmentPipeline":
+
+def provenance(mark: bool, manifest: bool, label: bool, label_text: str | None) -> "Provenance":
+    """What results say about themselves.
+
+    Raises:
+        OptionError: If the label cannot be drawn.
+    """
+    from vivface.provenance import Provenance
+
+    return Provenance(mark, manifest, label if label_text is None else label_text)
+
+
+def load(
+    checkpoint: str | None, device: str, detector: str, system: str | None = None, engine: str = "torch"
+) -> "ReenactmentPipeline":
     """The pipeline on its device, with third-party logging silenced."""
     with console.status("Loading ..."):
         from diffusers.utils import logging
@@ -64,7 +96,8 @@ def load(checkpoint: str | None, device: str, detector: str, system: str | None 
         from vivface.runtime import choose_device
 
         logging.set_verbosity_error()
-        pipeline = load_pipeline(checkpoint, system=system).to(choose_device(device)).use_detector(detector)
+        pipeline = load_pipeline(checkpoint, system=system, engine=engine).to(choose_device(device))
+        pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

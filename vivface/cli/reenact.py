@@ -17,6 +17,11 @@ from vivface.cli.options import (
     DrivingFace,
     Duration,
     Edit,
+    Engine,
+    Label,
+    LabelText,
+    Manifest,
+    Mark,
     Overwrite,
     Size,
     Start,
@@ -24,6 +29,7 @@ from vivface.cli.options import (
     check_output,
     load,
     pixels,
+    provenance,
 )
 
 
@@ -38,8 +44,17 @@ def reenact(
     source: Annotated[
         Path, typer.Argument(help="The portrait: an image with a face, or a file of an earlier --save-identity.")
     ],
-    driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
+    driving: Annotated[
+        Path, typer.Argument(help="The driving video, a file saved by `vivface motion`, or a name, as nod.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The video to write (.mp4, .mov, .mkv, .webm, .webp or .gif), or images (frames/%05d.png).",
+        ),
+    ],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     detail: Detail = None,
     size: Size = "auto",
@@ -64,6 +79,10 @@ def reenact(
         str | None,
         typer.Option(help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own)."),
     ] = None,
+    codec: Annotated[
+        str, typer.Option(help="h264, av1, vp9 or prores, as the format takes it; auto for its usual one.")
+    ] = "auto",
+    quality: Annotated[float, typer.Option(min=0, max=100, help="Of the video, 0 to 100 (lossless).")] = 80,
     side_by_side: Annotated[bool, typer.Option(help="Show portrait, driving video and result in a row.")] = False,
     save_motion: Annotated[
         Path | None, typer.Option(help="Also write the motion codes to this file (.safetensors).")
@@ -72,25 +91,38 @@ def reenact(
         Path | None,
         typer.Option(help="Also write the portrait's code, tuned or not, to this file (.safetensors); a SOURCE later."),
     ] = None,
+    mark: Mark = True,
+    manifest: Manifest = True,
+    label: Label = False,
+    label_text: LabelText = None,
     overwrite: Overwrite = True,
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
+    engine: Engine = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate a portrait with the motion of a video."""
     from vivface.editing import parse_edits
-    from vivface.media.output import OUTPUT_SUFFIXES
+    from vivface.media.coding import MUXERS, choose_coding
+    from vivface.media.output import OUTPUT_SUFFIXES, check_film
+    from vivface.media.sequence import is_sequence
     from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
 
     inputs = (source, driving) if co_driving is None else (source, driving, co_driving)
-    check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=inputs)
+    if is_sequence(output):
+        check_film(output)
+    else:
+        check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=inputs)
+    if output.suffix.lower() in MUXERS:
+        choose_coding(output.suffix.lower(), codec, quality)
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=inputs)
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=inputs)
     edits = parse_edits(edit) if edit else None
-    pipeline = load(checkpoint, device, detector, system)
+    marks = provenance(mark, manifest, label, label_text)
+    pipeline = load(checkpoint, device, detector, system, engine)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Encoding the portrait", total=None, rate="")
@@ -129,7 +161,15 @@ def reenact(
         if save_identity is not None:
             result.identity.save(save_identity)
         prepared = time.perf_counter() - began
-        result.save(output, side_by_side=side_by_side, save_motion=save_motion, on_progress=show)
+        result.save(
+            output,
+            side_by_side=side_by_side,
+            save_motion=save_motion,
+            provenance=marks,
+            on_progress=show,
+            codec=codec,
+            quality=quality,
+        )
     report = result.report
     show_notes(report.warnings)
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"

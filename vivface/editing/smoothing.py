@@ -1,13 +1,18 @@
-"""Calmer motion: a low-pass filter over motion codes."""
+"""Calmer motion: a low-pass filter over motion codes and the points of the driver's face."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from vivface.errors import OptionError
 from vivface.reenactment.codes import MotionBatch, MotionCodes
+
+Value = TypeVar("Value", Tensor, np.ndarray)
 
 
 def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:
@@ -28,14 +33,22 @@ def smooth_motion(motion: MotionCodes, seconds: float) -> MotionCodes:
         return motion
 
     def smooth(batches: Iterator[MotionBatch]) -> Iterator[MotionBatch]:
-        last, last_time = None, 0.0
+        last = last_points = None
+        last_time = 0.0
         for batch in batches:
-            smoothed = []
-            for code, time in zip(batch.codes, map(float, batch.times), strict=True):  # (motion_codes, style_dim)
-                gain = 1.0 if last is None else -math.expm1(-(time - last_time) / seconds)
-                last = code if last is None else last + gain * (code - last)
+            codes, points = [], None if batch.points is None else []
+            for row, time in enumerate(map(float, batch.times)):
+                gain = -math.expm1(-(time - last_time) / seconds)
+                last = _followed(last, batch.codes[row], gain)  # (*code_shape)
+                codes.append(last)
+                if points is not None:
+                    last_points = _followed(last_points, batch.points[row], gain)  # (478, 3)
+                    points.append(last_points)
                 last_time = time
-                smoothed.append(last)
-            yield replace(batch, codes=torch.stack(smoothed))
+            yield replace(batch, codes=torch.stack(codes), points=None if points is None else np.stack(points))
 
     return motion.map(smooth)
+
+
+def _followed(last: Value | None, value: Value, gain: float) -> Value:
+    return value if last is None else last + gain * (value - last)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from vivface.engines import Engine
 from vivface.faces.alignment import check_image, make_quad, quad_angle, quad_center, quad_size
 from vivface.faces.detection import TILE, Detection, FaceDetector
 from vivface.faces.ibug import ibug_landmarks, raw_landmarks
@@ -41,6 +42,7 @@ class MeshBackend:
             hardly helps.
         corrected (`bool`, *optional*, defaults to `True`): Whether landmarks are moved to where the published
             checkpoints expect them; without it nothing of the calibration is used.
+        engine (`Engine`, *optional*): Computes the networks in place of PyTorch.
 
     Raises:
         BackendError: If weights are missing or damaged.
@@ -48,9 +50,9 @@ class MeshBackend:
 
     name = "mesh"
 
-    def __init__(self, device: str = "cpu", corrected: bool = True):
-        self._detector = FaceDetector(device)
-        self._reader = MeshReader(device)
+    def __init__(self, device: str = "cpu", corrected: bool = True, engine: Engine | None = None):
+        self._detector = FaceDetector(device, engine)
+        self._reader = MeshReader(device, engine)
         self._landmarks = ibug_landmarks if corrected else raw_landmarks
 
     def detect(self, image: np.ndarray, *, effort: Effort = "normal", near: Face | None = None) -> list[Face]:

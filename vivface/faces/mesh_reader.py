@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from vivface.engines import Engine
 from vivface.faces.alignment import crop_quad, crop_to_image_matrix, make_quad, quad_size
 from vivface.faces.detection import light_up
 from vivface.faces.networks import load_network
@@ -45,15 +46,16 @@ class MeshReader:
 
     Args:
         device (`str`, *optional*, defaults to `"cpu"`): Where the networks compute.
+        engine (`Engine`, *optional*): Computes them in place of PyTorch.
 
     Raises:
         BackendError: If weights are missing or damaged.
     """
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: str = "cpu", engine: Engine | None = None):
         self.device = torch.device(device)
-        self.mesh_network = load_network("face_mesh", self.device)
-        self.eye_network = load_network("eye_network", self.device)
+        self.mesh_network = load_network("face_mesh", self.device, engine)
+        self.eye_network = load_network("eye_network", self.device, engine)
 
     def mesh(self, image: np.ndarray, quad: np.ndarray) -> tuple[np.ndarray, float]:
         """Mesh of the face in a square.

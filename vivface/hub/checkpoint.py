@@ -40,6 +40,7 @@ class Checkpoint:
         device_map: str | None = None,
         low_cpu_mem_usage: bool | None = None,
         use_safetensors: bool | None = None,
+        engine: str | None = None,
         **kwargs: Any,
     ) -> Self:
         """Load a pipeline; without an argument, the checkpoint that comes with the package.
@@ -53,13 +54,16 @@ class Checkpoint:
                 `"balanced"` for the fastest device.
             low_cpu_mem_usage (`bool`, *optional*): As for every diffusers model.
             use_safetensors (`bool`, *optional*): True or None; nothing else is ever read.
+            engine (`str`, *optional*): What computes the networks of every frame on a CPU, as for `use_engine`:
+                `"torch"` by default, `"onnxruntime"`, `"openvino"` or `"auto"`.
             kwargs: `revision`, `local_files_only`, `cache_dir`, `token`, `force_download` and `proxies` as for every
                 Hub model; a component's name with a network, or None for an optional one, in place of the stored
                 component; and the pipeline's own settings in place of the stored ones.
 
         Raises:
             CheckpointError: If the checkpoint is missing, incomplete, damaged, or another pipeline's.
-            OptionError: If there is no such option.
+            OptionError: If there is no such option or engine.
+            BackendError: If the engine is not installed.
         """
         given = {name: kwargs.pop(name) for name in (*cls.COMPONENTS, *cls.SETTINGS) if name in kwargs}
         dtype = kwargs.pop("torch_dtype", dtype)
@@ -93,7 +97,7 @@ class Checkpoint:
         pipeline = cls(**components, **{**settings, **given})
         if device_map is not None:
             pipeline.to(choose_device("auto" if device_map in ("auto", "balanced") else device_map))
-        return pipeline
+        return pipeline if engine is None else pipeline.use_engine(engine)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save as every pipeline does, with the files by which `DiffusionPipeline.from_pretrained` reads the folder.

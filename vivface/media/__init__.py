@@ -6,7 +6,7 @@ Images are `uint8` arrays of shape `(height, width, 3)`, RGB, upright. Times are
 
 from vivface.files import check_output
 from vivface.media.images import load_image, save_image
-from vivface.media.output import open_writer
+from vivface.media.output import check_film, open_writer
 from vivface.media.provenance import is_marked_synthetic
 from vivface.media.side_by_side import side_by_side
 from vivface.media.video import VideoFrame, VideoReader
@@ -16,6 +16,7 @@ __all__ = [
     "VideoFrame",
     "VideoReader",
     "VideoWriter",
+    "check_film",
     "check_output",
     "is_marked_synthetic",
     "load_image",

@@ -1,4 +1,7 @@
-"""The audio of the driving clip: its packets are copied untouched where players expect them, else re-encoded as AAC."""
+"""The audio of the driving clip: its packets are copied untouched where players expect them, else re-encoded.
+
+AAC is what players expect in MP4 and MOV, Opus in WebM.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ from vivface.media.seeking import seek_before, seek_targets
 from vivface.media.tracks import clock_origin
 
 # What browsers and QuickTime both play in a container; Matroska is for players that play whatever FFmpeg can name.
-_COPIED = {".mp4": {"aac"}, ".mov": {"aac"}, ".mkv": None}
+_COPIED = {".mp4": {"aac"}, ".mov": {"aac"}, ".mkv": None, ".webm": {"opus", "vorbis"}}
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_AAC_BIT_RATE = 160_000
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_BIT_RATE = 160_000
 
 
 def best_audio(container: InputContainer) -> AudioStream | None:
@@ -45,7 +49,7 @@ class AudioTrack:
     Args:
         path (`pathlib.Path`): The file whose best audio track is taken.
         output (`av.container.OutputContainer`): Opened for writing; nothing was written yet.
-        suffix (`str`): Its suffix: ".mp4", ".mov" or ".mkv".
+        suffix (`str`): Its suffix: ".mp4", ".mov", ".mkv" or ".webm".
         start (`Fraction`): Seconds from the start of the file's clock that become time 0.
         duration (`Fraction`, *optional*): Seconds to take from there; `None` takes all the rest.
 
@@ -63,7 +67,9 @@ class AudioTrack:
         self._name = path.name
         self._output = output
         self._end = math.inf if duration is None else duration
-        self._may_start_early = suffix != ".mkv"  # an edit list hides what lies before time 0
+        self._may_start_early = suffix in (".mp4", ".mov")  # an edit list hides what lies before time 0
+        opus = suffix == ".webm"
+        self._codec, self._rates = ("libopus", _OPUS_RATES) if opus else ("aac", _AAC_RATES)
         self._packets: Iterator[av.Packet] = iter(())
         self._next: av.Packet | None = None
         stream = self._open(path, start)
@@ -73,7 +79,12 @@ class AudioTrack:
         if codecs is None or codec in codecs:
             self._packets = self._copied(stream)
         else:
-            self._warn(f"many players do not play its audio ({codec}) in {suffix[1:]}, so it was re-encoded as AAC")
+            words = (
+                f"WebM takes no {codec} audio"
+                if opus
+                else f"many players do not play its audio ({codec}) in {suffix[1:]}"
+            )
+            self._warn(f"{words}, so it was re-encoded as {'Opus' if opus else 'AAC'}")
             self._packets = self._transcoded(stream)
         self._next = next(self._packets, None)
 
@@ -138,9 +149,9 @@ class AudioTrack:
         target: AudioStream | None = None
         for frame in self._resampled(stream):
             if target is None:
-                target = self._output.add_stream("aac", rate=frame.sample_rate)
+                target = self._output.add_stream(self._codec, rate=frame.sample_rate)
                 target.codec_context.layout = frame.layout.name
-                target.codec_context.bit_rate = _AAC_BIT_RATE
+                target.codec_context.bit_rate = _BIT_RATE
             yield from target.encode(frame)
         if target is not None:
             yield from target.encode(None)
@@ -164,7 +175,7 @@ class AudioTrack:
         yield from _finished(graph)
 
     def _graph(self, frame: av.AudioFrame, first: bool) -> av.filter.Graph:
-        rate = frame.sample_rate if frame.sample_rate in _AAC_RATES else 48000
+        rate = frame.sample_rate if frame.sample_rate in self._rates else 48000
         layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
         graph = av.filter.Graph()
         nodes = [
@@ -202,6 +213,12 @@ class AudioTrack:
         message = f"{self._name}: {message}"
         if message not in self.warnings:
             self.warnings.append(message)
+
+
+def silence_of(path: Path, what: str) -> list[str]:
+    """A warning if a file has audio that a format, in words such as "a GIF", cannot hold."""
+    with open_input(path) as container:
+        return [f"{path.name}: {what} has no audio; write an .mp4 to keep it"] if container.streams.audio else []
 
 
 def _ready(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:

@@ -84,18 +84,23 @@ class FrameDecoder:
 
 
 class FrameEncoder:
-    """Turn RGB arrays into yuv420p frames, BT.709, limited range; odd sides grow by one repeated row or column."""
+    """Turn RGB or RGBA arrays into frames; odd sides grow by one repeated row or column.
 
-    def __init__(self) -> None:
+    Args:
+        pixel_format (`str`, *optional*, defaults to "yuv420p"): Of the frames: BT.709 in limited range, or "bgra".
+    """
+
+    def __init__(self, pixel_format: str = "yuv420p") -> None:
         self._reformatter = VideoReformatter()
+        self._format = pixel_format
 
     def __call__(self, image: np.ndarray) -> av.VideoFrame:
         height, width = image.shape[:2]
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"),
-            format="yuv420p",
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgba" if image.shape[2] == 4 else "rgb24"),
+            format=self._format,
             src_color_range=ColorRange.JPEG,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

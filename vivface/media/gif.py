@@ -17,9 +17,10 @@ import numpy as np
 
 from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
-from vivface.media.containers import input_path, open_input
+from vivface.media.audio import silence_of
+from vivface.media.containers import input_path
 from vivface.media.provenance import mark_gif
-from vivface.media.writer import VideoWriter
+from vivface.media.writer import Finish, VideoWriter
 
 GIF_SUFFIXES = (".gif",)
 _SHORTEST_STEP = 4  # hundredths of a second: what GIF counts in; browsers slow down much shorter ones
@@ -38,6 +39,7 @@ class GifWriter:
         fps (`Fraction`): Frames per second.
         time_base (`Fraction`, *optional*): As for `VideoWriter`.
         audio_from (`str` or `os.PathLike`, *optional*): A file; a warning says that its audio is not in the result.
+        finish (callable, *optional*): As for `VideoWriter`.
 
     Attributes:
         frames (`int`): Frames written so far.
@@ -54,17 +56,16 @@ class GifWriter:
         fps: Fraction | int,
         time_base: Fraction | None = None,
         audio_from: str | os.PathLike | None = None,
+        finish: Finish | None = None,
     ) -> None:
         self.path = check_output(path, GIF_SUFFIXES)
         self.size = size
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.warnings: list[str] = []
         self._time_base = time_base
+        self._finishing = finish
         if audio_from is not None:
-            source = input_path(audio_from)
-            with open_input(source) as container:
-                if container.streams.audio:
-                    self.warnings.append(f"{source.name}: a GIF has no audio; write an .mp4 to keep it")
+            self.warnings += silence_of(input_path(audio_from), "a GIF")
 
     @property
     def frames(self) -> int:
@@ -109,10 +110,10 @@ class GifWriter:
             except MediaError as caught:  # of the temporary file, whose name means nothing to a user
                 raise MediaError(str(caught).replace(str(self._video.path), str(self.path))) from caught
             if kind is None:
-                _convert(self._video.path, self.path, _step_of(self.fps), self.size)
+                _convert(self._video.path, self.path, _step_of(self.fps), self.size, self._finishing)
 
 
-def _convert(video: Path, path: Path, fps: float, size: tuple[int, int]) -> None:
+def _convert(video: Path, path: Path, fps: float, size: tuple[int, int], finish: Finish | None) -> None:
     from moviepy import VideoFileClip
 
     with complete_file(path) as temporary:
@@ -121,6 +122,8 @@ def _convert(video: Path, path: Path, fps: float, size: tuple[int, int]) -> None
                 shown = clip.cropped(x2=size[0], y2=size[1])  # odd sizes grew by one pixel in the video
                 shown.write_gif(str(temporary), fps=fps, loop=0, logger=None)
             mark_gif(temporary)
+            if finish is not None:
+                finish(temporary, path)
         except OSError as error:
             raise MediaError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,12 +68,13 @@ def load_image(
         raise MediaError(f"Cannot read {name}: the image is damaged or cut off.") from error
 
 
-def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
+def save_image(path: str | os.PathLike, image: np.ndarray, finish: Callable[[Path, Path], None] | None = None) -> None:
     """Write an RGB image, marked as synthetic; the file appears only when it is complete.
 
     Args:
         path (`str` or `os.PathLike`): Ends in .png, .jpg, .jpeg or .webp.
         image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB.
+        finish (callable, *optional*): As for `VideoWriter`.
 
     Raises:
         MediaError: If the suffix is another one or the folder cannot be written to.
@@ -92,6 +94,8 @@ def save_image(path: str | os.PathLike, image: np.ndarray) -> None:
             Image.fromarray(image).save(temporary, **options)
         except OSError as error:
             raise MediaError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+        if finish is not None:
+            finish(temporary, path)
 
 
 def _is_video(image: object) -> bool:

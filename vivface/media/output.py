@@ -7,13 +7,32 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vivface.errors import OptionError
 from vivface.files import check_output
-from vivface.media.writer import WRITE_SUFFIXES, VideoWriter
+from vivface.media.coding import QUALITY
+from vivface.media.sequence import SequenceWriter, check_sequence, is_sequence
+from vivface.media.writer import WRITE_SUFFIXES, Finish, VideoWriter
 
 if TYPE_CHECKING:
     from vivface.media.gif import GifWriter
 
 OUTPUT_SUFFIXES = (*WRITE_SUFFIXES, ".gif")
+
+
+def check_film(path: str | os.PathLike) -> Path:
+    """Make sure that a film can be written, before any work is done for it.
+
+    Args:
+        path (`str` or `os.PathLike`): Ends in one of `OUTPUT_SUFFIXES`, or stands for numbered images
+            (`frames/%05d.png`).
+
+    Returns:
+        `pathlib.Path`: `path`.
+
+    Raises:
+        MediaError: If it cannot be written.
+    """
+    return check_sequence(path) if is_sequence(path) else check_output(path, OUTPUT_SUFFIXES)
 
 
 def open_writer(
@@ -25,11 +44,15 @@ def open_writer(
     *,
     audio_start: float | Fraction = 0,
     audio_duration: float | Fraction | None = None,
-) -> VideoWriter | GifWriter:
+    codec: str = "auto",
+    quality: float = QUALITY,
+    finish: Finish | None = None,
+) -> VideoWriter | GifWriter | SequenceWriter:
     """A writer of frames for the format that `path` names; use it as a context manager.
 
     Args:
-        path (`str` or `os.PathLike`): Ends in .mp4, .mov, .mkv or .gif.
+        path (`str` or `os.PathLike`): Ends in .mp4, .mov, .mkv, .webm, .webp or .gif, or stands for numbered images
+            (`frames/%05d.png`).
         size (`tuple[int, int]`): Width and height of the images, in pixels.
         fps (`Fraction`): Frames per second.
         time_base (`Fraction`, *optional*): Seconds per unit of the time stamps, such as `VideoReader.time_base`.
@@ -37,16 +60,27 @@ def open_writer(
         audio_start (`float`, *optional*, defaults to 0): Seconds of that file that become time 0, such as
             `VideoReader.start`.
         audio_duration (`float`, *optional*): Seconds of audio to take; by default all the rest.
+        codec (`str`, *optional*, defaults to "auto"), quality (`float`, *optional*, defaults to 80): As for
+            `VideoWriter`. GIF and PNG have neither.
+        finish (callable, *optional*): As for `VideoWriter`.
 
     Returns:
-        `VideoWriter` or `GifWriter`: Both have `write(image, time, duration)`, `size`, `frames` and `warnings`.
+        `VideoWriter`, `GifWriter` or `SequenceWriter`: All have `write(image, time, duration)`, `size`, `frames` and
+        `warnings`.
 
     Raises:
         MediaError: If the suffix is another one, `path` cannot be written, or `audio_from` cannot be read.
+        OptionError: If the format does not take the codec, or `quality` is out of its range.
+        BackendError: If this FFmpeg lacks the encoder.
     """
-    suffix = Path(check_output(path, OUTPUT_SUFFIXES)).suffix.lower()
-    if suffix == ".gif":
+    suffix = check_film(path).suffix.lower()
+    if suffix in (".gif", ".png"):
+        if codec != "auto":
+            raise OptionError(f"A {suffix} file has no choice of codecs, but {codec!r} was asked for.")
+        if suffix == ".png":
+            return SequenceWriter(path, size, fps, audio_from, finish)
         from vivface.media.gif import GifWriter
 
-        return GifWriter(path, size, fps, time_base, audio_from)
-    return VideoWriter(path, size, fps, time_base, audio_from, audio_start=audio_start, audio_duration=audio_duration)
+        return GifWriter(path, size, fps, time_base, audio_from, finish)
+    part = dict(audio_start=audio_start, audio_duration=audio_duration)
+    return VideoWriter(path, size, fps, time_base, audio_from, **part, codec=codec, quality=quality, finish=finish)

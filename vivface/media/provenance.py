@@ -82,6 +82,36 @@ def mark_gif(path: Path) -> None:
         shutil.copyfileobj(source, target)
 
 
+def mark_webp(path: Path, last_milliseconds: int) -> None:
+    """Add the XMP packet to a finished animated WebP, and set how long its last frame is shown.
+
+    Args:
+        path (`pathlib.Path`): As libwebp's muxer wrote it, with a VP8X chunk. It is changed in place.
+        last_milliseconds (`int`): Of the last frame, which the encoder cannot know.
+    """
+    xmp = xmp_packet()
+    with open(path, "r+b") as file:
+        end, last, position = path.stat().st_size, None, 12
+        while position + 8 <= end:
+            file.seek(position)
+            kind, size = struct.unpack("<4sI", file.read(8))
+            if kind == b"VP8X":
+                flags = file.read(1)[0]
+                file.seek(position + 8)
+                file.write(bytes([flags | 4]))  # the bit of XMP
+            elif kind == b"ANMF":
+                last = position
+            position += 8 + size + size % 2
+        if last is not None:
+            file.seek(last + 8 + 12)
+            file.write(min(last_milliseconds, (1 << 24) - 1).to_bytes(3, "little"))
+        file.seek(end)
+        file.write(struct.pack("<4sI", b"XMP ", len(xmp)) + xmp + b"\x00" * (len(xmp) % 2))
+        size = file.tell() - 8
+        file.seek(4)
+        file.write(struct.pack("<I", size))
+
+
 def is_marked_synthetic(path: str | os.PathLike) -> bool:
     """Whether an image or video says, in its metadata, that it was made (or composed) by a trained model.
 

@@ -201,7 +201,9 @@ class RefinementNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
 
     def _joined(self, first: Tensor, second: Tensor) -> Tensor:
         first, second = self._resized(first), self._resized(second)
-        joined = torch.cat([first, second.expand(len(first), -1, -1, -1)], dim=1)  # (batch, 6, image_size, image_size)
+        joined = torch.cat(
+            [first, second.expand(first.shape[0], -1, -1, -1)], dim=1
+        )  # (batch, 6, image_size, image_size)
         return joined.contiguous(memory_format=torch.channels_last)
 
     def _resized(self, image: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ class StyleGAN2Generator(PrecisionMixin, ModelMixin, ConfigMixin):
 
         offsets = [None] * len(styles) if offsets is None else self._checked_offsets(offsets)
 
-        batch = max(len(given) for given in (*styles, *offsets) if given is not None)
+        batch = max(given.shape[0] for given in (*styles, *offsets) if given is not None)
         styles = [style.expand(batch, -1) for style in styles]
         if resume is None:
             first, feature, rgb = 0, self.constant.expand(batch, -1, -1, -1), None

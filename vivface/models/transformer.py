@@ -70,7 +70,7 @@ class Attention(nn.Module):
             `torch.Tensor` of shape `(batch, tokens, dim)`.
         """
         query, key, value = self.in_proj(x, context)
-        key, value = key.expand(len(x), -1, -1), value.expand(len(x), -1, -1)
+        key, value = key.expand(x.shape[0], -1, -1), value.expand(x.shape[0], -1, -1)
         query, key, value = (t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(
@@ -158,7 +158,7 @@ class DeformationTransformer(PrecisionMixin, ModelMixin, ConfigMixin):
         Raises:
             ValueError: If the batches do not fit together.
         """
-        if len(memory) not in (1, len(motion)):
+        if memory.shape[0] != 1 and memory.shape[0] != motion.shape[0]:
             raise ValueError(f"`memory` has a batch of {len(memory)}; expected 1 or {len(motion)}, as `motion` has.")
         x = motion
         for layer in self.blocks:

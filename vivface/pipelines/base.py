@@ -28,6 +28,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.accelerated import Accelerated
 from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
 from vivface.pipelines.co_drivable import CoDrivable
 from vivface.pipelines.editable import Editable, Image
@@ -35,6 +36,7 @@ from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
+from vivface.reenactment.motion_library import find_motion
 from vivface.reenactment.portrait import Portrait, source_name
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import MotionMode, RenderOptions, render_frames
@@ -44,11 +46,8 @@ from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 from vivface.warping.mesh import to_crop
 
-BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
-MAX_BATCH = {"cpu": 8, "cuda": 32}
 
-
-class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -80,7 +79,9 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
 
     def use_detector(self, detector: str | LandmarkBackend) -> Self:
         """Choose what finds faces: "auto", "dlib", "face-alignment[:detector]", or a backend of your own."""
-        self._backend = get_backend(detector, str(self._execution_device)) if isinstance(detector, str) else detector
+        if isinstance(detector, str):
+            detector = get_backend(detector, str(self._execution_device), self.face_engine)
+        self._backend = detector
         return self
 
     @property
@@ -179,6 +180,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
         identity.points = None if portrait.points is None else to_crop(portrait.points, identity.quad)
+        identity.file = Path(image) if isinstance(image, str | os.PathLike) else None
         return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(
@@ -290,7 +292,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
 
         Args:
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
-            driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), or codes.
+            driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
+                name of the motion library, such as "nod".
             refine, paste_back, motion_mode, strength, batch_size, edits, detail, size: As for `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
@@ -342,17 +345,14 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
         self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object, tuned: bool = False
     ) -> bool:
         """Whether the photograph is moved: where there are points, unless a generator was tuned or edits change."""
-        if detail and edits is not None and not edits.constant:
-            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
-        if detail is not None:
-            return detail
         if isinstance(source, IdentityCode):
             tuned = tuned or source.generator is not None or source.points is None
-        constant = edits is None or edits.constant
-        return self.offers_detail and constant and motion.has_points and not tuned
+        shows = self._may_show_detail(detail, edits)
+        return shows and (detail is not None or (motion.has_points and not tuned))
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
-        """A video, or a saved motion file, as a stream of codes."""
+        """A video, a saved motion file, or a name of the library, as a stream of codes."""
+        driving = find_motion(driving)
         if Path(driving).suffix == MOTION_SUFFIX:
             return MotionCodes.load(driving)
         return self.encode_motion(driving, *options)
@@ -361,12 +361,6 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, DiffusionPipeline):
     def fingerprint(self) -> list[float]:
         """The first weights of the network that reads motion, which recognise it in any precision."""
         return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
-
-    @property
-    def default_batch_size(self) -> int:
-        """Frames computed at once: as many as fill the device, fewer where images are large."""
-        kind = self._execution_device.type if self._execution_device.type in BATCH_PIXELS else "cpu"
-        return max(1, min(MAX_BATCH[kind], BATCH_PIXELS[kind] // self.output_size**2))
 
     def _evaluate(self) -> None:
         """Inference: no dropout, normalisation by the stored statistics."""

@@ -12,6 +12,7 @@ import torch
 
 from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.editing.directions import DIRECTIONS_FILE
+from vivface.errors import OptionError
 from vivface.hub.checkpoint import Checkpoint
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
@@ -85,10 +86,8 @@ class Editable(Checkpoint):
         else:
             steps = 0 if adapt is None and detail is not False and self.offers_detail else adapt
             identity = self.encode_identity(source, face, steps, seed, on_progress)
-        if detail is None:
-            detail = self.offers_detail and identity.points is not None
-        options = RenderOptions(refine, paste_back, detail=detail, size=size)
-        if detail:
+        options = RenderOptions(refine, paste_back, detail=self.shows_photograph(identity, detail), size=size)
+        if options.detail:
             return edited_photo(self, identity, edits, options)
         return next(render_frames(self, identity, StillMotion(identity), options, edits=edits)).image
 
@@ -96,6 +95,27 @@ class Editable(Checkpoint):
     def offers_detail(self) -> bool:
         """Whether the photograph itself is shown unless asked otherwise."""
         return bool(self.config.get("detail", False))
+
+    def shows_photograph(self, identity: IdentityCode, detail: bool | None = None) -> bool:
+        """Whether an edited image of a portrait is its photograph; `detail` as for `edit`."""
+        return self.offers_detail and identity.points is not None if detail is None else detail
+
+    def shows_detail(self, detail: bool | None = None, edits: Edits | None = None) -> bool:
+        """Whether frames show the photograph itself, if portrait and motion have points of a face.
+
+        Args:
+            detail (`bool`, *optional*), edits (mapping, *optional*): As for `render`.
+
+        Raises:
+            OptionError: If the photograph is asked for and edits change over time.
+        """
+        return self._may_show_detail(detail, self._edits(edits))
+
+    def _may_show_detail(self, detail: bool | None, edits: TimedEdits | None) -> bool:
+        constant = edits is None or edits.constant
+        if detail and not constant:
+            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
+        return self.offers_detail and constant if detail is None else detail
 
     def _edits(self, edits: Edits | TimedEdits | None) -> TimedEdits | None:
         if edits is None or isinstance(edits, TimedEdits):

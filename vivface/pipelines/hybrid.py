@@ -171,7 +171,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
 
     def read_motion(self, images: Tensor) -> Tensor:
         """E on driving frames: motion codes S_F (eq. 1) only."""
-        return self.encoder(images, identity=False, memory=False).motion
+        return self.network(self.encoder)(images, identity=False, memory=False).motion
 
     @torch.no_grad()
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
@@ -187,7 +187,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
         """
         generator = identity.generator or self.generator
         styles = [style.expand(len(motion), -1) for style in identity.styles]
-        return generator(styles=self.add_motion(generator, styles, motion.to(styles[0].dtype)))
+        return self.network(generator)(styles=self.add_motion(generator, styles, motion.to(styles[0].dtype)))
 
     def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
         """Copies of G, E and the recognizer, for a tuning."""

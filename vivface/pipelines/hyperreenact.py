@@ -154,7 +154,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, channels, side, side)`.
         """
-        return self.hypernetwork.project(self.pose(images)).contiguous()
+        return self.hypernetwork.project(self.network(self.pose)(images)).contiguous()
 
     @torch.no_grad()
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
@@ -168,8 +168,8 @@ class HyperReenactPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
-        offsets = self.hypernetwork(identity.memory, motion=motion)
-        return self.generator(styles=identity.styles, offsets=offsets)
+        offsets = self.network(self.hypernetwork)(identity.memory, motion=motion)
+        return self.network(self.generator)(styles=identity.styles, offsets=offsets)
 
 
 def appearance_crop(image: Tensor, landmarks: np.ndarray, size: int = 112) -> Tensor:

@@ -112,7 +112,7 @@ class VivFacePipeline(ReenactmentPipeline):
 
     def read_motion(self, images: Tensor) -> Tensor:
         """E on driving frames: generic motion codes only."""
-        return self.encoder(images, identity=False, memory=False).motion
+        return self.network(self.encoder)(images, identity=False, memory=False).motion
 
     @torch.no_grad()
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
@@ -150,15 +150,15 @@ class VivFacePipeline(ReenactmentPipeline):
 
     def _deform(self, motion: Tensor, memory: Tensor) -> Tensor:
         """T, or the motion itself: `(batch, motion_codes, style_dim)`."""
-        return motion if self.transformer is None else self.transformer(motion, memory)
+        return motion if self.transformer is None else self.network(self.transformer)(motion, memory)
 
     def _synthesize(self, identity: IdentityCode, deformation: Tensor, refine: bool) -> Tensor:
         # 2. G(A(W) + S').
-        generator = identity.generator or self.generator
+        generator = self.network(identity.generator or self.generator)
         styles = [style.expand(len(deformation), -1) for style in identity.styles]
         styles = generator.add_motion(styles, deformation.to(styles[0].dtype))
         if not refine or self.refinement is None:
             return generator(styles=styles)
 
         # 3. R: what the stage I image lacks beside the source, as scale and shift of one layer; once more from there.
-        return generate_refined(generator, self.refinement, styles, identity.reference)[1]
+        return generate_refined(generator, self.network(self.refinement), styles, identity.reference)[1]

@@ -41,6 +41,7 @@ class IdentityCode:
             what the photograph is moved by.
         fingerprint (list of `float`): A few weights of the network that read the codes, to recognise it by.
         warnings (list of `str`): What a user should know about this source.
+        file (`pathlib.Path`, *optional*): The file that it was read from, an ingredient of results.
     """
 
     w_plus: Tensor
@@ -54,6 +55,7 @@ class IdentityCode:
     points: np.ndarray | None = None
     fingerprint: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    file: Path | None = None
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> IdentityCode:
         """The same code on another device or in another precision.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 
 from vivface.errors import OptionError
+from vivface.media.coding import QUALITY
 from vivface.media.output import open_writer
 from vivface.media.side_by_side import side_by_side as in_a_row
+from vivface.provenance import Ingredient, Provenance, Stamp, number_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
@@ -25,6 +27,7 @@ from vivface.reenactment.streams import WriteBehind
 
 if TYPE_CHECKING:
     from vivface.media.gif import GifWriter
+    from vivface.media.sequence import SequenceWriter
     from vivface.media.writer import VideoWriter
 
 WRITE_DEPTH = 16  # frames that may wait for the video encoder
@@ -156,7 +159,10 @@ class ReenactmentResult:
         side_by_side: bool = False,
         comparison: str | Path | None = None,
         height: int | None = None,
+        codec: str = "auto",
+        quality: float = QUALITY,
         save_motion: str | Path | None = None,
+        provenance: Provenance | None = None,
         on_frame: Callable[[RenderedFrame], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Path:
@@ -165,12 +171,17 @@ class ReenactmentResult:
         Every file appears when it is complete, and none of them if the work is stopped or fails.
 
         Args:
-            path (`str` or `pathlib.Path`): The video to write (.mp4, .mov, .mkv or .gif).
+            path (`str` or `pathlib.Path`): The video to write (.mp4, .mov, .mkv, .webm, .webp or .gif), or numbered
+                images (`frames/%05d.png`).
             side_by_side (`bool`, *optional*, defaults to False): Show source, driving video and result in a row.
             comparison (`str` or `pathlib.Path`, *optional*): Also write such a row to this second video.
             height (`int`, *optional*): Of the result in pixels; as it is made by default.
+            codec (`str`, *optional*, defaults to "auto"): "h264", "av1" or "vp9", if the format takes it.
+            quality (`float`, *optional*, defaults to 80): 0 to 100; lossless in H.264 and WebP.
             save_motion (`str` or `pathlib.Path`, *optional*): Also write the motion codes to this .safetensors file.
-            on_frame (callable, *optional*): Called with every frame; may raise to stop.
+            provenance (`Provenance`, *optional*): What the result says about itself; by default every picture carries
+                an imperceptible mark and every file a signed manifest.
+            on_frame (callable, *optional*): Called with every frame, without mark and label; may raise to stop.
             on_progress (callable, *optional*): See `vivface.reenactment.progress`; may raise to stop.
 
         Returns:
@@ -179,7 +190,8 @@ class ReenactmentResult:
         Raises:
             MediaError: If the driving video cannot be read or a file cannot be written.
             NoFaceError: If the driving video shows no face at all.
-            OptionError: If a row is asked of a motion file, which has no images, or `height` is out of range.
+            OptionError: If a row is asked of a motion file, which has no images, `height` or `quality` is out of range,
+                or the format does not take the codec.
         """
         if height is not None and (not isinstance(height, int) or height < 2):
             raise OptionError(f"`height` is {height!r}; expected a number of pixels, 2 or more.")
@@ -189,14 +201,17 @@ class ReenactmentResult:
                 f"A row shows the driving video, but '{self.motion.name}' is a motion file: give the video."
             )
         size = _scaled(self.size, height)
+        stamp = self.stamp(provenance)
         row = _Row(self.identity.photo, self.motion.video_size, size) if rows else None
         with ExitStack() as stack:
             recorder = stack.enter_context(MotionRecorder(self.motion, save_motion)) if save_motion else None
-            writer = stack.enter_context(self._writer(path, row.size if side_by_side else size))
-            second = stack.enter_context(self._writer(comparison, row.size)) if comparison is not None else None
+            writer = stack.enter_context(self._writer(path, row.size if side_by_side else size, stamp, codec, quality))
+            second = None
+            if comparison is not None:
+                second = stack.enter_context(self._writer(comparison, row.size, stamp, "auto", quality))
 
             def write(frame: RenderedFrame) -> None:
-                image = _resized(frame.image, size)
+                image = stamp.picture(_resized(frame.image, size))
                 shown = row(frame.driving, image) if row is not None else image
                 writer.write(shown if side_by_side else image, frame.time, frame.duration)
                 if second is not None:
@@ -207,10 +222,24 @@ class ReenactmentResult:
                 behind.put(frame)
                 if on_frame is not None:
                     on_frame(frame)
-        self.report.warnings += writer.warnings
+        self.report.warnings += [*writer.warnings, *stamp.warnings]
         return Path(path)
 
-    def _writer(self, path: str | Path, size: tuple[int, int]) -> VideoWriter | GifWriter:
+    def stamp(self, provenance: Provenance | None = None) -> Stamp:
+        """What marks the pictures of this result and signs its file.
+
+        The number of the mark follows from portrait, motion and options, so that the same call makes the same pictures.
+        """
+        motion, files = self.motion, {"portrait": self.identity.file, "driving video": self.motion.video}
+        options = replace(self.options, batch_size=None)  # changes no picture
+        number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options)
+        ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
+        photograph = self.options.paste_back or self.options.detail
+        return Stamp(provenance or Provenance(), number, photograph, ingredients)
+
+    def _writer(
+        self, path: str | Path, size: tuple[int, int], stamp: Stamp, codec: str, quality: float
+    ) -> VideoWriter | GifWriter | SequenceWriter:
         motion = self.motion
         return open_writer(
             path,
@@ -220,6 +249,9 @@ class ReenactmentResult:
             audio_from=motion.video,
             audio_start=motion.start,
             audio_duration=motion.duration,
+            codec=codec,
+            quality=quality,
+            finish=stamp.finish,
         )
 
 

@@ -15,6 +15,7 @@ from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.driving import DrivingFrame, DrivingVideo
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.streams import ReadAhead
+from vivface.runtime import use_one_thread
 
 
 class MotionReader(Protocol):
@@ -61,6 +62,7 @@ class VideoMotion(MotionCodes):
         """Decode, track and encode; a frame without a face repeats the last code."""
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
+            self._fit_threads()
             return self._driving.frames(self.warnings, images, stop)
 
         def tell() -> None:
@@ -88,10 +90,16 @@ class VideoMotion(MotionCodes):
                     points=None if points[0] is None else np.stack(points),
                 )
 
+    def _fit_threads(self) -> None:
+        """In the reading thread: the mesh's networks are small."""
+        if self._driving.backend.name == "mesh":
+            use_one_thread()
+
     def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
         """Read the whole video, keeping few crops at a time; a frame without a face has none."""
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
+            self._fit_threads()
             return self._driving.frames(self.warnings, stop=stop)
 
         kept, stride = [], 1

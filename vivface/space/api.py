@@ -14,8 +14,9 @@ import gradio as gr
 import numpy as np
 
 from vivface.media import save_image
+from vivface.provenance import Provenance, Stamp
 from vivface.reenactment.codes import MOTION_SUFFIX, MotionCodes
-from vivface.space.components import ImageUpload, option_parameter
+from vivface.space.components import PAGE_MARK, ImageUpload, option_parameter
 from vivface.space.events import WAITING_RUNS, user_errors
 from vivface.space.options import Options, describe, option_fields
 from vivface.space.previews import FaceDetections
@@ -84,6 +85,7 @@ class Endpoints:
             motion_file = gr.File(label="motion_file", file_types=[MOTION_SUFFIX])
             consent = gr.Checkbox(False, label="consent")
             options = {name: option_parameter(name) for name in option_fields()}
+            suspect = gr.File(label="file", file_types=["image", "video"])
             listing, text, call = gr.JSON(), gr.Textbox(), gr.Button()
 
         def named(*names: str) -> list:
@@ -102,6 +104,7 @@ class Endpoints:
         ):
             name = function.__name__
             call.click(function, [*inputs, visitor], outputs, api_name=name, api_visibility="public", **limits)
+        call.click(self.verify, [suspect], [listing], api_name="verify", api_visibility="public")
         call.click(self.list_edits, None, [listing], api_name="list_edits", api_visibility="public")
 
     @takes_options(*option_fields())
@@ -200,8 +203,22 @@ class Endpoints:
         )
         with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
             path = Path(folder) / "vivface.png"
-            save_image(path, image)
+            stamp = Stamp(Provenance(), PAGE_MARK)
+            save_image(path, stamp.picture(image), stamp.finish)
             yield str(path)
+
+    def verify(self, file: str) -> dict[str, Any]:
+        """Look for signs that a trained model made a file: metadata, C2PA manifest, mark in the pictures.
+
+        Args:
+            file: An image or a video, made by vivface or not.
+
+        Returns:
+            The verdict ("synthetic", "disagreement" or "nothing"), the manifest, the mark with the chance of a false
+            alarm, what contradicts what, and all of it in words.
+        """
+        with user_errors():
+            return self.service.verify(file).to_dict() | {"path": Path(file).name}
 
     def list_edits(self) -> list[dict[str, Any]]:
         """List what can be edited.

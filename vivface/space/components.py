@@ -11,9 +11,11 @@ from gradio.data_classes import ImageData
 from PIL import Image
 
 from vivface.media.provenance import picture_options
+from vivface.provenance import Provenance, Stamp, number_of
 from vivface.space.options import option_fields
 
 JPEG_QUALITY = 92
+PAGE_MARK = number_of("vivface", "pictures of the page")  # the number that stills, Live and first frames carry
 
 
 class ImageUpload(gr.Image):
@@ -38,11 +40,17 @@ class ImageUpload(gr.Image):
 
 
 class RenderedImage(gr.Image):
-    """A `gr.Image` for images that the program makes: sent inside the page, without a file, marked as synthetic."""
+    """A `gr.Image` for images that the program makes: sent inside the page, without a file, marked as synthetic.
+
+    Args:
+        signed (`bool`, *optional*, defaults to False): Whether the image carries a manifest, which takes 10 ms.
+        options: As for `gr.Image`.
+    """
 
     is_template = True
 
-    def __init__(self, **options: Any):
+    def __init__(self, signed: bool = False, **options: Any):
+        self._provenance = Provenance(manifest=signed)
         super().__init__(type="numpy", interactive=False, buttons=["fullscreen"], **options)
 
     def get_config(self, cls: type | None = None) -> dict[str, Any]:
@@ -53,9 +61,10 @@ class RenderedImage(gr.Image):
         """uint8 RGB `(height, width, 3)` to a data URL."""
         if value is None:
             return None
-        buffer = io.BytesIO()
-        Image.fromarray(value).save(buffer, "JPEG", quality=JPEG_QUALITY, **picture_options(".jpg"))
-        return ImageData(url="data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+        buffer, stamp = io.BytesIO(), Stamp(self._provenance, PAGE_MARK)
+        Image.fromarray(stamp.picture(value)).save(buffer, "JPEG", quality=JPEG_QUALITY, **picture_options(".jpg"))
+        data = stamp.encoded(buffer.getvalue(), "image/jpeg")
+        return ImageData(url="data:image/jpeg;base64," + base64.b64encode(data).decode())
 
 
 class NumberInput(gr.Number):

@@ -12,7 +12,7 @@ from vivface.errors import VivFaceError
 from vivface.space.jobs import Cancelled, Update
 from vivface.space.options import Options, check_value
 from vivface.space.page import Page
-from vivface.space.text import error_line, note_line, progress_line, report_line
+from vivface.space.text import error_line, note_line, progress_line, report_line, verdict_lines
 
 STREAM_SECONDS = 300  # a live stream ends after this, so that others get their turn
 WAITING_RUNS = 16  # runs that may wait for their turn at once; more wait outside
@@ -53,6 +53,7 @@ class Events:
             self._connect_edits(chosen)
         if self.service.renderer.offers_live:
             self._connect_live()
+        page.check.click(self._verify, [page.suspect], [page.verdict], show_progress="minimal", **PRIVATE)
 
     def _connect_run(self) -> None:
         page = self.page
@@ -159,6 +160,12 @@ class Events:
             return self.service.edited_still(visitor, admitted, face, edits, bool(refine)), "", edits
         except VivFaceError as error:
             return None, error_line(str(error)) if portrait is not None else note_line(str(error)), edits
+
+    def _verify(self, path: str | None) -> str:
+        try:
+            return verdict_lines(self.service.verify(path).lines())
+        except VivFaceError as error:
+            return error_line(str(error))
 
     def _live(
         self,

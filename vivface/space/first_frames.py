@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from vivface.media.provenance import picture_options
+from vivface.provenance import add_mark
 from vivface.reenactment.rendering import RenderedFrame
+from vivface.space.components import PAGE_MARK
 
 FRAMES = 24
 SIZE = 320  # longer side in pixels
@@ -36,7 +38,7 @@ class FirstFrames:
         step = max(1, max(frame.image.shape[:2]) // (2 * SIZE))
         image = Image.fromarray(np.ascontiguousarray(frame.image[::step, ::step]))
         image.thumbnail((SIZE, SIZE))
-        self._frames.append(image)
+        self._frames.append(Image.fromarray(add_mark(np.asarray(image), PAGE_MARK)))
         if len(self._frames) == FRAMES:
             self._thread = threading.Thread(target=self._write, name="vivface-first-frames", daemon=True)
             self._thread.start()

@@ -128,6 +128,14 @@ class Limits:
             )
         return motion
 
+    def check_file(self, path: str | os.PathLike) -> Path:
+        """Check the size of an image or a video.
+
+        Raises:
+            MediaError: If it is missing or too large.
+        """
+        return self._check_bytes(path, max(self.image_bytes, self.video_bytes), "files")
+
     @staticmethod
     def _check_bytes(path: str | os.PathLike, most: int, kind: str) -> Path:
         path = input_path(path)

@@ -106,6 +106,12 @@ class Options:
         "Also show everything side by side",
         "Also make a video of portrait, driving video and result side by side",
     )
+    label: bool = option(
+        False,
+        'Write "AI-generated" into a corner',
+        'Write "AI-generated" visibly into a corner of the result',
+        info="Beside the marks that nobody sees.",
+    )
     edits: dict[str, float] = option({}, "Edits: amounts by name", "Amounts by name, see list_edits")
     timeline: str = option(
         "",

@@ -15,7 +15,7 @@ from vivface.space.limits import MEGA
 from vivface.space.options import Options, check_value
 from vivface.space.previews import FaceDetections
 from vivface.space.service import ReenactmentService, new_visitor
-from vivface.space.text import ABOUT, CONSENT, EDIT_HINT, INTRO, LIVE_HINT, NO_EDITS, NO_LIVE, note_line
+from vivface.space.text import ABOUT, CONSENT, EDIT_HINT, INTRO, LIVE_HINT, NO_EDITS, NO_LIVE, VERIFY_HINT, note_line
 
 SESSION_SECONDS = 12 * 3600  # an open page is forgotten after this, a closed one after an hour
 
@@ -58,6 +58,8 @@ class Page:
                 with gr.Tab("Live", id="live"):
                     self._add_live()
                 self.codec_tab = gr.Tab("Codec", id="codec", visible=service.codec is not None)
+                with gr.Tab("Verify", id="verify"):
+                    self._add_verify()
                 with gr.Tab("About", id="about"):
                     gr.Markdown(ABOUT.format(version=__version__, **self._numbers()), elem_classes="about")
         self.options = {item.name: self.options[item.name] for item in fields(Options)}
@@ -128,6 +130,7 @@ class Page:
 
         add("paste_back")
         add("compare")
+        add("label")
         with gr.Accordion("More options", open=False, elem_id="more-options"):
             add("detail", visible=self.service.pipeline.offers_detail)
             add("refine", visible=getattr(self.service.pipeline, "refinement", None) is not None)
@@ -179,7 +182,11 @@ class Page:
         with gr.Row():
             with gr.Column(min_width=260):
                 self.still = RenderedImage(
-                    label="Edited portrait", elem_id="still", alt_text="The portrait with your edits", height=360
+                    label="Edited portrait",
+                    elem_id="still",
+                    alt_text="The portrait with your edits",
+                    height=360,
+                    signed=True,
                 )
                 self.still_note = gr.HTML(elem_id="still-note", elem_classes="note")
                 self.reset = gr.Button("Undo all edits", size="md", elem_id="reset-edits")
@@ -218,6 +225,17 @@ class Page:
         self.live_relative = gr.Checkbox(
             False, label="Only my movements, starting from the portrait's own pose", elem_id="live-relative"
         )
+
+    def _add_verify(self) -> None:
+        gr.HTML(note_line(VERIFY_HINT))
+        with gr.Row():
+            with gr.Column(min_width=280):
+                self.suspect = gr.File(
+                    label="Image or video", file_types=["image", "video"], height=140, elem_id="suspect"
+                )
+                self.check = gr.Button("Verify", variant="primary", elem_id="check")
+            with gr.Column(min_width=280):
+                self.verdict = gr.HTML(note_line("What was found appears here."), elem_id="verdict")
 
     def _detect_portrait(self, visitor: str, portrait: str | None) -> FaceDetections | None:
         return None if portrait is None else self.service.detect_portrait(visitor, portrait)

@@ -12,6 +12,7 @@ import torch
 from vivface.editing import AttributeDirections, TimedEdits, smooth_motion
 from vivface.errors import OptionError, VivFaceError
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.provenance import Provenance
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress
@@ -49,7 +50,9 @@ class Renderer:
         """
         with plain_names(portrait):
             image = load_portrait(portrait, self.limits.image_pixels)
-            return self.pipeline.encode_identity(image, face=face, adapt=steps, on_progress=on_progress)
+            identity = self.pipeline.encode_identity(image, face=face, adapt=steps, on_progress=on_progress)
+            identity.file = Path(portrait)  # an ingredient of results, as long as it is there
+            return identity
 
     @torch.no_grad()
     def edited_still(self, identity: IdentityCode, edits: dict[str, float], refine: bool) -> np.ndarray:
@@ -118,6 +121,7 @@ class Renderer:
                     outputs.video,
                     comparison=outputs.comparison,
                     height=options.height or None,
+                    provenance=Provenance(label=options.label),
                     on_frame=first.add,
                     on_progress=on_progress,
                 )

@@ -17,6 +17,7 @@ from vivface.errors import OptionError
 from vivface.faces.backends import get_backend
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.codec import ExpressiveCodecPipeline
+from vivface.provenance import Verification, verify
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode
 from vivface.reenactment.portrait_tuning import CODE_STEPS
 from vivface.reenactment.progress import OnProgress, ignore_progress
@@ -30,7 +31,7 @@ from vivface.space.memory import FileKeys, VisitorMemory
 from vivface.space.options import Options
 from vivface.space.previews import MAX_SEARCH_FRAMES, FaceDetections, detect_in_image, detect_in_video
 from vivface.space.renderer import Renderer, plain_names
-from vivface.space.text import CONSENT_NEEDED, NO_DRIVING, NO_PORTRAIT
+from vivface.space.text import CONSENT_NEEDED, NO_DRIVING, NO_FILE, NO_PORTRAIT
 
 UPDATE_SECONDS = 0.4
 EXAMPLES = "examples"  # in whose name portraits of the examples are remembered, for everybody
@@ -210,6 +211,20 @@ class ReenactmentService(CodecService):
             key,
             lambda: self.renderer.live(self.encode(visitor, portrait, face), edits, refine, motion_mode),
         )
+
+    # Verification ----------------------------------------------------------------------------------------------------
+
+    def verify(self, path: str | None) -> Verification:
+        """Look for signs that a trained model made a file.
+
+        Raises:
+            MediaError: If it cannot be read or is too large.
+        """
+        if path is None:
+            raise OptionError(NO_FILE)
+        self.limits.check_file(path)
+        with plain_names(path):
+            return verify(path, max(self.limits.image_pixels, self.limits.video_pixels))
 
     # Runs ------------------------------------------------------------------------------------------------------------
 

@@ -28,25 +28,32 @@ NO_LIVE = (
     "to use it."
 )
 EDIT_HINT = "Change the portrait here: the sliders apply to the whole video and to Live, the lines below to the video."
+VERIFY_HINT = (
+    "Look for signs that a trained model made an image or a video: its metadata, a signed manifest (C2PA), and the "
+    "mark that vivface puts into its pictures."
+)
+NO_FILE = "Choose an image or a video first."
 NO_EDITS = "This checkpoint has no directions to edit along."
 
 ABOUT = """
 ### What this is
 
 vivface {version} re-enacts a portrait with the motion of a video. It reads *who* is in the portrait and *how* the face
-in the video moves, separately, and makes new frames in the latent spaces of StyleGAN2, {size} x {size} pixels with the
-checkpoint of this page. Audio and timing of the video are kept.
+in the video moves, separately, and moves the photograph itself, or shows the frames that it makes in the latent spaces
+of StyleGAN2 ({size} x {size} pixels with the checkpoint of this page). Audio and timing of the video are kept.
 
 ### Limits
 
 - Images up to {image} MB, videos up to {video} MB; at most {seconds} seconds are made at once, one run after the other.
 - One upright face, not too small, works best. Hands in front of the face, large head turns and thick glasses do not.
-- The checkpoint that comes with the package was trained on rendered heads: real people come out simplified.
+- The generator that comes with the package was trained on rendered heads: in its own images real people come out
+  simplified. The moving photograph ends where a head turns far: beyond about 40 degrees.
 
 ### Consent and provenance
 
 Use images of people who agreed, or your own. Do not make anyone say what they did not say. Every image and video made
-here is marked as synthetic in its metadata; please leave that in. Uploads and results are deleted from this machine
+here is marked as synthetic: in its metadata, in a signed manifest (C2PA) and imperceptibly in its pictures; *Verify*
+reads all three. Please leave that in. Uploads and results are deleted from this machine
 within about an hour, and nothing is used for training.
 
 ### Programs
@@ -78,6 +85,12 @@ def note_line(text: str) -> str:
 def error_line(text: str) -> str:
     """What went wrong, as HTML that screen readers announce."""
     return f'<p class="error" role="alert">{escape(text)}</p>'
+
+
+def verdict_lines(lines: list[str]) -> str:
+    """What was found in a file, the verdict first, as HTML that screen readers announce."""
+    rest = "".join(f"<li>{escape(line)}</li>" for line in lines[1:])
+    return f'<div role="status"><p class="stats">{escape(lines[0])}</p><ul>{rest}</ul></div>'
 
 
 def progress_line(update: Update) -> str:

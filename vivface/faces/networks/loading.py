@@ -6,10 +6,12 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from vivface.engines import Engine
 from vivface.errors import BackendError
 from vivface.faces.networks.eye_network import EyeNetwork
 from vivface.faces.networks.face_mesh import FaceMesh
 from vivface.faces.networks.full_range_detector import FullRangeDetector
+from vivface.faces.networks.inference import prepare
 from vivface.faces.networks.short_range_detector import ShortRangeDetector
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -20,12 +22,13 @@ NETWORKS: dict[str, type[nn.Module]] = {
 }
 
 
-def load_network(name: str, device: str | torch.device = "cpu") -> nn.Module:
+def load_network(name: str, device: str | torch.device = "cpu", engine: Engine | None = None) -> nn.Module:
     """A network ready to compute, in float32.
 
     Args:
         name (`str`): One of `NETWORKS`.
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Where it computes.
+        engine (`Engine`, *optional*): Computes it in place of PyTorch.
 
     Returns:
         `torch.nn.Module`: The network, in evaluation mode, without gradients.
@@ -41,4 +44,7 @@ def load_network(name: str, device: str | torch.device = "cpu") -> nn.Module:
         network.load_state_dict(weights, assign=True)
     except Exception as error:  # safetensors, torch and the file system have no common base
         raise BackendError(f"The weights '{path}' cannot be read: install vivface again.") from error
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    if engine is None:
+        return prepare(network)
+    return engine(network, threads=1)  # small: a second thread would hardly help

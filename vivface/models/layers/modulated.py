@@ -53,14 +53,14 @@ def modulated_conv2d(
     """
     fan_in = weight[0].numel()
     style = style * (1.0 / math.sqrt(fan_in))  # (batch, in)
-    change = None if offset is None else (1.0 + offset).expand(len(x), -1, -1)  # (batch, out, in)
+    change = None if offset is None else (1.0 + offset).expand(x.shape[0], -1, -1)  # (batch, out, in)
     if demodulate:
         energy = weight.float().square().sum(dim=(2, 3))  # (out, in)
         if change is not None:
             energy = energy * change.float().square()  # (batch, out, in)
         demodulation = torch.rsqrt((style.float().square()[:, None] * energy).sum(dim=2) + 1e-8) * gain  # (batch, out)
     else:
-        demodulation = style.new_full((len(style), len(weight)), gain)
+        demodulation = style.new_full((style.shape[0], weight.shape[0]), gain)
 
     bias = torch.zeros_like(weight[:, 0, 0, 0]) if bias is None else bias
     bias = bias.to(x.dtype)
@@ -87,8 +87,10 @@ def modulated_conv2d(
 
 
 def _faster_method(x: Tensor, weight: Tensor, upsample: bool) -> str:
-    """Compare what would be multiplied: the batch's activations, or its weights. Training always shares the weight."""
-    if torch.is_grad_enabled() or x.device.type != "cpu":
+    """Compare what would be multiplied: the batch's activations, or its weights.
+
+    Training always shares the weight, and so does a graph that is exported for batches of any size."""
+    if torch.is_grad_enabled() or x.device.type != "cpu" or isinstance(x.shape[0], torch.SymInt):
         return "activations"
     pixels = x.shape[2] * x.shape[3]
     activations = pixels * (weight.shape[1] + weight.shape[0] * (4 if upsample else 1))

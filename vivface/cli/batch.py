@@ -1,0 +1,186 @@
+"""`vivface batch`: many portraits and driving videos, by several workers, on one machine or on many."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vivface.cli.options import (
+    Adapt,
+    Checkpoint,
+    Detail,
+    Detector,
+    Device,
+    Edit,
+    Label,
+    LabelText,
+    Manifest,
+    Mark,
+    Size,
+    System,
+    pixels,
+    provenance,
+)
+from vivface.cli.reenact import MotionMode
+from vivface.errors import OptionError
+
+
+class Engine(StrEnum):
+    """What runs the workers."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class Match(StrEnum):
+    """Which portraits and videos of two folders belong together."""
+
+    ALL = "all"
+    NAME = "name"
+
+
+class Format(StrEnum):
+    """What the results are."""
+
+    MP4 = "mp4"
+    MOV = "mov"
+    MKV = "mkv"
+    WEBM = "webm"
+    WEBP = "webp"
+    GIF = "gif"
+
+
+MAX_DEFAULT_WORKERS = 8
+
+
+def batch(
+    pairs: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV file with the columns source,driving and, where wanted, output, face, driving_face, start, "
+            "duration; or a folder of portraits."
+        ),
+    ],
+    drivings: Annotated[Path | None, typer.Argument(help="With a folder of portraits: a folder of videos.")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for results and report; a stopped run goes on there.")
+    ] = Path("batch"),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; by default one for every GPU, or for every core up to 8.")
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="local: processes of this machine; ray: a Ray Data pipeline (extra `ray`).")
+    ] = Engine.LOCAL,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, as 1/8, for job arrays.")] = None,
+    match: Annotated[
+        Match, typer.Option(help="With folders: every portrait with every video, or those of the same name.")
+    ] = Match.ALL,
+    suffix: Annotated[Format, typer.Option("--format", help="Of results without a name of their own.")] = Format.MP4,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads a worker; default its share.")] = None,
+    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
+    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
+    motion_mode: Annotated[
+        MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
+    ] = MotionMode.ABSOLUTE,
+    strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
+    adapt: Adapt = None,
+    edit: Edit = None,
+    mark: Mark = True,
+    manifest: Manifest = True,
+    label: Label = False,
+    label_text: LabelText = None,
+    checkpoint: Checkpoint = None,
+    system: System = None,
+    device: Device = "auto",
+    networks: Annotated[
+        str, typer.Option(help="What computes the networks on a CPU: torch, onnxruntime, openvino or auto.")
+    ] = "torch",
+    detector: Detector = "auto",
+) -> None:
+    """Animate many portraits with many videos; a stopped run goes on where it was, one failure stops nothing."""
+    from vivface.batch.clips import pair_folders, read_pairs
+    from vivface.batch.maker import BatchSettings
+    from vivface.batch.records import DONE, Record
+    from vivface.batch.run import run_batch
+    from vivface.cli.console import console, escaped, progress_bar
+    from vivface.editing import parse_edits
+    from vivface.reenactment.rendering import RenderOptions
+    from vivface.reenactment.tuning import Tuning
+
+    if pairs.is_dir() == (drivings is None):
+        raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
+    pixel_size, marks = pixels(size), provenance(mark, manifest, label, label_text)
+    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixel_size)
+    if adapt is not None:
+        Tuning.parse(adapt)
+    if edit:
+        parse_edits(edit)
+    ending = f".{suffix.value}"
+    clips = pair_folders(pairs, drivings, ending, match.value) if drivings is not None else read_pairs(pairs, ending)
+    settings = BatchSettings(
+        checkpoint=checkpoint,
+        system=system,
+        device=device,
+        detector=detector,
+        networks=networks,
+        refine=refine,
+        paste_back=paste_back,
+        motion_mode=motion_mode.value,
+        strength=strength,
+        batch_size=batch_size,
+        seed=seed,
+        adapt=adapt,
+        detail=detail,
+        size=pixel_size,
+        edits=tuple(edit or ()),
+        mark=marks.mark,
+        manifest=marks.manifest,
+        label=marks.label,
+        threads=threads,
+    )
+    with progress_bar() as bar:
+        task = bar.add_task("Making clips", total=None, rate="")
+        failed = 0
+
+        def begin(count: int, done: int) -> None:
+            bar.update(task, total=count, completed=done)
+            if done:
+                console.print(f"{done} of {count} clips are there already.")
+
+        def show(record: Record) -> None:
+            nonlocal failed
+            if record.status != DONE:
+                failed += 1
+                console.print(f"[red]Failed:[/] {escaped(record.name)}: {escaped(record.error)}", soft_wrap=True)
+            bar.update(task, advance=1, rate=f"{failed} failed" if failed else "")
+
+        report = run_batch(
+            clips,
+            output,
+            settings,
+            workers=workers or _default_workers(device),
+            shard=shard,
+            engine=engine.value,
+            on_begin=begin,
+            on_record=show,
+        )
+    print(
+        f"{output}: {report['done']} of {report['clips']} clips done, {report['failed']} failed, "
+        f"{report['frames']} frames, in {report['seconds']:.1f} s"
+    )
+    if report["failed"]:
+        raise typer.Exit(1)
+
+
+def _default_workers(device: str) -> int:
+    import torch
+
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS) if device in ("auto", "cpu") else 1
