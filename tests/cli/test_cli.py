@@ -38,9 +38,9 @@ class TestVersionAndHelp:
     def test_version(self, run_cli):
         assert run_cli("--version") == (0, f"vivface {vivface.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["reenact", "motion"])
+    @pytest.mark.parametrize("command", [["reenact"], ["motion", "save"], ["motion", "loop"]])
     def test_help(self, run_cli, command):
-        status, out, _ = run_cli(command, "--help")
+        status, out, _ = run_cli(*command, "--help")
         assert status == 0 and "--checkpoint" in out
 
     def test_import_is_light(self):
