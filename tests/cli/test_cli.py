@@ -38,7 +38,7 @@ class TestVersionAndHelp:
     def test_version(self, run_cli):
         assert run_cli("--version") == (0, f"vivface {vivface.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", [("reenact",), ("batch",), ("motion", "save"), ("motion", "preview")])
+    @pytest.mark.parametrize("command", [("reenact",), ("batch",), ("motion", "save"), ("motion", "loop")])
     def test_help(self, run_cli, command):
         status, out, _ = run_cli(*command, "--help")
         assert status == 0 and "--checkpoint" in out
