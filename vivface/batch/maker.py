@@ -34,7 +34,7 @@ class BatchSettings:
 
     Attributes:
         checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
-        refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
+        refine, paste_back, detail (`bool`), size (`int`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
             (`str`): As for the pipeline.
         edits (tuple of `str`): Each as `parse_edits` takes it.
         threads (`int`, *optional*): CPU threads of a worker; by default its share of the cores.
@@ -47,6 +47,8 @@ class BatchSettings:
     networks: str = "torch"
     refine: bool = True
     paste_back: bool = False
+    detail: bool | None = None
+    size: int | None = None
     motion_mode: str = "absolute"
     strength: float = 1.0
     batch_size: int | None = None
@@ -70,7 +72,7 @@ def identity_path(clip: Clip, settings: BatchSettings, output: Path) -> Path:
     """Where the identity code of a clip's portrait is kept; the portrait's own file if it is one already."""
     if Path(clip.source).suffix == ".safetensors":
         return Path(clip.source)
-    names = ("checkpoint", "files", "system", "detector", "seed", "adapt")
+    names = ("checkpoint", "files", "system", "detector", "seed", "adapt", "detail", "edits")
     kept = {name: value for name, value in settings.of_result().items() if name in names}
     key = json.dumps([clip.source, clip.face, file_stamp(clip.source), kept], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -173,6 +175,8 @@ class ClipMaker:
             clip.driving,
             refine=settings.refine,
             paste_back=settings.paste_back,
+            detail=settings.detail,
+            size=settings.size,
             motion_mode=settings.motion_mode,
             strength=settings.strength,
             batch_size=settings.batch_size,
@@ -200,8 +204,13 @@ class ClipMaker:
         return self._loaded[1]
 
     def _portrait_tuning(self) -> int | str | None:
-        """What the portrait is tuned by before any driving video is known."""
-        return 0 if (self.settings.adapt or "").startswith("cma") else self.settings.adapt
+        """What the portrait is tuned by before any driving video is known: as the pipeline does, not for `detail`."""
+        settings = self.settings
+        if settings.adapt is not None:
+            return 0 if settings.adapt.startswith("cma") else settings.adapt
+        moving = any(":" in edit for edit in settings.edits)  # key frames: the generator's own images
+        detail = self._pipeline.offers_detail and not moving if settings.detail is None else settings.detail
+        return 0 if detail else None
 
     def _fits(self, path: Path) -> bool:
         """Whether an identity file of an earlier run can be read and is this checkpoint's."""

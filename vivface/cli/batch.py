@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vivface.cli.options import Adapt, Checkpoint, Detector, Device, Edit, System
+from vivface.cli.options import Adapt, Checkpoint, Detail, Detector, Device, Edit, Size, System, pixels
 from vivface.cli.reenact import MotionMode
 from vivface.errors import OptionError
 
@@ -63,6 +63,8 @@ def batch(
     suffix: Annotated[Format, typer.Option("--format", help="Of results without a name of their own.")] = Format.MP4,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads a worker; default its share.")] = None,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -92,7 +94,7 @@ def batch(
 
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
-    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size)
+    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixels(size))
     if adapt is not None:
         Tuning.parse(adapt)
     if edit:
@@ -107,6 +109,8 @@ def batch(
         networks=networks,
         refine=refine,
         paste_back=paste_back,
+        detail=detail,
+        size=pixels(size),
         motion_mode=motion_mode.value,
         strength=strength,
         batch_size=batch_size,

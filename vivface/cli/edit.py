@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
-from vivface.cli.options import Adapt, Checkpoint, Detector, Device, Edit, Overwrite, System, check_output, load
+from vivface.cli.options import (
+    Adapt,
+    Checkpoint,
+    Detail,
+    Detector,
+    Device,
+    Edit,
+    Overwrite,
+    Size,
+    System,
+    check_output,
+    load,
+    pixels,
+)
 
 
 def edit(
@@ -16,6 +29,8 @@ def edit(
     output: Annotated[Path, typer.Option("--output", "-o", help="The image to write (.png, .jpg or .webp).")],
     edit: Edit = None,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
@@ -45,8 +60,10 @@ def edit(
         if source.suffix == IDENTITY_SUFFIX:
             identity = IdentityCode.load(source)
         else:
-            identity = pipeline.encode_identity(source, face, adapt, seed, show)
-        image = pipeline.edit(identity, edits, refine=refine, paste_back=paste_back)
+            shown = pipeline.offers_detail if detail is None else detail
+            identity = pipeline.encode_identity(source, face, 0 if shown and adapt is None else adapt, seed, show)
+        options = dict(refine=refine, paste_back=paste_back, detail=detail, size=pixels(size))
+        image = pipeline.edit(identity, edits, **options)
     save_image(output, image)
     show_notes(identity.warnings)
     listed = ", ".join(edit or []) or "no edits"

@@ -46,6 +46,13 @@ Engine = Annotated[
         "that are installed, measured at the first use."
     ),
 ]
+Detail = Annotated[
+    bool | None,
+    typer.Option(help="Move the photograph itself, or show the generator's images; default as the checkpoint says."),
+]
+Size = Annotated[
+    str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]
@@ -69,6 +76,19 @@ def load(
         pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def pixels(size: str) -> int | None:
+    """The number of pixels of `--size`; None for auto.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    if size == "auto":
+        return None
+    if not size.isascii() or not size.isdigit():
+        raise OptionError(f"--size is '{size}'; expected auto or a number of pixels.")
+    return int(size)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:

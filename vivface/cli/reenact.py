@@ -11,6 +11,7 @@ from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
     Adapt,
     Checkpoint,
+    Detail,
     Detector,
     Device,
     DrivingFace,
@@ -18,10 +19,12 @@ from vivface.cli.options import (
     Edit,
     Engine,
     Overwrite,
+    Size,
     Start,
     System,
     check_output,
     load,
+    pixels,
 )
 
 
@@ -39,6 +42,8 @@ def reenact(
     driving: Annotated[Path, typer.Argument(help="The driving video, or a file saved by `vivface motion`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -97,6 +102,8 @@ def reenact(
             portrait,
             driving,
             refine=refine,
+            detail=detail,
+            size=pixels(size),
             paste_back=paste_back,
             motion_mode=motion_mode.value,
             strength=strength,
