@@ -34,8 +34,8 @@ class BatchSettings:
 
     Attributes:
         checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
-        refine, paste_back, detail (`bool`), size (`int`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
-            (`str`): As for the pipeline.
+        refine, paste_back, detail (`bool`), size (`int`), motion_mode (`str`), strength (`float`), batch_size (`int`),
+            seed (`int`), adapt (`str`): As for the pipeline.
         edits (tuple of `str`): Each as `parse_edits` takes it.
         threads (`int`, *optional*): CPU threads of a worker; by default its share of the cores.
     """
