@@ -125,7 +125,7 @@ class TestMaker:
             ),
         )
         monkeypatch.setattr(type(maker._pipeline), "offers_detail", True)
-        monkeypatch.setitem(maker._pipeline._internal_dict, "adapt_steps", 2)
+        monkeypatch.setitem(vars(maker._pipeline.config), "adapt_steps", 2)
         assert maker.read_portrait(clips[0]) is None
         assert maker.make(clips[0]).status == "done" and not any(tunings)
         with VideoReader(tmp_path / clips[0].name) as video:

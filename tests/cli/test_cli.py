@@ -38,10 +38,14 @@ class TestVersionAndHelp:
     def test_version(self, run_cli):
         assert run_cli("--version") == (0, f"vivface {vivface.__version__}\n", "")
 
-    @pytest.mark.parametrize("command", ["reenact", "motion"])
+    @pytest.mark.parametrize("command", [("reenact",), ("batch",), ("motion", "save"), ("motion", "loop")])
     def test_help(self, run_cli, command):
-        status, out, _ = run_cli(command, "--help")
+        status, out, _ = run_cli(*command, "--help")
         assert status == 0 and "--checkpoint" in out
+
+    def test_help_of_motions(self, run_cli):
+        status, out, _ = run_cli("motion", "--help")
+        assert status == 0 and all(command in out for command in ("save", "cut", "loop", "join", "keep", "preview"))
 
     def test_import_is_light(self):
         """Help and version must not wait for torch."""
