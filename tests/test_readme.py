@@ -87,7 +87,8 @@ class TestSnippets:
         lines = [line for line in shell_lines("vivface ") if not foreign.search(line)]
         assert len(lines) >= 5
         for line in lines:
-            tuned = ["--adapt", "2"] if "reenact" in line else []  # likeness is not what is tested here
+            # Likeness is not what is tested here.
+            tuned = {"reenact": ["--adapt", "2"], "encode": ["--identity-steps", "2"]}.get(shlex.split(line)[1], [])
             status, _, err = run_cli(*shlex.split(line)[1:], *tuned)
             assert status == 0, (line, err)
 
