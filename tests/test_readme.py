@@ -31,12 +31,15 @@ def shell_lines(start: str) -> list[str]:
 
 def tuned_briefly(arguments: list[str]) -> list[str]:
     """The arguments of a command, with two steps of the tuning that it does: likeness is not what is tested here."""
-    if arguments[0] not in ("reenact", "edit") or any(name.endswith("person.safetensors") for name in arguments[1:2]):
+    if arguments[0] == "encode":
+        return [*arguments, "--identity-steps", "2"]
+    if arguments[0] not in ("reenact", "edit") or arguments[1].endswith("person.safetensors"):
         return arguments
-    if "--adapt" not in arguments:
-        return [*arguments, "--adapt", "2"]
+    if "--adapt" not in arguments:  # the photograph is shown without any; other systems tune by default
+        return [*arguments, "--adapt", "2"] if {"--no-detail", "--system"} & set(arguments) else arguments
     method = arguments.index("--adapt") + 1
-    return [*arguments[:method], f"{arguments[method]}:2", *arguments[method + 1 :]]
+    steps = "2" if arguments[method].isdigit() else f"{arguments[method]}:2"
+    return [*arguments[:method], steps, *arguments[method + 1 :]]
 
 
 @pytest.fixture
