@@ -20,7 +20,7 @@ from tests.training.conftest import preset_of
 from training.arguments import OptimizerOptions, Preset
 from training.data.loader import held_out_people
 from training.estimate import SavedTensors, describe_estimate
-from training.logs import choose_trackers, flat, forget_after
+from training.logs import Means, check_finite, choose_trackers, flat, forget_after
 from training.publishing import metrics_record, training_record
 from training.stages.learner import Learner, Progress
 from training.train import main
@@ -180,6 +180,16 @@ class TestAccumulation:
                 learner.update("main", learner.networks["main"](self.x).pow(power).mean())
             assert torch.equal(weight, before) == (k < 2)
         assert learner.optimizers["main"].state[weight]["step"] == 2 and not learner._sums
+
+    def test_a_weight_that_is_not_finite_stops_before_a_save(self):
+        learner = self.make()
+        check_finite(learner, Means())
+        with torch.no_grad():
+            learner.networks["main"].weight[0, 1] = float("inf")
+        with pytest.raises(
+            FloatingPointError, match="a weight of main is not finite at step 0; the last save is intact"
+        ):
+            check_finite(learner, Means())
 
 
 class TestWatching:
