@@ -186,9 +186,7 @@ class TestAccumulation:
         check_finite(learner, Means())
         with torch.no_grad():
             learner.networks["main"].weight[0, 1] = float("inf")
-        with pytest.raises(
-            FloatingPointError, match="a weight of main is not finite at step 0; the last save"
-        ):
+        with pytest.raises(FloatingPointError, match="a weight of main is not finite at step 0; the last save"):
             check_finite(learner, Means())
 
 
