@@ -75,13 +75,14 @@ class Launcher:
     def run(self, folder: Path, arguments: list[str], world: int = 2) -> None:
         workers = self.start(folder, arguments, world)
         for process in workers:
-            process.join(120)
+            process.join(600)  # seconds on a free machine
+            process.kill()  # nothing to one that has ended
         assert [process.exitcode for process in workers] == [0] * world, Path(f"{folder}-log.0").read_text()[-2000:]
 
     def kill(self, folder: Path, arguments: list[str], step: int) -> None:
         """Kill all processes when the log shows a step."""
         workers, log = self.start(folder, arguments), folder / "log.jsonl"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and all(process.is_alive() for process in workers):
             if log.is_file() and f'"step": {step},' in log.read_text():
                 break
