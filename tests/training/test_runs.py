@@ -20,7 +20,7 @@ from tests.training.conftest import preset_of
 from training.arguments import OptimizerOptions, Preset
 from training.data.loader import held_out_people
 from training.estimate import SavedTensors, describe_estimate
-from training.logs import choose_trackers, flat, forget_after
+from training.logs import Means, check_finite, choose_trackers, flat, forget_after
 from training.publishing import metrics_record, training_record
 from training.stages.learner import Learner, Progress
 from training.train import main
@@ -75,13 +75,14 @@ class Launcher:
     def run(self, folder: Path, arguments: list[str], world: int = 2) -> None:
         workers = self.start(folder, arguments, world)
         for process in workers:
-            process.join(120)
+            process.join(600)  # seconds on a free machine
+            process.kill()  # nothing to one that has ended
         assert [process.exitcode for process in workers] == [0] * world, Path(f"{folder}-log.0").read_text()[-2000:]
 
     def kill(self, folder: Path, arguments: list[str], step: int) -> None:
         """Kill all processes when the log shows a step."""
         workers, log = self.start(folder, arguments), folder / "log.jsonl"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and all(process.is_alive() for process in workers):
             if log.is_file() and f'"step": {step},' in log.read_text():
                 break
@@ -180,6 +181,14 @@ class TestAccumulation:
                 learner.update("main", learner.networks["main"](self.x).pow(power).mean())
             assert torch.equal(weight, before) == (k < 2)
         assert learner.optimizers["main"].state[weight]["step"] == 2 and not learner._sums
+
+    def test_a_weight_that_is_not_finite_stops_before_a_save(self):
+        learner = self.make()
+        check_finite(learner, Means())
+        with torch.no_grad():
+            learner.networks["main"].weight[0, 1] = float("inf")
+        with pytest.raises(FloatingPointError, match="a weight of main is not finite at step 0; the last save"):
+            check_finite(learner, Means())
 
 
 class TestWatching:

@@ -207,6 +207,6 @@ class TestProcesses:
         main([*arguments, "--max-steps", "1"])
         state = (tmp_path / "run" / "state" / "stage.pt").read_bytes()
         more = ["--set", "optimizers.generator.lr=1e38", "--set", "loop.save_every=1", "--resume", "latest"]
-        with pytest.raises(FloatingPointError, match="a weight of generator is not finite at step 2; the last save is"):
+        with pytest.raises(FloatingPointError, match="(is nan|is not finite) at step 2; the last save is intact"):
             main([*arguments, *more])
         assert (tmp_path / "run" / "state" / "stage.pt").read_bytes() == state
