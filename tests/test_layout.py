@@ -61,6 +61,7 @@ ALLOWED = {
         "reenactment",
         "models",
         "faces",
+        "warping",
         "media",
         "provenance",
         "files",

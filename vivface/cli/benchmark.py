@@ -36,6 +36,8 @@ from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.driving import SteadyCrop
+from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.retargeting import Rest
 
 FACE_SIZE = 300  # of generated inputs, pixels
 
@@ -64,7 +66,7 @@ class Benchmark:
 
     Args:
         checkpoint (`str`): What was loaded.
-        size (`int`): Width and height of the generated images, pixels.
+        size (`int`): Width and height of the frames, pixels.
         device (`str`), threads (`int`), batch_size (`int`): What they were computed with.
         frames (`int`): How many were made.
         convolution_gflop_per_second (`float`): Rate of a wide convolution on the device, the most to hope for.
@@ -121,6 +123,7 @@ def benchmark(
     batch_size = pipeline.default_batch_size
     timings = _face_timings(pipeline, images, reader.fps)
 
+    adapt = 0 if adapt is None and pipeline.offers_detail else adapt  # the photograph needs no tuning
     identity, seconds_to_start = _timed(pipeline, lambda: pipeline.encode_identity(source, adapt=adapt))
     if isinstance(pipeline, VivFacePipeline):
         timings += _network_timings(pipeline, identity, frames, batch_size, refine)
@@ -132,11 +135,13 @@ def benchmark(
             identity, driving, refine=refine, paste_back=paste_back, duration=Fraction(frames) / reader.fps
         )
         _, seconds = _timed(pipeline, lambda: result.save(output))
+        if result.options.detail:
+            timings.append(_photo_timing(pipeline, identity, driving))
         timings += _output_timings(pipeline, identity, output, paste_back)
     done = result.report.frames
     return Benchmark(
         checkpoint=name,
-        size=pipeline.output_size,
+        size=result.options.frame_size(pipeline, identity),
         device=str(pipeline.device),
         threads=torch.get_num_threads(),
         batch_size=batch_size,
@@ -262,6 +267,16 @@ def _network_timing(pipeline: ReenactmentPipeline, name: str, call: Callable, ba
     used, frames = time.process_time() - used, rounds * batch_size
     gflop = counter.get_total_flops() / batch_size / 1e9 if plain else None
     return Timing(name, 1e3 * seconds / frames, gflop, 1e3 * used / frames)
+
+
+def _photo_timing(pipeline: ReenactmentPipeline, identity: IdentityCode, driving: Path) -> Timing:
+    """Moving the photograph, without reading the driver's points."""
+    points = next(iter(pipeline.encode_motion(driving, duration=1))).points
+    size = frame_size(identity.quad)
+    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, Rest.of(points), crops=pipeline.crops)
+    moving(points[0])
+    _, seconds = _timed(pipeline, lambda: [moving(face) for face in points])
+    return Timing("move the photograph", 1e3 * seconds / len(points))
 
 
 def _output_timings(
