@@ -76,3 +76,15 @@ def test_frames_are_as_large_as_the_face_within_limits():
 def test_an_enlarged_square_keeps_its_centre():
     assert np.allclose(enlarged(QUAD, 1.5).mean(0), QUAD.mean(0))
     assert np.ptp(enlarged(QUAD, 1.5)[:, 0]) == pytest.approx(192)
+
+
+def test_a_frame_with_its_surroundings_does_not_move_at_its_border(photo):
+    wide = moving(photo, reach=1.5)
+    frame, still = wide(points(face(), turned(15, shift=(0.05, 0)))), wide(None)
+    assert frame.shape == still.shape == (192, 192, 3)
+    border = np.ones(frame.shape[:2], bool)
+    border[3:-3, 3:-3] = False
+    changed = np.abs(frame.astype(int) - still).max(-1)
+    assert changed[border].mean() < 3 and changed[~border].mean() > changed[border].mean()
+    small = moving(photo)(points(face(), turned(15, shift=(0.05, 0))))
+    assert np.abs(frame[32:160, 32:160].astype(int) - small)[40:90, 40:90, :2].mean() < 4  # the same face

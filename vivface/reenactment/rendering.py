@@ -20,12 +20,13 @@ from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
-from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import REST_FRAMES, Rest
 
 MotionMode = Literal["absolute", "relative"]
 MAX_STRENGTH = 3.0
+FADING = 0.02  # of a pasted square's side
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def render_frames(
     """
     on_progress = on_progress or ignore_progress
     size = options.frame_size(system, identity)
-    paste = PasteBack(identity.photo, identity.quad, size, harmonize=True) if options.paste_back else None
+    paste = _paste_back(identity, size, options.detail) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
     person, identity = identity, identity if edits is None else edits.prepare(identity)
     first = None  # the driver's first code, which relative motion counts from
@@ -171,7 +172,7 @@ def render_frames(
         # 4. Back into the photo.
         for number, image in enumerate(made):
             yield RenderedFrame(
-                _resized(image, size) if paste is None else paste(_resized(image, size)),
+                _resized(image, size) if paste is None else paste(image if options.detail else _resized(image, size)),
                 batch.times[number],
                 batch.durations[number],
                 batch.found[number],
@@ -179,6 +180,20 @@ def render_frames(
             )
         done += len(batch.times)
         on_progress(Progress("rendering", done, motion.frames))
+
+
+def _paste_back(identity: IdentityCode, size: int, detail: bool) -> PasteBack:
+    """How frames are put back into the photo: a moving photograph with its surroundings, up to where nothing moves."""
+    if not detail:
+        return PasteBack(identity.photo, identity.quad, size, harmonize=True)
+    size = reached(size, PASTED)
+    return PasteBack(identity.photo, enlarged(identity.quad, PASTED), size, mask=_inside(size))
+
+
+def _inside(size: int) -> np.ndarray:
+    """1 inside of a square, `(size, size)`, fading at its border."""
+    from_border = np.minimum(np.arange(size), np.arange(size)[::-1]) / (FADING * size)
+    return np.minimum.outer(from_border, from_border).clip(0, 1).astype(np.float32)
 
 
 def _moving_photo(
@@ -207,7 +222,16 @@ def _moving_photo(
     rest = Rest.of(np.concatenate(seen)[:REST_FRAMES])
     relative = options.motion_mode == "relative"
     moving = MovingPhoto(
-        identity.photo, identity.quad, identity.points, size, rest, relative, options.strength, crops, edit
+        identity.photo,
+        identity.quad,
+        identity.points,
+        size,
+        rest,
+        relative,
+        options.strength,
+        crops,
+        edit,
+        PASTED if options.paste_back else 1.0,
     )
     return chain(first, batches), moving
 

@@ -8,7 +8,7 @@ import numpy as np
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import IRISES, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
-from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
+from vivface.warping.surface import BEYOND, HeadSurface, interpolate, shown_triangles
 
 BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
 SURROUNDINGS = 1.5  # crops that the photograph shows
@@ -23,11 +23,12 @@ class PhotoCompositor:
             times as wide, uint8 RGB.
         points (`np.ndarray` of shape `(478, 3)`): Its face in the crop, see `vivface.warping.mesh`.
         size (`int`): Width and height of the frames, which show the crop, in pixels.
+        beyond (`float`, *optional*): Crops beyond the crop from where on nothing moves.
     """
 
-    def __init__(self, photo: np.ndarray, points: np.ndarray, size: int):
+    def __init__(self, photo: np.ndarray, points: np.ndarray, size: int, beyond: float = BEYOND):
         self.photo, self.points, self.size = photo, points, size
-        self.surface = HeadSurface(points)
+        self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
         self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
 

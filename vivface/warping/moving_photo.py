@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
+from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.lips import fit_lips
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import Rest, Retargeting
+from vivface.warping.surface import BEYOND
 
+PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
 
 
@@ -26,6 +29,8 @@ class MovingPhoto:
         size (`int`): Width and height of the frames in pixels.
         rest (`Rest`): The driver's face at rest.
         edit (`PhotoEdit`, *optional*): Of the photograph, before it moves.
+        reach (`float`, *optional*, defaults to 1.0): Crops that frames show; they are so many times as large. From
+            `PASTED` on, the border of the frames does not move.
         relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
             (`tuple[str, str]`, *optional*): See `Retargeting`.
     """
@@ -41,6 +46,7 @@ class MovingPhoto:
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
         edit: PhotoEdit | None = None,
+        reach: float = 1.0,
     ):
         wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
         seen = points
@@ -49,13 +55,34 @@ class MovingPhoto:
         self._still = inner_crop(wide, size)
         fitted = fit_lips(self._still, points)
         self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=seen)
-        self._compositor = PhotoCompositor(wide, fitted, size)
+        self._reach = reach
+        if reach > 1:  # the same in a larger square, which is a crop of its own
+            size = reached(size, reach)
+            wide = cut_photo(photo, enlarged(quad, SURROUNDINGS * reach), round(size * SURROUNDINGS), crops[0])
+            if edit is not None:
+                wide = edit.within(wide, self._still)
+            self._still, fitted = inner_crop(wide, size), _shrunk(fitted, reach)
+        self._compositor = PhotoCompositor(wide, fitted, size, beyond=BEYOND if reach == 1 else 0.0)
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
         """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""
         if driver is None:
             return self._still.copy()
-        return self._compositor(*self._retargeting(driver))
+        shape, pose = self._retargeting(driver)
+        if self._reach > 1:
+            pose = HeadPose(pose.turn, pose.scale / self._reach, _shrunk(pose.center[None], self._reach)[0])
+        return self._compositor(shape, pose)
+
+
+def reached(size: int, reach: float) -> int:
+    """Width and height in pixels of frames that show `reach` crops of a size, an even number."""
+    return 2 * round(size * reach / 2)
+
+
+def _shrunk(points: np.ndarray, reach: float) -> np.ndarray:
+    """Points `(..., 3)` of a crop as they lie in the square `reach` times as wide about the same centre."""
+    middle = np.array([0.5, 0.5, 0.0])
+    return (points - middle) / reach + middle
 
 
 def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:

@@ -54,6 +54,15 @@ class PhotoEdit:
         moved = PhotoCompositor(wide, place(own.shape, own.pose), size)(new.shape, new.pose)
         return cls(shape, turn, _softened(after.astype(np.float32) - moved))
 
+    @staticmethod
+    def within(wide: np.ndarray, edited: np.ndarray) -> np.ndarray:
+        """A larger square of the photograph with its edited crop `(size, size, 3)` in the middle."""
+        start, size = (len(wide) - len(edited)) // 2, len(edited)
+        out = wide.copy()
+        part, mask = out[start : start + size, start : start + size], soft_mask(size)[..., None]
+        part[:] = np.round(part + mask * (edited.astype(np.float32) - part)).astype(np.uint8)
+        return out
+
     def apply(self, wide: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Edit a photograph.
 

@@ -32,6 +32,7 @@ class HeadSurface:
 
     Args:
         points (`np.ndarray` of shape `(478, 3)`): In the portrait's crop.
+        beyond (`float`, *optional*): Crops beyond the crop from where on nothing moves.
 
     Attributes:
         corners (`np.ndarray` of shape `(T, 3)`): Points of the triangles.
@@ -40,13 +41,13 @@ class HeadSurface:
             other side of the face; and how far that one is to be shown instead, in [0, 1].
     """
 
-    def __init__(self, points: np.ndarray):
+    def __init__(self, points: np.ndarray, beyond: float = BEYOND):
         face, surface = PosedFace.of(points), triangles()
         outline = surface.outline
         self._rings, self._follows = _rings(face.shape[outline])
         still = [place(ring, face.pose) for ring in self._rings]
         self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
-        self._rim = _rim(self._still[-1], face.pose.center)
+        self._rim = _rim(self._still[-1], face.pose.center, beyond)
         self.source = np.concatenate([points[:MESH], *self._still, self._rim])
         count = len(outline)
         loops = [outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS) + 1))]
@@ -150,10 +151,10 @@ def _outside(ring: np.ndarray, face: np.ndarray, clear: float) -> np.ndarray:
     return out
 
 
-def _rim(ring: np.ndarray, center: np.ndarray) -> np.ndarray:
+def _rim(ring: np.ndarray, center: np.ndarray, beyond: float) -> np.ndarray:
     """Points `(N, 3)` beyond the crop, straight out from a ring."""
     away = ring[:, :2] - center[:2]
-    low, high = -BEYOND, 1 + BEYOND
+    low, high = -beyond, 1 + beyond
     with np.errstate(divide="ignore"):
         steps = np.where(away > 0, (high - center[:2]) / away, (low - center[:2]) / away)
     rim = center[:2] + away * np.maximum(steps.min(1), 1.02)[:, None]
