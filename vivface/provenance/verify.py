@@ -84,7 +84,7 @@ class Verification:
     def _mark_words(self) -> str:
         where = f"in {self.pictures} picture{'s' * (self.pictures != 1)}"
         if not self.mark.found:
-            return f"not found {where} (searched where it fills 30 % of the height or more); a small or much compressed one is lost"
+            return f"not found {where}; one that fills less than 30 % of the height, or is much compressed, is missed"
         number = "its number cannot be read" if self.mark.identifier is None else f"number {self.mark.identifier:08x}"
         mirrored = ", mirrored" if self.mark.mirrored else ""
         return f"found {where}, {number}{mirrored}; chance of a false alarm {_chance_words(self.mark.chance)}"
