@@ -6,6 +6,22 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+MAX_WORKERS = 4  # each holds torch and a few networks, about 1.5 GB
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes share the suite: one for each core; a few files that were asked for run in this one.
+
+    The networks of most tests are so small that several threads only wait for one another.
+    """
+    if config.args != config.getini("testpaths"):
+        return 0
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), MAX_WORKERS)
+    if workers < 2:
+        return 0
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"  # before they start, and for the programs that they start
+    return workers
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -135,7 +135,8 @@ class TestSourcesAreReadRight:
     """What the pipeline took from awkward images."""
 
     @pytest.fixture(scope="class")
-    def photo(self, tiny_pipeline, hard_dir, media_dir):
+    @classmethod
+    def photo(cls, tiny_pipeline, hard_dir, media_dir):
         identities = {}
 
         def read(name: str):

@@ -1,5 +1,8 @@
 """Freed memory is used again, and runs take turns on the CPU."""
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -141,6 +144,41 @@ class TestTurns:
             holder.kill()
             assert taken.wait(10)
             thread.join()
+
+    def test_without_locks_nothing_is_held_back(self, one_slot, monkeypatch):
+        def refuse(*_) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        opened = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else None
+        with compute_slot(CPU), compute_slot(CPU):
+            pass
+        assert opened is None or set(os.listdir("/proc/self/fd")) == opened
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_a_forked_process_holds_nothing(self, killed, one_slot, tmp_path):
+        """As the workers of ZeroGPU, which are forked while other visitors' runs compute."""
+        script = HOLD.format(then="import os; forked = os.fork() or (print('forked', flush=True), time.sleep(60))")
+        script += "print(forked, flush=True)\ntime.sleep(60)"
+        environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin", "PYTHONPATH": ":".join(sys.path)}
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, start_new_session=True
+        ) as holder:
+            try:
+                said = {holder.stdout.readline() for _ in range(3)}
+                assert {b"held\n", b"forked\n"} < said  # and the child's number: the parent has left its work
+                if killed:
+                    holder.kill()
+                taken = threading.Event()
+
+                def work():
+                    with compute_slot(CPU):
+                        taken.set()
+
+                threading.Thread(target=work, daemon=True).start()
+                assert taken.wait(10)
+            finally:
+                os.killpg(holder.pid, signal.SIGKILL)
 
 
 class TestDevice:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from training.arguments import Options, Preset
-from vivface.errors import OptionError
+from vivface.errors import OptionError, first_line
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
@@ -61,7 +61,7 @@ def read_preset(name: str, changes: list[str] | None = None) -> Preset:
         try:
             place[last] = yaml.load(text, PresetLoader)
         except yaml.YAMLError as error:
-            raise OptionError(f"--set {change} has a value that is not valid YAML ({_first_line(error)})") from error
+            raise OptionError(f"--set {change} has a value that is not valid YAML ({first_line(error)})") from error
     return parse_options(Preset, tree, "preset")
 
 
@@ -79,7 +79,7 @@ def _read_tree(name: str, folder: Path, children: tuple[Path, ...]) -> dict[str,
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), PresetLoader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{path} is not valid YAML ({_first_line(error)})") from error
+        raise OptionError(f"{path} is not valid YAML ({first_line(error)})") from error
     if not isinstance(tree, dict):
         raise OptionError(f"{path} holds {tree!r}, expected a mapping with the options of a preset")
     base = tree.pop("base", None)
@@ -151,7 +151,3 @@ def explain(model: type[Options], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name} = {field.default!r}: {field.description}")
     return "\n".join(lines)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

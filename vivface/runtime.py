@@ -1,13 +1,14 @@
 """How a process uses its machine: the device, the memory it has freed, and its turn on the CPU."""
 
 import ctypes
+import functools
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vivface.errors import BackendError, OptionError
@@ -20,6 +21,7 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _POLL_SECONDS = 0.002
 
 _turn = threading.local()
+_lock_files: set[int] = set()  # open now, by any thread
 
 
 def choose_device(name: str) -> "torch.device":
@@ -91,7 +93,7 @@ def compute_slot(device: "torch.device") -> Iterator[None]:
     finally:
         _turn.taken = False
         if held is not None:
-            os.close(held)
+            _unlock(held)
 
 
 def _take_turn() -> int | None:
@@ -101,6 +103,8 @@ def _take_turn() -> int | None:
     except ImportError:
         return None
     import torch
+
+    _watch_forks()
 
     slots = max((os.cpu_count() or 1) // torch.get_num_threads(), 1)
     try:
@@ -116,15 +120,38 @@ def _take_turn() -> int | None:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return file
                 except BlockingIOError:
-                    os.close(file)
+                    _unlock(file)
             time.sleep(_POLL_SECONDS)
     except OSError:  # a file system without locks
         return None
     finally:
-        os.close(turnstile)
+        _unlock(turnstile)
 
 
 def _open_lock(name: str) -> int:
     """A lock belongs to the open file, so threads exclude one another too, and the system frees it at any end."""
     path = os.path.join(tempfile.gettempdir(), f"vivface-{os.getuid()}-{name}.lock")
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    _lock_files.add(file)
+    return file
+
+
+def _unlock(file: int) -> None:
+    if file in _lock_files:  # else this process was forked in the middle of the work, see below
+        import fcntl
+
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a copy is open
+        _lock_files.discard(file)
+        os.close(file)
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """Let forked processes hold no lock: their copy of an open file keeps it when the one who took it is killed."""
+
+    def close_copies() -> None:
+        while _lock_files:
+            os.close(_lock_files.pop())
+
+    os.register_at_fork(after_in_child=close_copies)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import REPOSITORY
 from vivface import VivFacePipeline
-from vivface.cli import bench, benchmark
+from vivface.cli import bench, benchmark, together
 
 
 @pytest.fixture
@@ -114,6 +115,7 @@ class TestInputs:
         [
             (["--size", "ffhq-1024", "--checkpoint", "x"], "contradict"),
             (["--driving", "nothing.mp4"], "nothing.mp4"),
+            (["--together", "2", "--frames", "3"], "--frames"),
             (["--json", "numbers.txt"], ".json"),
             (["--device", "toaster"], "toaster"),
             (["--checkpoint", "nowhere"], "nowhere"),
@@ -123,6 +125,43 @@ class TestInputs:
     def test_refused(self, run_cli, options, word):
         status, out, err = run_cli("bench", *options)
         assert status == 2 and out == "" and word in err and "Traceback" not in err
+
+
+class TestTogether:
+    def test_alone_and_two_at_once(self, run_cli, tiny_checkpoint, portrait, motion_file, tmp_path):
+        numbers = tmp_path / "numbers.json"
+        inputs = ["--checkpoint", tiny_checkpoint, "--source", portrait, "--driving", motion_file]
+        status, out, err = run_cli("bench", "--together", 2, *inputs, "--json", numbers)
+        assert status == 0, err
+        result = json.loads(numbers.read_text())
+        assert len(result["alone"]) == len(result["together"]) == 2
+        slowest, mean = max(result["together"]), sum(result["alone"]) / 2
+        assert result["ratio"] == pytest.approx(slowest / mean) and f"{result['ratio']:.2f}" in out
+        assert f"{slowest:.1f}" in out
+
+    def test_it_sees_that_runs_wait_for_one_another(self, monkeypatch):
+        """Programs that take turns for half a second, instead of `vivface reenact`."""
+        take_turns = """
+import fcntl, sys, time
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    time.sleep(0.5)
+"""
+        real = subprocess.Popen
+
+        def start(command, **options):
+            folder = Path(command[command.index("-o") + 1]).parent
+            return real([sys.executable, "-c", take_turns, str(folder / "lock")], **options)
+
+        monkeypatch.setattr(together.subprocess, "Popen", start)
+        result = together.measure_together([], runs=3)
+        assert all(0.5 < seconds < 1.5 for seconds in result.alone)
+        assert max(result.together) > 1.5 and result.ratio > 1.3
+
+    def test_a_run_that_fails_says_why(self, run_cli, tiny_checkpoint, portrait):
+        inputs = ["--checkpoint", tiny_checkpoint, "--source", portrait, "--driving", "nothing.mp4"]
+        status, out, err = run_cli("bench", "--together", 2, *inputs)
+        assert status == 2 and "nothing.mp4" in err and "Traceback" not in err
 
 
 def test_as_a_module(tiny_checkpoint, portrait, face_clip):

@@ -44,7 +44,8 @@ def reference():
 
 class TestSynthesis:
     @pytest.fixture(scope="class")
-    def generator(self):
+    @classmethod
+    def generator(cls):
         torch.manual_seed(3)
         return StyleGAN2Generator(size=64, style_dim=8, mapping_layers=1, channels=[12] * 5, motion_codes=10).eval()
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.clips import portrait as portrait_picture
+from tests.processes import free_port
 from vivface.editing import AttributeDirections, Direction
 from vivface.media import save_image
 from vivface.space.limits import Limits
@@ -88,7 +89,7 @@ def serve(checkpoint: Path, examples: Path, files: Path, file_seconds: int = 360
         demo = app.create_demo(checkpoint, LIMITS, examples, file_seconds)
         options = app.launch_options(LIMITS)
         _, url, _ = demo.launch(
-            prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=None, **options
+            prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=free_port(), **options
         )
         try:
             yield Server(url.rstrip("/"), demo, files)

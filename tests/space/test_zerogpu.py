@@ -1,7 +1,6 @@
 """GPUs that are lent for one call, as far as that runs without them."""
 
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.clips import write_face_clip
+from tests.processes import run_to_the_end
+from tests.space.zerogpu_program import SECONDS
 from vivface.errors import NoFaceError
 from vivface.media import VideoReader, is_marked_synthetic
 from vivface.reenactment.progress import Progress
@@ -69,13 +70,8 @@ def found(space_checkpoint, uploaded, face_clip, tmp_path_factory) -> dict:
     long = write_face_clip(folder / "long.mp4", frames=600)
     empty = write_face_clip(folder / "empty.mp4", frames=20, hidden=range(20))
     files = [space_checkpoint, uploaded, face_clip, long, empty, folder / "downloads"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.space.zerogpu_program", *map(str, files)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    command = [sys.executable, "-m", "tests.space.zerogpu_program", *files]
+    done = run_to_the_end(command, timeout=SECONDS + 20, cwd=REPOSITORY)
     lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     assert lines, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(lines[0].removeprefix("FOUND "))

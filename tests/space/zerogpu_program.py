@@ -4,6 +4,7 @@ What lends GPUs on Spaces is stood in for by a small server that answers as it d
 that need the hardware (waking the GPU, moving weights to it) do nothing, so networks run on the CPU there.
 """
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -15,6 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
+from tests.processes import free_port
+
+SECONDS = 240  # all of it takes 30 s on two quiet cores
 CALLS: list[tuple[str, dict]] = []
 
 
@@ -51,6 +55,7 @@ def wait_until(condition, seconds: float = 90) -> float:
 
 
 def main() -> None:
+    faulthandler.dump_traceback_later(SECONDS, exit=True)  # says where it hangs
     checkpoint, portrait, clip, long_clip, empty_clip, downloads = map(Path, sys.argv[1:])
     api = ThreadingHTTPServer(("127.0.0.1", 0), DeviceApi)
     threading.Thread(target=api.serve_forever, daemon=True).start()
@@ -68,7 +73,8 @@ def main() -> None:
     hardware.init, hardware.move = (lambda *_, **__: None), (lambda *_, **__: None)
     service = demo.service
     service.pipeline.register_to_config(adapt_steps=14)
-    demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.launch_options())
+    address = {"server_name": "127.0.0.1", "server_port": free_port()}
+    demo.launch(prevent_thread_lock=True, quiet=True, **address, **app.launch_options())
     client = Client(demo.local_url, verbose=False, download_files=str(downloads), httpx_kwargs={"timeout": 120})
     face, video = handle_file(str(portrait)), handle_file(str(clip))
     found = {"started": count("/startup-report")}

@@ -1,5 +1,7 @@
 """The renderer: the same people as ever, and several of them at once."""
 
+import gc
+
 import cv2
 import numpy as np
 import pytest
@@ -57,3 +59,23 @@ def test_people_who_take_turns_keep_their_light_and_background(renderer: Rendere
     turns = list(zip(*(renderer.render(subject, *motion) for subject in subjects.values()), strict=True))
     for index in range(len(SEEDS)):
         np.testing.assert_array_equal(alone[index], np.stack([turn[index] for turn in turns]))
+
+
+def test_renderers_of_one_process_keep_apart(kit, renderer: Renderer, subjects: dict[int, Subject]):
+    """Each has an OpenGL context of its own, whose numbers of textures and programs the others have, too."""
+    motion = sample_motions(MOTION_SEED, FRAMES)
+    alone = {seed: list(renderer.render(subject, *motion)) for seed, subject in subjects.items()}
+    other = Renderer(kit, 2 * SIZE)
+    person = sample_person(kit, 900_164)
+    guest = Subject(other, person, sample_scene(7, person.tone))
+    first = list(other.render(guest, *motion))
+    for seed, subject in subjects.items():
+        drawn = zip(renderer.render(subject, *motion), other.render(guest, *motion), strict=True)
+        for index, (frame, others) in enumerate(drawn):
+            np.testing.assert_array_equal(frame, alone[seed][index])
+            np.testing.assert_array_equal(others, first[index])
+    guest.release()
+    del guest, other
+    gc.collect()
+    for seed, subject in subjects.items():
+        np.testing.assert_array_equal(list(renderer.render(subject, *motion)), alone[seed])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
+from tests.processes import free_port
 from tests.training.conftest import STAGES, preset_of, train
 from training import saving
 from training.logs import Means
@@ -174,7 +175,7 @@ class TestProcesses:
     def test_a_loss_that_is_not_finite_ends_all_processes(self, loss, people, tmp_path):
         script = tmp_path / "worker.py"
         script.write_text(WORKER)
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(29_500 + os.getpid() % 1000), "WORLD_SIZE": "2"}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
         common = (
             os.environ | address | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
         )

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from training.evaluation.landmark_warp import write_landmark_warp
 from training.evaluation.pairs import Pair, write_clip
 from training.evaluation.scores import Row
 from vivface import load_pipeline
@@ -22,13 +23,17 @@ def reenactment_maker(options: argparse.Namespace) -> Maker:
     """What reenacts pairs with a checkpoint.
 
     Args:
-        options (`argparse.Namespace`): `checkpoint`, `device`, `adapt` and `no_refine` of the command line.
+        options (`argparse.Namespace`): `checkpoint`, `device`, `adapt`, `no_refine` and `show` of the command line.
 
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
     """
+    if options.show == "landmark-warp":
+        return landmark_warp_maker()
     pipeline = load_pipeline(options.checkpoint).to(choose_device(options.device))
     pipeline.set_progress_bar_config(disable=True)
+    detail = pipeline.offers_detail and options.show != "generator"
+    adapt = 0 if detail and options.adapt is None else options.adapt
     latest: tuple[Path, IdentityCode] | None = (
         None  # adaptation takes a while, and pairs of a source follow one another
     )
@@ -36,10 +41,20 @@ def reenactment_maker(options: argparse.Namespace) -> Maker:
     def make(pair: Pair, output: Path) -> Row:
         nonlocal latest
         if latest is None or latest[0] != pair.source:
-            latest = pair.source, pipeline.encode_identity(pair.source, adapt=options.adapt)
-        result = pipeline(latest[1], pair.driving, refine=not options.no_refine)
+            latest = pair.source, pipeline.encode_identity(pair.source, adapt=adapt)
+        result = pipeline(latest[1], pair.driving, refine=not options.no_refine, detail=detail)
         result.save(output)
         return {"frames_per_second": result.report.fps}
+
+    return make
+
+
+def landmark_warp_maker() -> Maker:
+    """What warps photographs by landmarks, without any checkpoint."""
+
+    def make(pair: Pair, output: Path) -> Row:
+        write_landmark_warp(str(pair.source), str(pair.driving), str(output))
+        return {}
 
     return make
 

@@ -63,7 +63,7 @@ class Renderer:
         if supersample not in (1, 2):
             raise ValueError(f"supersample is {supersample}, expected 1 or 2")
         self.kit, self.size, self.supersample = kit, size, supersample
-        self.ctx = open_context()
+        self.ctx = open_context()  # current from here on, see `use`
         ctx, inner = self.ctx, size * supersample
         fragments = {
             "skin": shaders.SKIN, "eye": shaders.EYE, "mouth": shaders.MOUTH, "decal": shaders.DECAL,
@@ -85,8 +85,17 @@ class Renderer:
 
     # -------------------------------------------------------------------------------------------- resources
 
+    def use(self) -> None:
+        """Make this renderer's context the one that OpenGL's calls go to.
+
+        OpenGL draws in the context that was made current last, with whatever that calls program 3 or texture 7. Where a
+        process has several renderers, each has to say that it is its turn before it touches its own.
+        """
+        self.ctx.__enter__()  # not `with`: leaving that would make no context current
+
     def upload(self, image: np.ndarray) -> moderngl.Texture:
         """Upload an image `(H, W, channels)` uint8 with mipmaps."""
+        self.use()
         height, width, channels = image.shape
         texture = self.ctx.texture((width, height), channels, np.ascontiguousarray(image).tobytes(), alignment=1)
         texture.build_mipmaps()
@@ -119,6 +128,7 @@ class Renderer:
         Returns:
             `np.ndarray` of shape `(OCCLUSION_SIZE, OCCLUSION_SIZE)`, float32: row 0 lies at y = -1.
         """
+        self.use()
         self.occlusion_target.use()
         self.occlusion_target.clear(depth=1.0)
         self._draw_depth(subject, matrix, np.tile(np.eye(4), (5, 1, 1)), ("skin", "hair", "clothes"))
@@ -189,6 +199,7 @@ class Renderer:
     def _frame(
         self, subject: Subject, vertices: np.ndarray, bones: np.ndarray, opening: float, lids: np.ndarray
     ) -> np.ndarray:
+        self.use()
         shadow_view = self._prepare(subject)
         subject.dynamic.write(vertices)
         self.shadow.use()

@@ -59,6 +59,8 @@ class Subject:
         self.textures: dict[str, moderngl.Texture] = {}
         self.arrays: dict[str, dict[str, moderngl.VertexArray]] = {}  # mesh -> shader -> what it draws
         self._owned: list = []
+        self._renderer = renderer
+        renderer.use()
         self._load_textures(renderer)
         self._load_buffers(renderer)
         self._bake_occlusion(renderer)
@@ -183,6 +185,7 @@ class Subject:
 
     def release(self) -> None:
         """Free what the graphics card holds for this subject."""
+        self._renderer.use()
         for item in self._owned:
             item.release()
 

@@ -72,6 +72,7 @@ class SurfaceRenderer:
 
     def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
+        renderer.use()
         ctx, size = renderer.ctx, renderer.size
         self.program = ctx.program(vertex_shader=VERTEX, geometry_shader=GEOMETRY, fragment_shader=FRAGMENT)
         self.target = ctx.framebuffer(
@@ -89,6 +90,7 @@ class SurfaceRenderer:
         Returns:
             `SurfaceMaps`: of `size` x `size` pixels.
         """
+        self.renderer.use()
         head = subject.head
         meshes = [name for name in head.parts if name in PART_OF_MESH]
         starts = np.cumsum([0, *(len(head.parts[name]) for name in meshes)])

@@ -44,6 +44,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add_device(parser)
     parser.add_argument("--adapt", type=int, help="adaptation steps a source; default: as the checkpoint says")
     parser.add_argument("--no-refine", action="store_true", help="leave out the second stage")
+    parser.add_argument(
+        "--show", choices=("default", "generator", "landmark-warp"), default="default",
+        help="score what the checkpoint shows, the generator's images, or a baseline that learns nothing",
+    )  # fmt: skip
     people = parser.add_argument_group("synthetic people")
     people.add_argument("--people", type=int, default=20)
     people.add_argument("--frames", type=int, default=150, help="frames of each clip that drives somebody else")

@@ -1,7 +1,8 @@
 """`vivface bench`: how fast this machine re-enacts.
 
 Prints milliseconds a frame of every step, each alone, and frames per second end to end, where decoding, computing and
-encoding overlap. Beside them: the work of each network and what the machine's convolutions can do at best.
+encoding overlap. Beside them: the work of each network and what the machine's convolutions can do at best. With
+`--together` it times `vivface reenact` instead, alone and several times at once.
 """
 
 import json
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vivface.cli.benchmark import Benchmark
+    from vivface.cli.together import Together
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"  # of a checkout; an installed package has none
 REFERENCE = (
@@ -49,45 +51,75 @@ def bench(
     paste_back: Annotated[bool, typer.Option(help="With the whole photo.")] = False,
     device: Device = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores.")] = None,
+    together: Annotated[
+        int | None, typer.Option(min=2, help="Instead, time `vivface reenact`: alone, and this many of it at once.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Measure frames per second, end to end and per step."""
+    """Measure frames per second, end to end and per step, or what several runs at once cost."""
     if checkpoint is not None and size is not Size.BUNDLED:
         raise OptionError(f"`--size {size}` and `--checkpoint` contradict each other: give one of them.")
+    if together is not None and (size is not Size.BUNDLED or threads is not None or frames is not None):
+        raise OptionError("`--together` times whole runs: leave out `--size`, `--threads` and `--frames`.")
     from dataclasses import asdict
 
     import torch
     from rich.console import Console
 
     from vivface.cli.benchmark import benchmark, random_ffhq_1024, write_inputs
+    from vivface.cli.together import measure_together
     from vivface.files import check_output
     from vivface.pipelines import load_pipeline
     from vivface.runtime import choose_device
 
     if json_file is not None:
         check_output(json_file, (".json",))
-    torch.set_num_threads(threads or os.cpu_count() or 1)
     chosen = choose_device(device)
-    if size is Size.FFHQ_1024:
-        pipeline, name, frames = random_ffhq_1024(), "ffhq-1024, random weights", frames or 4
-    else:
-        pipeline, name, frames = load_pipeline(checkpoint), checkpoint or "bundled", frames or 96
+    frames = frames or (4 if size is Size.FFHQ_1024 else 96)
+    console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         defaults = EXAMPLES / "portrait.png", EXAMPLES / "driving.mp4"
         if None in (source, driving) and not all(file.is_file() for file in defaults):
             defaults = write_inputs(Path(folder), frames)
         source, driving = source or defaults[0], driving or defaults[1]
-        result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name)
-    console = Console(highlight=False)
-    console.print(table(result))
-    console.print(
+        if together is not None:
+            options = [source, driving, "--refine" if refine else "--no-refine", "--device", device]
+            options += ["--paste-back"] * paste_back + (["--checkpoint", checkpoint] if checkpoint else [])
+            result = measure_together(options, together)
+            console.print(together_table(result))
+        else:
+            torch.set_num_threads(threads or os.cpu_count() or 1)
+            if size is Size.FFHQ_1024:
+                pipeline, name = random_ffhq_1024(), "ffhq-1024, random weights"
+            else:
+                pipeline, name = load_pipeline(checkpoint), checkpoint or "bundled"
+            result = benchmark(pipeline.to(chosen), source, driving, frames, refine, paste_back, name)
+            console.print(table(result))
+            console.print(summary(result))
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+
+
+def summary(result: "Benchmark") -> str:
+    """What a run as a whole reaches, and what the machine could at best."""
+    return (
         f"End to end: {result.frames_per_second:.2f} frames per second, {result.seconds_per_frame:.3f} s a frame "
         f"({result.frames} frames in batches of {result.batch_size}, {result.threads} threads); "
         f"{result.seconds_to_start:.1f} s to read the portrait first.\n"
         f"This machine's 3 x 3 convolutions: {result.convolution_gflop_per_second:.0f} GFLOP/s.\n{REFERENCE}"
     )
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+
+
+def together_table(result: "Together") -> "Table":
+    """Seconds of one run alone, before and after, and of several at once."""
+    from rich.table import Table
+
+    rows = Table(title="vivface reenact, from its start to its end")
+    for column in ("runs at once", "seconds", "of one alone"):
+        rows.add_column(column, justify="right")
+    rows.add_row("1", ", ".join(f"{seconds:.1f}" for seconds in result.alone), "1.00")
+    rows.add_row(str(result.runs), ", ".join(f"{seconds:.1f}" for seconds in result.together), f"{result.ratio:.2f}")
+    return rows
 
 
 def table(result: "Benchmark") -> "Table":

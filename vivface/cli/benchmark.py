@@ -19,9 +19,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from vivface.errors import MediaError
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad
 from vivface.faces.paste import PasteBack
-from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.media.images import save_image
 from vivface.media.tensors import to_images
@@ -34,6 +33,7 @@ from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.driving import SteadyCrop
 
 FACE_SIZE = 300  # of generated inputs, pixels
 
@@ -190,13 +190,12 @@ def _face_timings(pipeline: ReenactmentPipeline, images: list[np.ndarray], fps: 
     first, detect = _timed(pipeline, lambda: tracker.update(images[0]))
     if not first.found:
         raise MediaError("The first frame of the driving video shows no face: give a video that begins with one.")
-    stabilizer = QuadStabilizer(pipeline.config.crop)
+    cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
     track = crop = 0.0
     for number, image in enumerate(images):
         tracked, seconds = _timed(pipeline, lambda image=image: tracker.update(image))
         track += seconds
-        quad = stabilizer.update(ffhq_quad(tracked.landmarks), float(number / fps))
-        _, seconds = _timed(pipeline, lambda i=image, q=quad: crop_quad(i, q, pipeline.config.image_size))
+        _, seconds = _timed(pipeline, lambda i=image, t=tracked, n=number: cut(i, t, float(n / fps)))
         crop += seconds
     count = len(images)
     return [

@@ -9,6 +9,7 @@ from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
     Adapt,
     Checkpoint,
+    Detail,
     Detector,
     Device,
     Edit,
@@ -17,9 +18,11 @@ from vivface.cli.options import (
     Manifest,
     Mark,
     Overwrite,
+    Size,
     System,
     check_output,
     load,
+    pixels,
     provenance,
 )
 
@@ -31,6 +34,8 @@ def edit(
     output: Annotated[Path, typer.Option("--output", "-o", help="The image to write (.png, .jpg or .webp).")],
     edit: Edit = None,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
@@ -65,10 +70,12 @@ def edit(
         if source.suffix == IDENTITY_SUFFIX:
             identity = IdentityCode.load(source)
         else:
-            identity = pipeline.encode_identity(source, face, adapt, seed, show)
-        image = pipeline.edit(identity, edits, refine=refine, paste_back=paste_back)
+            shown = pipeline.offers_detail if detail is None else detail
+            identity = pipeline.encode_identity(source, face, 0 if shown and adapt is None else adapt, seed, show)
+        options = dict(refine=refine, paste_back=paste_back, detail=detail, size=pixels(size))
+        image = pipeline.edit(identity, edits, **options)
     portrait = [] if identity.file is None else [Ingredient("portrait", identity.file)]
-    stamp = Stamp(marks, number_of(identity.photo, edit, refine, paste_back), paste_back, portrait)
+    stamp = Stamp(marks, number_of(identity.photo, edit, sorted(options.items())), paste_back, portrait)
     save_image(output, stamp.picture(image), stamp.finish)
     show_notes([*identity.warnings, *stamp.warnings])
     listed = ", ".join(edit or []) or "no edits"

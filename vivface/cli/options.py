@@ -40,6 +40,13 @@ Detector = Annotated[
         "face-alignment or face-alignment:DETECTOR (weights of other authors)."
     ),
 ]
+Detail = Annotated[
+    bool | None,
+    typer.Option(help="Move the photograph itself, or show the generator's images; default as the checkpoint says."),
+]
+Size = Annotated[
+    str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
+]
 DrivingFace = Annotated[
     int | None, typer.Option(min=0, help="Which face of the driving video, 0 the largest of its first frame.")
 ]
@@ -82,6 +89,19 @@ def load(checkpoint: str | None, device: str, detector: str, system: str | None 
         pipeline = load_pipeline(checkpoint, system=system).to(choose_device(device)).use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def pixels(size: str) -> int | None:
+    """The number of pixels of `--size`; None for auto.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    if size == "auto":
+        return None
+    if not size.isascii() or not size.isdigit():
+        raise OptionError(f"--size is '{size}'; expected auto or a number of pixels.")
+    return int(size)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:

@@ -11,6 +11,7 @@ from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
     Adapt,
     Checkpoint,
+    Detail,
     Detector,
     Device,
     DrivingFace,
@@ -21,10 +22,12 @@ from vivface.cli.options import (
     Manifest,
     Mark,
     Overwrite,
+    Size,
     Start,
     System,
     check_output,
     load,
+    pixels,
     provenance,
 )
 
@@ -52,6 +55,8 @@ def reenact(
         ),
     ],
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Detail = None,
+    size: Size = "auto",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -125,6 +130,8 @@ def reenact(
             portrait,
             driving,
             refine=refine,
+            detail=detail,
+            size=pixels(size),
             paste_back=paste_back,
             motion_mode=motion_mode.value,
             strength=strength,

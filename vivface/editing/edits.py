@@ -80,6 +80,11 @@ class TimedEdits:
                 directions.check({name: amount})
                 self._constant[name] = amount
 
+    @property
+    def constant(self) -> bool:
+        """Whether no amount changes over time."""
+        return not self._timed
+
     def prepare(self, identity: IdentityCode) -> IdentityCode:
         """The identity with what stays the same of its person in every frame."""
         person = {name: amount for name, amount in self._constant.items() if self._directions[name].space == "w_plus"}

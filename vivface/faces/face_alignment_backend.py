@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vivface.errors import BackendError, OptionError
+from vivface.errors import BackendError, OptionError, first_line
 from vivface.faces.alignment import check_image
 from vivface.faces.landmarks import Effort, Face
 
@@ -70,13 +70,13 @@ class FaceAlignmentBackend:
         except Exception as error:  # the network's, the file system's and torch's errors have no common base
             if not missing:
                 raise BackendError(
-                    f"The weights of {self.name} in {_folder()} cannot be read ({_first_line(error)}): "
+                    f"The weights of {self.name} in {_folder()} cannot be read ({first_line(error)}): "
                     "delete them to download them again, or use mesh."
                 ) from error
             names = ", ".join(path.name for path in missing)
             raise BackendError(
                 f"The backend {self.name} needs {names} in {missing[0].parent}, which could not be downloaded "
-                f"({_first_line(error)}): put them there, connect to the network, or use mesh."
+                f"({first_line(error)}): put them there, connect to the network, or use mesh."
             ) from error
 
     def detect(self, image: np.ndarray, *, effort: Effort = "normal", near: Face | None = None) -> list[Face]:
@@ -116,8 +116,3 @@ def _folder() -> Path:
     import torch  # here, so that the list of backends does without it
 
     return Path(torch.hub.get_dir(), "checkpoints")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

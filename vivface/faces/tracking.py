@@ -28,12 +28,14 @@ class TrackedFace:
         redetected (`bool`): Whether it had to be searched in the picture (true in its first frame).
         state (`FaceState`, or None): Lids, lips, brows, gaze and pose, smoothed; in a frame without the face those of
             the frame before, with confidence 0. None with backends that do not see them, and before the first face.
+        face (`Face`, or None): All that the backend knows of the face in this frame; None in a frame without it.
     """
 
     landmarks: np.ndarray | None
     found: bool
     redetected: bool
     state: FaceState | None = None
+    face: Face | None = None
 
 
 class FaceTracker:
@@ -90,7 +92,7 @@ class FaceTracker:
             self._face, self._missed = face, 0
         landmarks = None if self._face is None else self._face.landmarks
         state = self._state(face, self.frames * FRAME_SECONDS if time_s is None else time_s, redetected)
-        return TrackedFace(landmarks, face is not None, redetected, state)
+        return TrackedFace(landmarks, face is not None, redetected, state, face)
 
     def _state(self, face: Face | None, time_s: Seconds, redetected: bool) -> FaceState | None:
         if redetected:

@@ -25,7 +25,7 @@ class Checkpoint:
 
     COMPONENTS: ClassVar[dict[str, type[ModelMixin]]]
     #: Settings of `model_index.json` besides the components.
-    SETTINGS: ClassVar[tuple[str, ...]] = ("image_size", "crop", "adapt_steps")
+    SETTINGS: ClassVar[tuple[str, ...]] = ("image_size", "crop", "adapt_steps", "detail")
     #: Names of components in earlier checkpoints -> names now.
     RENAMED: ClassVar[dict[str, str]] = {"identity": "recognizer"}
     _optional_components: ClassVar[list[str]] = []

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from vivface.errors import CheckpointError
+from vivface.errors import CheckpointError, first_line
 from vivface.models.precision import find_infinite
 
 INDEX = "model_index.json"
@@ -116,7 +116,7 @@ def find_file(checkpoint: str | os.PathLike, name: str, **hub) -> Path | None:
     except EntryNotFoundError:
         return None
     except (HfHubHTTPError, OSError) as error:
-        raise CheckpointError(f"'{name}' of '{checkpoint}' cannot be fetched ({_first_line(error)}).") from error
+        raise CheckpointError(f"'{name}' of '{checkpoint}' cannot be fetched ({first_line(error)}).") from error
 
 
 def load_components(
@@ -200,7 +200,7 @@ def load_component(
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, HfHubHTTPError) as error:
         raise CheckpointError(
-            f"The component '{subfolder}' of the checkpoint '{name}' cannot be loaded ({_first_line(error)}): "
+            f"The component '{subfolder}' of the checkpoint '{name}' cannot be loaded ({first_line(error)}): "
             "copy or convert it again."
         ) from error
     wrong = [f"{kind.split('_')[0]} {key}" for kind in ("missing_keys", "unexpected_keys") for key in info[kind]]
@@ -231,9 +231,4 @@ def _from_hub(name: str, **hub) -> str:
     except EntryNotFoundError as error:
         raise CheckpointError(f"'{name}' on the Hub holds no {INDEX}: it is no pipeline.") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise CheckpointError(f"The checkpoint '{name}' cannot be fetched ({_first_line(error)}).") from error
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of a library's message, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".: ")
+        raise CheckpointError(f"The checkpoint '{name}' cannot be fetched ({first_line(error)}).") from error

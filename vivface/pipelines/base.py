@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,7 +20,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
-from vivface.editing import AttributeDirections, Edits
+from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.errors import MediaError, OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
@@ -27,6 +28,7 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
 from vivface.pipelines.editable import Editable, Image
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
@@ -39,6 +41,7 @@ from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
+from vivface.warping.mesh import to_crop
 
 BATCH_PIXELS = {"cpu": 8 * 256**2, "cuda": 8 * 1024**2}  # of the images that are made at once, by kind of device
 MAX_BATCH = {"cpu": 8, "cuda": 32}
@@ -127,6 +130,11 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         return self.config.crop
 
     @property
+    def crops(self) -> tuple[str, str]:
+        """How portraits and driving frames are cut: keys of `vivface.faces.CROPS`."""
+        return self.config.crop, self.motion_crop
+
+    @property
     def output_size(self) -> int:
         """Width and height of the images that `generate` makes, in pixels."""
         return self.generator.config.size
@@ -158,7 +166,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             NoFaceError: If it shows no face, or not the asked one.
             OptionError: If `adapt` is unknown or needs the driving video.
         """
-        _check_counts(face=face)
+        check_counts(face=face)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         if tuning.method == "cma":
             raise OptionError(
@@ -170,6 +178,7 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             identity = self.read_portrait(portrait)
         identity.fingerprint = self.fingerprint
         identity.file = Path(image) if isinstance(image, str | os.PathLike) else None
+        identity.points = None if portrait.points is None else to_crop(portrait.points, identity.quad)
         return self._adjusted(identity, tuning, seed, on_progress)
 
     def encode_motion(
@@ -195,8 +204,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             MediaError: If the video cannot be opened. While it is read: if no frame can be decoded.
             NoFaceError: While it is read, if no frame shows a face.
         """
-        _check_counts(driving_face=face)
-        start, duration = _seconds("start", start), None if duration is None else _seconds("duration", duration)
+        check_counts(driving_face=face)
+        start, duration = as_seconds("start", start), None if duration is None else as_seconds("duration", duration)
         reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
         driving = DrivingVideo(reader, self.backend, self.motion_size, self.motion_crop, face)
         return VideoMotion(driving, self, duration)
@@ -218,6 +227,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         strength: float = 1.0,
         batch_size: int | None = None,
         edits: Edits | None = None,
+        detail: bool | None = None,
+        size: int | None = None,
     ) -> Iterator[np.ndarray]:
         """Show an identity under a motion, frame by frame.
 
@@ -232,6 +243,10 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
             edits (mapping, *optional*): Amounts by name of `directions`, each a number, a function of seconds, or key
                 frames such as `{0: 0, 2.5: 1}`; see `vivface.editing.TimedEdits`.
+            detail (`bool`, *optional*): Move the photograph itself, at its own resolution, instead of showing the
+                generator's images; by default as the checkpoint says, unless edits change over time.
+            size (`int`, *optional*): Width and height of a frame in pixels, an even number; by default as large as
+                the face is in the photo, 512 to 1024, or without detail what the generator makes.
 
         Returns:
             Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -240,9 +255,11 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             OptionError: If an option is out of its range.
             MediaError: If identity or motion belong to another checkpoint.
         """
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+        edits = self._edits(edits)
+        detail = self._shows_detail(detail, edits, motion, identity)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
-        frames = render_frames(self, self._own(identity), motion, options, edits=self._edits(edits))
+        frames = render_frames(self, self._own(identity), motion, options, edits=edits)
         return (frame.image for frame in frames)
 
     def __call__(
@@ -260,6 +277,8 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         driving_face: int | None = None,
         adapt: int | str | None = None,
         edits: Edits | None = None,
+        detail: bool | None = None,
+        size: int | None = None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         on_progress: OnProgress | None = None,
@@ -270,11 +289,12 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
-            refine, paste_back, motion_mode, strength, batch_size, edits: As for `render`.
+            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size: As for `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
             adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of
-                `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says.
+                `adjust_manifold` with or without its steps: `"cma"`, `"cma:50"`; by default as the checkpoint says, and
+                none with detail, which shows the photograph.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
@@ -285,13 +305,16 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
             VivFaceError: What a user can cause, in one sentence; see the subclasses in `vivface.errors`.
         """
         # 1. Check what was asked.
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, bool(detail), size)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         edits = self._edits(edits)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
+        options = replace(options, detail=self._shows_detail(detail, edits, motion, source))
+        if options.detail and adapt is None:
+            tuning = Tuning(steps=0)
 
         # 3. Read the portrait, once, and tune to it.
         if isinstance(source, IdentityCode):
@@ -308,6 +331,16 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
     def images(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
         return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
+
+    def _shows_detail(self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object) -> bool:
+        """Whether the photograph is moved."""
+        if detail and edits is not None and not edits.constant:
+            raise OptionError("`detail` shows the photograph, which is edited once: give edits that stay the same.")
+        if detail is not None:
+            return detail
+        known = not (isinstance(source, IdentityCode) and source.points is None)
+        constant = edits is None or edits.constant
+        return self.offers_detail and constant and motion.has_points and known
 
     def _motion(self, driving: str | os.PathLike, *options) -> MotionCodes:
         """A video, a saved motion file, or a name of the library, as a stream of codes."""
@@ -347,31 +380,9 @@ class ReenactmentPipeline(Tunable, Editable, DiffusionPipeline):
         quoted = name if name.startswith("the ") else f"'{name}'"
         if shape != self.code_shape:
             raise MediaError(
-                f"{quoted} holds {_codes(shape)}, this checkpoint takes {_codes(self.code_shape)}: extract them with "
-                "this checkpoint."
+                f"{quoted} holds {codes_in_words(shape)}, this checkpoint takes {codes_in_words(self.code_shape)}: "
+                "extract them with this checkpoint."
             )
         ours, theirs = np.array(self.fingerprint), np.array(fingerprint)
         if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
             raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")
-
-
-def _codes(shape: tuple[int, ...]) -> str:
-    if len(shape) == 1:
-        return f"motion codes of {shape[0]} numbers"
-    if len(shape) > 2:
-        return f"motion maps of {' x '.join(map(str, shape))} numbers"
-    return f"{shape[0]} motion codes of {shape[1]} numbers"
-
-
-def _seconds(name: str, value: float | Fraction) -> Fraction:
-    """Seconds as they were meant: 0.2 is a fifth, not the float next to it."""
-    try:
-        return Fraction(value).limit_denominator(1_000_000)
-    except (ValueError, TypeError, OverflowError) as error:  # no number, NaN, infinity
-        raise OptionError(f"`{name}` is {value!r}; expected a number of seconds.") from error
-
-
-def _check_counts(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")

@@ -16,7 +16,7 @@ from vivface.hub.checkpoint import Checkpoint
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import RenderOptions, render_frames
+from vivface.reenactment.rendering import RenderOptions, edited_photo, render_frames
 
 Image = str | os.PathLike | PIL.Image.Image | np.ndarray | BinaryIO
 
@@ -60,6 +60,8 @@ class Editable(Checkpoint):
         face: int | None = None,
         adapt: int | str | None = None,
         seed: int = 0,
+        detail: bool | None = None,
+        size: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> np.ndarray:
         """Show a portrait in its own pose and expression, with edits (eq. 4 for one image).
@@ -67,6 +69,9 @@ class Editable(Checkpoint):
         Args:
             source, refine, paste_back, face, adapt, seed, on_progress: As for `__call__`.
             edits (mapping, *optional*): As for `render`, at 0 seconds.
+            detail (`bool`, *optional*): Edit the photograph itself, or show the generator's image; by default as the
+                checkpoint says.
+            size (`int`, *optional*): As for `render`.
 
         Returns:
             `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -78,9 +83,19 @@ class Editable(Checkpoint):
         if isinstance(source, IdentityCode):
             identity = self._own(source)
         else:
-            identity = self.encode_identity(source, face, adapt, seed, on_progress)
-        options = RenderOptions(refine, paste_back)
+            steps = 0 if adapt is None and detail is not False and self.offers_detail else adapt
+            identity = self.encode_identity(source, face, steps, seed, on_progress)
+        if detail is None:
+            detail = self.offers_detail and identity.points is not None
+        options = RenderOptions(refine, paste_back, detail=detail, size=size)
+        if detail:
+            return edited_photo(self, identity, edits, options)
         return next(render_frames(self, identity, StillMotion(identity), options, edits=edits)).image
+
+    @property
+    def offers_detail(self) -> bool:
+        """Whether the photograph itself is shown unless asked otherwise."""
+        return bool(self.config.get("detail", False))
 
     def _edits(self, edits: Edits | None) -> TimedEdits | None:
         return None if edits is None else TimedEdits(self.directions, edits, self.generator)

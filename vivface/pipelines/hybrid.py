@@ -54,6 +54,8 @@ class HybridLatentPipeline(ReenactmentPipeline):
             code; `"stylespace"`: layer i of StyleSpace in call order, to-RGB layers counted, as the paper's words
             "first 10 layers" say.
         adapt_steps (`int`, *optional*, defaults to 0): Steps of tuning to the source that suit this checkpoint.
+        detail (`bool`, *optional*, defaults to `False`): Whether re-enactments move the photograph itself, unless
+            asked otherwise.
 
     Example:
 
@@ -65,7 +67,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
     """
 
     COMPONENTS = {"generator": StyleGAN2Generator, "encoder": HybridEncoder, "recognizer": IdentityNetwork}
-    SETTINGS = ("image_size", "crop", "motion_layers", "adapt_steps")
+    SETTINGS = ("image_size", "crop", "motion_layers", "adapt_steps", "detail")
     _optional_components = ["recognizer"]
     model_cpu_offload_seq = "encoder->generator"
     _exclude_from_cpu_offload = ["recognizer"]  # the tuning works on copies
@@ -79,6 +81,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
         crop: Literal["ffhq", "stable"] = "ffhq",
         motion_layers: Literal["w_plus_index", "stylespace"] = "w_plus_index",
         adapt_steps: int = 0,
+        detail: bool = False,
     ):
         super().__init__()
         if motion_layers not in MOTION_LAYERS:
@@ -91,6 +94,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
             crop=crop,
             motion_layers=motion_layers,
             adapt_steps=adapt_steps,
+            detail=detail,
         )
 
     @classmethod
@@ -129,6 +133,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
             crop=donor.config.crop,
             motion_layers=motion_layers,
             adapt_steps=donor.config.adapt_steps,
+            detail=donor.config.detail,
         )
         _replace_motion_heads(pipeline.encoder, heads)
         directions = find_file(checkpoint, HYBRID_DIRECTIONS_FILE, **hub)

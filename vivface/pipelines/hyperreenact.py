@@ -45,6 +45,8 @@ class HyperReenactPipeline(ReenactmentPipeline):
         pose_crop (`str`, *optional*, defaults to `"deca"`): The same of what the pose encoder sees.
         truncation (`float`, *optional*, defaults to 0.7): How far codes go from the mean latent, in [0, 1].
         adapt_steps (`int`, *optional*, defaults to 0): This system is not tuned to portraits: 0.
+        detail (`bool`, *optional*, defaults to `False`): Whether re-enactments move the photograph itself, unless
+            asked otherwise.
 
     Raises:
         OptionError: If a setting is out of its range, or the components do not fit together.
@@ -57,7 +59,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         "pose": PoseEncoder,
         "hypernetwork": ReenactmentHypernetwork,
     }
-    SETTINGS = ("image_size", "crop", "pose_crop", "truncation", "adapt_steps")
+    SETTINGS = ("image_size", "crop", "pose_crop", "truncation", "adapt_steps", "detail")
     MOTION_READER = "pose"
     model_cpu_offload_seq = "inversion->appearance->pose->hypernetwork->generator"
 
@@ -73,6 +75,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         pose_crop: str = "deca",
         truncation: float = 0.7,
         adapt_steps: int = 0,
+        detail: bool = False,
     ):
         super().__init__()
         if pose_crop not in CROPS:
@@ -89,6 +92,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
             pose_crop=pose_crop,
             truncation=truncation,
             adapt_steps=adapt_steps,
+            detail=detail,
         )
 
     @property

@@ -43,6 +43,8 @@ class VivFacePipeline(ReenactmentPipeline):
         neutral (`str`, *optional*, defaults to `"zero"`): What the neutral image adds to A(W): `"zero"` nothing (the
             paper, sec. 3.2), `"transformed"` T(0) (the authors' code).
         adapt_steps (`int`, *optional*, defaults to 0): Steps of tuning to the source that suit this checkpoint.
+        detail (`bool`, *optional*, defaults to `False`): Whether re-enactments move the photograph itself, unless
+            asked otherwise.
 
     Example:
 
@@ -59,7 +61,7 @@ class VivFacePipeline(ReenactmentPipeline):
         "refinement": RefinementNetwork,
         "recognizer": IdentityNetwork,
     }
-    SETTINGS = ("image_size", "crop", "neutral", "adapt_steps")
+    SETTINGS = ("image_size", "crop", "neutral", "adapt_steps", "detail")
     _optional_components = ["refinement", "recognizer"]
     model_cpu_offload_seq = "encoder->transformer->generator->refinement"
     _exclude_from_cpu_offload = ["recognizer"]  # the tuning works on copies
@@ -75,13 +77,16 @@ class VivFacePipeline(ReenactmentPipeline):
         crop: Literal["ffhq", "stable"] = "ffhq",
         neutral: Literal["zero", "transformed"] = "zero",
         adapt_steps: int = 0,
+        detail: bool = False,
     ):
         super().__init__()
         if neutral not in ("zero", "transformed"):
             raise OptionError(f"`neutral` is {neutral!r}; expected 'zero' or 'transformed'.")
         components = dict(generator=generator, encoder=encoder, transformer=transformer)
         components |= dict(refinement=refinement, recognizer=recognizer)
-        self.register(components, image_size=image_size, crop=crop, neutral=neutral, adapt_steps=adapt_steps)
+        self.register(
+            components, image_size=image_size, crop=crop, neutral=neutral, adapt_steps=adapt_steps, detail=detail
+        )
 
     @property
     def code_shape(self) -> tuple[int, int]:

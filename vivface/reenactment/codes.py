@@ -37,6 +37,8 @@ class IdentityCode:
         memory (`torch.Tensor` of shape `(1, ...)`, *optional*): What a system reads of the source beside its codes;
             for ViVFace `(1, tokens, style_dim)`, which the transformer attends to.
         generator (`torch.nn.Module`, *optional*): A copy tuned to this source; the pipeline's own if None.
+        points (`numpy.ndarray` of shape `(478, 3)`, *optional*): Of the face in the crop, see `vivface.warping.mesh`;
+            what the photograph is moved by.
         fingerprint (list of `float`): A few weights of the network that read the codes, to recognise it by.
         warnings (list of `str`): What a user should know about this source.
         file (`pathlib.Path`, *optional*): The file that it was read from, an ingredient of results.
@@ -50,6 +52,7 @@ class IdentityCode:
     quad: np.ndarray
     memory: Tensor | None = None
     generator: nn.Module | None = None
+    points: np.ndarray | None = None
     fingerprint: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     file: Path | None = None
@@ -120,6 +123,8 @@ class MotionBatch:
         times, durations (lists of `Fraction`): When each frame is shown and for how long, seconds.
         found (list of `bool`): False where no face was seen and the code is held over from another frame.
         images (list of `numpy.ndarray`, *optional*): The driving frames, uint8 RGB, if they were asked for.
+        points (`numpy.ndarray` of shape `(batch, 478, 3)`, *optional*): Of the driver's face in its crops, see
+            `vivface.warping.mesh`; None where they were not saved.
     """
 
     codes: Tensor
@@ -127,6 +132,7 @@ class MotionBatch:
     durations: list[Fraction]
     found: list[bool]
     images: list[np.ndarray] | None = None
+    points: np.ndarray | None = None
 
 
 class MotionCodes(ABC):
@@ -148,7 +154,10 @@ class MotionCodes(ABC):
 
     Attributes:
         warnings (list of `str`): What a user should know; complete once the stream was read.
+        has_points (`bool`): Whether batches come with the points of the driver's face.
     """
+
+    has_points = False
 
     def __init__(
         self,
@@ -289,4 +298,6 @@ class StillMotion(MotionCodes):
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """One batch of one frame."""
-        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True])
+        points = self._identity.points
+        points = None if points is None else points[None]
+        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True], points=points)

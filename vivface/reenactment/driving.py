@@ -12,9 +12,10 @@ from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.faces.smoothing import QuadStabilizer
+from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
+from vivface.warping.mesh import PointsReader, to_crop
 
 SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 
@@ -27,6 +28,8 @@ class DrivingFrame:
         time, duration (`Fraction`): When it is shown and for how long, seconds.
         crop (`numpy.ndarray` of shape `(size, size, 3)`, *optional*): uint8 RGB; None where the last crop is held.
         found (`bool`): Whether a face was seen in this very frame.
+        points (`numpy.ndarray` of shape `(478, 3)`, *optional*): Of the face in the crop, see `vivface.warping.mesh`;
+            None where the last crop is held.
         image (`numpy.ndarray`, *optional*): The whole frame, uint8 RGB, of `DrivingVideo.shown_size`, if it was asked
             for.
     """
@@ -35,7 +38,49 @@ class DrivingFrame:
     duration: Fraction
     crop: np.ndarray | None
     found: bool
+    points: np.ndarray | None = None
     image: np.ndarray | None = None
+
+
+class SteadyCrop:
+    """Cuts the face out of consecutive frames, as the network that reads motion sees it, without trembling.
+
+    Args:
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
+            by its own landmarks.
+        size (`int`): Width and height of a crop in pixels.
+    """
+
+    def __init__(self, crop: str, size: int):
+        self.crop, self.size = crop, size
+        self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
+        self._points = PointsReader()
+
+    def __call__(self, image: np.ndarray, tracked: TrackedFace, time: Seconds) -> np.ndarray:
+        """Cut one frame.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+            tracked (`TrackedFace`): Where its face is; it has been found.
+            time (`float` or `Fraction`): When the frame is shown, seconds.
+
+        Returns:
+            `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
+        """
+        self._quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        return crop_quad(image, self._quad, self.size)
+
+    def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
+        """Points of the face in the crop that was cut last.
+
+        Args:
+            image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What was cut.
+
+        Returns:
+            `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
+        """
+        points = self._points.read(image, tracked.face)
+        return None if points is None else to_crop(points, self._quad)
 
 
 @dataclass
@@ -88,7 +133,7 @@ class DrivingVideo:
         warnings.clear()
         self.searched = 0
         tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        stabilizer = QuadStabilizer("stable" if self.crop == "stable" else "ffhq")
+        cut = SteadyCrop(self.crop, self.size)
         early = _EarlyFrames()  # those before the first face
         waiting = True
         for frame in self.reader:
@@ -100,11 +145,14 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop = self._crop(frame, tracked, stabilizer) if tracked.found else None
+            crop = points = None
+            if tracked.found:
+                crop = cut(frame.image, tracked, frame.time)
+                points = cut.points(frame.image, tracked)
             if waiting:
                 waiting = False
-                yield from early.release(crop)
-            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, image)
+                yield from early.release(crop, points)
+            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, points, image)
         warnings += self.reader.warnings
         if waiting:
             raise NoFaceError(
@@ -117,10 +165,6 @@ class DrivingVideo:
                 f"with driving_face (0 to {tracker.faces_first - 1}, largest first), or somebody who enters later with "
                 "start."
             )
-
-    def _crop(self, frame: VideoFrame, tracked: TrackedFace, stabilizer: QuadStabilizer) -> np.ndarray:
-        quad = stabilizer.update(face_quad(tracked.landmarks, self.crop), frame.time, cut=tracked.redetected)
-        return crop_quad(frame.image, quad, self.size)
 
 
 class _EarlyFrames:
@@ -137,9 +181,10 @@ class _EarlyFrames:
             packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
         self._frames.append((frame.time, frame.duration, packed))
 
-    def release(self, crop: np.ndarray) -> Iterator[DrivingFrame]:
+    def release(self, crop: np.ndarray, points: np.ndarray | None) -> Iterator[DrivingFrame]:
         """The frames, the first of them with the crop of the first face."""
         for number, (time, duration, packed) in enumerate(self._frames):
             image = None if packed is None else np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
-            yield DrivingFrame(time, duration, crop if number == 0 else None, False, image)
+            first = number == 0
+            yield DrivingFrame(time, duration, crop if first else None, False, points if first else None, image)
         self._frames.clear()

@@ -27,6 +27,8 @@ def save_identity(identity: IdentityCode, path: str | os.PathLike) -> Path:
     tensors = {name: getattr(identity, name) for name in TENSORS if getattr(identity, name) is not None}
     tensors |= {f"styles.{index}": style for index, style in enumerate(identity.styles)}
     tensors |= {"photo": torch.from_numpy(identity.photo), "quad": torch.from_numpy(np.float64(identity.quad))}
+    if identity.points is not None:
+        tensors["points"] = torch.from_numpy(np.float64(identity.points))
     metadata = {
         "format": IDENTITY_FORMAT,
         "fingerprint": json.dumps(identity.fingerprint),
@@ -68,6 +70,7 @@ def load_identity(path: str | os.PathLike) -> IdentityCode:
             quad=tensors["quad"].reshape(4, 2).double().numpy(),
             memory=tensors.get("memory"),
             generator=generator,
+            points=tensors["points"].reshape(-1, 3).double().numpy() if "points" in tensors else None,
             fingerprint=[float(number) for number in json.loads(metadata["fingerprint"])],
             warnings=[str(text) for text in json.loads(metadata["warnings"])],
         )

@@ -29,11 +29,13 @@ class _Frames:
         codes (`torch.Tensor` of shape `(frames, *code_shape)`): Motion codes.
         times (list of `Fraction`): When each frame begins and, one more, when the last one ends, seconds.
         found (list of `bool`): As in `MotionBatch`.
+        points (`torch.Tensor` of shape `(frames, 478, 3)`, *optional*): Of the driver's face, as in `MotionBatch`.
     """
 
     codes: Tensor
     times: list[Fraction]
     found: list[bool]
+    points: Tensor | None = None
 
 
 class MotionSequence(MotionCodes):
@@ -56,6 +58,7 @@ class MotionSequence(MotionCodes):
             fingerprint=like.fingerprint,
         )
         self._frames = frames
+        self.has_points = frames.points is not None
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
@@ -65,7 +68,8 @@ class MotionSequence(MotionCodes):
         for start in range(0, len(found), batch_size):
             end = min(start + batch_size, len(found))
             lengths = [times[row + 1] - times[row] for row in range(start, end)]
-            yield MotionBatch(codes[start:end], times[start:end], lengths, found[start:end])
+            points = None if self._frames.points is None else self._frames.points[start:end].numpy()
+            yield MotionBatch(codes[start:end], times[start:end], lengths, found[start:end], points=points)
 
 
 def cut_motion(
@@ -95,7 +99,8 @@ def cut_motion(
     end = frames.times[-1] if end is None else min(start + end, frames.times[-1])
     rows = [row for row in range(len(frames.found)) if frames.times[row + 1] > start and frames.times[row] < end]
     times = [max(frames.times[row] - start, Fraction(0)) for row in rows] + [end - start]
-    return _sequence(motion, motion.name, frames.codes[rows], times, [frames.found[row] for row in rows])
+    points = None if frames.points is None else frames.points[rows]
+    return _sequence(motion, motion.name, _Frames(frames.codes[rows], times, [frames.found[r] for r in rows], points))
 
 
 def loop_motion(
@@ -152,54 +157,61 @@ def _joined(like: MotionCodes, name: str, parts: list[_Frames], blend: Fraction)
     whole = parts[0]
     for part in parts[1:]:
         whole = _appended(whole, part, min(blend, whole.times[-1] / 2, part.times[-1] / 2))
-    return _sequence(like, name, whole.codes, whole.times, whole.found)
+    return _sequence(like, name, whole)
 
 
 def _appended(before: _Frames, after: _Frames, blend: Fraction) -> _Frames:
     """Two motions that overlap by `blend` seconds: the frames of the first stay until its end, then the second's."""
     seam, end = before.times[-1] - blend, before.times[-1]
     codes = before.codes.clone()
+    both = before.points is not None and after.points is not None
+    points = before.points.clone() if both else None
     for row, time in enumerate(before.times[:-1]):
         if time >= seam and blend > 0:
             weight = float((time - seam) / blend)
             weight = weight * weight * (3 - 2 * weight)
-            codes[row] = (1 - weight) * codes[row] + weight * _at(after, time - seam)
+            codes[row] = torch.lerp(codes[row], _at(after.codes, after.times, time - seam), weight)
+            if both:
+                points[row] = torch.lerp(points[row], _at(after.points, after.times, time - seam), weight)
     rows = [row for row in range(len(after.found)) if after.times[row + 1] + seam > end]
     times = before.times[:-1] + [max(after.times[row] + seam, end) for row in rows] + [after.times[-1] + seam]
     found = before.found + [after.found[row] for row in rows]
-    return _Frames(torch.cat([codes, after.codes[rows]]), times, found)
+    points = torch.cat([points, after.points[rows]]) if both else None
+    return _Frames(torch.cat([codes, after.codes[rows]]), times, found, points)
 
 
-def _at(frames: _Frames, time: Fraction) -> Tensor:
-    """The code at a time, between those of the two frames around it."""
-    row = max(sum(begin <= time for begin in frames.times[:-1]) - 1, 0)
-    if row + 1 == len(frames.found):
-        return frames.codes[row]
-    part = float((time - frames.times[row]) / (frames.times[row + 1] - frames.times[row]))
-    return (1 - part) * frames.codes[row] + part * frames.codes[row + 1]
+def _at(values: Tensor, times: list[Fraction], time: Fraction) -> Tensor:
+    """The value at a time, between those of the two frames around it."""
+    row = max(sum(begin <= time for begin in times[:-1]) - 1, 0)
+    if row + 1 == len(values):
+        return values[row]
+    return torch.lerp(values[row], values[row + 1], float((time - times[row]) / (times[row + 1] - times[row])))
 
 
 def _backwards(frames: _Frames) -> _Frames:
     end = frames.times[-1]
-    return _Frames(frames.codes.flip(0), [end - time for time in reversed(frames.times)], frames.found[::-1])
+    points = None if frames.points is None else frames.points.flip(0)
+    return _Frames(frames.codes.flip(0), [end - time for time in reversed(frames.times)], frames.found[::-1], points)
 
 
 def _read(motion: MotionCodes) -> _Frames:
-    codes, times, found, end = [], [], [], Fraction(0)
+    codes, points, times, found, end = [], [], [], [], Fraction(0)
     for batch in motion.batches():
         codes.append(batch.codes.detach().float().cpu())
+        points += [] if batch.points is None else [torch.from_numpy(batch.points).float()]
         times += batch.times
         found += batch.found
         end = batch.times[-1] + batch.durations[-1]
         if len(found) > MOST_FRAMES:
             raise OptionError(f"'{motion.name}' has more than {MOST_FRAMES} frames: cut it first.")
     first = times[0]
-    return _Frames(torch.cat(codes), [time - first for time in [*times, end]], found)
+    known = torch.cat(points) if len(points) == len(codes) else None
+    return _Frames(torch.cat(codes), [time - first for time in [*times, end]], found, known)
 
 
-def _sequence(like: MotionCodes, name: str, codes: Tensor, times: list[Fraction], found: list[bool]) -> MotionSequence:
-    sequence = MotionSequence(like, name, _Frames(codes, times, found))
-    if any((time / sequence.time_base).denominator != 1 for time in times):
+def _sequence(like: MotionCodes, name: str, frames: _Frames) -> MotionSequence:
+    sequence = MotionSequence(like, name, frames)
+    if any((time / sequence.time_base).denominator != 1 for time in frames.times):
         sequence.time_base = _TIME_BASE  # times of another clock; a ninety-thousandth of a second is fine enough
     return sequence
 

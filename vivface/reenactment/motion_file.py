@@ -3,7 +3,8 @@
 The tensor `codes` has shape `(frames, *code_shape)`: float32, or float16 where a frame's code is a feature map. The
 metadata holds `fps` and `time_base` as fractions; in units of the time base the `timestamps` of all frames and the
 `end` of the last one; the numbers of the frames in which no face was seen (`missing`); and a few weights of the network
-that read the codes (`encoder`).
+that read the codes (`encoder`). The tensor `points`, `(frames, 478, 3)`, holds the driver's face in its crops, see
+`vivface.warping.mesh`: int16, in 8192ths of a crop; files of earlier versions have none.
 """
 
 import json
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -22,6 +24,7 @@ from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
 from vivface.reenactment.codes import BATCH_SIZE, MOTION_SUFFIX, MotionBatch, MotionCodes
 from vivface.reenactment.progress import OnProgress
+from vivface.warping.mesh import POINTS
 
 MOTION_FORMAT = "vivface-motion-1"
 HALF_FROM = 16_384  # numbers a frame from which they are stored in half precision
@@ -29,6 +32,7 @@ HALF_LARGEST = 65_504.0
 MAX_INTEGER = 2**31 - 1  # of a fraction's two numbers, as video containers hold them
 MAX_SECONDS = 10**6
 MAX_FPS = 1000
+POINTS_UNIT = 8192  # of a crop's side; int16 reaches four sides
 
 
 class SavedMotion(MotionCodes):
@@ -48,8 +52,13 @@ class SavedMotion(MotionCodes):
         try:
             with safe_open(path, framework="pt") as file:
                 info = file.metadata() or {}
-                codes = file.get_slice("codes") if "codes" in file.keys() else None
+                names = set(file.keys())
+                codes = file.get_slice("codes") if "codes" in names else None
+                points = file.get_slice("points") if "points" in names else None
                 shape, kind = ([], "") if codes is None else (codes.get_shape(), codes.get_dtype())
+                whole = points is None or (
+                    points.get_dtype() == "I16" and points.get_shape() == [*shape[:1], POINTS, 3]
+                )
         except (SafetensorError, OSError) as error:
             raise MediaError(
                 f"'{path}' is no readable motion file ({error}): give a safetensors file that `vivface motion` or "
@@ -65,7 +74,7 @@ class SavedMotion(MotionCodes):
             usable = usable and borders[0] >= 0 and borders[-1] * time_base <= MAX_SECONDS
         except (KeyError, ValueError, ZeroDivisionError, IndexError, RecursionError):
             usable = False
-        if not (usable and len(shape) >= 2 and shape[0] == len(timestamps) > 0):
+        if not (usable and whole and len(shape) >= 2 and shape[0] == len(timestamps) > 0):
             raise MediaError(
                 f"'{path}' is a safetensors file but holds no motion codes with their timestamps: give one that "
                 "`vivface motion` or `MotionCodes.save` wrote."
@@ -82,6 +91,7 @@ class SavedMotion(MotionCodes):
         self._path = path
         self._borders = borders
         self._missing = missing
+        self.has_points = points is not None
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
@@ -90,6 +100,7 @@ class SavedMotion(MotionCodes):
         borders, unit = self._borders, self.time_base
         with safe_open(self._path, framework="pt") as file:
             codes = file.get_slice("codes")
+            points = file.get_slice("points") if self.has_points else None
             for start in range(0, self.frames, batch_size):
                 rows = range(start, min(start + batch_size, self.frames))
                 chunk = codes[rows.start : rows.stop].float()
@@ -102,6 +113,7 @@ class SavedMotion(MotionCodes):
                     times=[borders[row] * unit for row in rows],
                     durations=[(borders[row + 1] - borders[row]) * unit for row in rows],
                     found=[row not in self._missing for row in rows],
+                    points=None if points is None else points[rows.start : rows.stop].numpy() / POINTS_UNIT,
                 )
 
 
@@ -126,7 +138,8 @@ class MotionRecorder:
 
     def __enter__(self) -> "MotionRecorder":
         check_output(self._path, (MOTION_SUFFIX,))
-        self._data = tempfile.TemporaryFile(dir=self._path.parent)
+        self._data, self._points = (tempfile.TemporaryFile(dir=self._path.parent) for _ in range(2))
+        self._has_points = True
         return self
 
     def add(self, batch: MotionBatch) -> None:
@@ -139,9 +152,14 @@ class MotionRecorder:
         if self._half:
             codes = codes.clamp(-HALF_LARGEST, HALF_LARGEST)
         self._data.write(codes.numpy().astype("<f2" if self._half else "<f4").tobytes())
+        if batch.points is None:
+            self._has_points = False
+        else:
+            points = np.clip(np.round(batch.points * POINTS_UNIT), -32768, 32767)
+            self._points.write(points.astype("<i2").tobytes())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._data:
+        with self._data, self._points:
             if kind is None:
                 self._assemble()
 
@@ -163,13 +181,20 @@ class MotionRecorder:
         }
         kind, size = ("F16", 2) if self._half else ("F32", 4)
         tensor = {"dtype": kind, "shape": shape, "data_offsets": [0, size * math.prod(shape)]}
-        header = json.dumps({"__metadata__": metadata, "codes": tensor}).encode()
+        tensors, parts = {"codes": tensor}, [self._data]
+        if self._has_points:
+            end = tensor["data_offsets"][1]
+            shape = [len(self._timestamps), POINTS, 3]
+            tensors["points"] = {"dtype": "I16", "shape": shape, "data_offsets": [end, end + 2 * math.prod(shape)]}
+            parts.append(self._points)
+        header = json.dumps({"__metadata__": metadata, **tensors}).encode()
         header += b" " * (-len(header) % 8)
-        self._data.seek(0)
         try:
             with complete_file(self._path) as temporary, open(temporary, "wb") as file:
                 file.write(len(header).to_bytes(8, "little") + header)
-                shutil.copyfileobj(self._data, file, 1 << 20)
+                for part in parts:
+                    part.seek(0)
+                    shutil.copyfileobj(part, file, 1 << 20)
         except OSError as error:
             raise MediaError(f"Cannot write '{self._path}': {error.strerror}.") from error
 

@@ -9,6 +9,7 @@ from vivface.faces.alignment import align_quad, crop_quad, ffhq_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend, choose_face
 from vivface.faces.voxceleb import align_voxceleb
+from vivface.warping.mesh import PointsReader
 
 FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
 
@@ -21,11 +22,14 @@ class Portrait:
         image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB, as it was given.
         landmarks (`numpy.ndarray` of shape `(68, 2)`): of the chosen face, in pixels of `image`.
         warnings (list of `str`): what a user should know.
+        points (`numpy.ndarray` of shape `(478, 3)`, *optional*): of the face, in pixels, see `vivface.warping.mesh`;
+            None if the mesh network does not see it.
     """
 
     image: np.ndarray
     landmarks: np.ndarray
     warnings: list[str]
+    points: np.ndarray | None = None
 
     @classmethod
     def find(
@@ -44,7 +48,8 @@ class Portrait:
             NoFaceError: If there is no face, or not the asked one.
         """
         found = backend.detect(image, effort="normal" if face is None else "high")
-        landmarks = choose_face(found, face, where=name).landmarks
+        chosen = choose_face(found, face, where=name)
+        landmarks = chosen.landmarks
         warnings = []
         if face is None and len(found) > 1:
             warnings.append(
@@ -54,7 +59,7 @@ class Portrait:
         extent = float(np.ptp(landmarks, axis=0).max())
         if extent < FAINT_FACE * image_size:
             warnings.append(f"The face in {name} is only {extent:.0f} pixels high: the result will be blurred.")
-        return cls(image, landmarks, warnings)
+        return cls(image, landmarks, warnings, PointsReader().read(image, chosen))
 
     @property
     def quad(self) -> np.ndarray:

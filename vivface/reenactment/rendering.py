@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from vivface.errors import OptionError
+from vivface.errors import MediaError, OptionError
 from vivface.faces.paste import PasteBack
 from vivface.media.tensors import to_images
-from vivface.reenactment.codes import IdentityCode, MotionCodes
+from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
+from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.photo_edit import PhotoEdit
+from vivface.warping.retargeting import REST_FRAMES, Rest
 
 MotionMode = Literal["absolute", "relative"]
 MAX_STRENGTH = 3.0
@@ -34,6 +39,9 @@ class RenderOptions:
             changes since its first frame to the source's own.
         strength (`float`): How much of the motion, 0 to 3; 1 is the driver's own.
         batch_size (`int`, *optional*): Frames computed at once; as suits device and size if None.
+        detail (`bool`): Move the photograph itself; the generator's images are not shown.
+        size (`int`, *optional*): Width and height of a frame in pixels; as the system makes it, or with detail as
+            large as the face is in the photo, 512 to 1024, if None.
 
     Raises:
         OptionError: If a value is out of its range.
@@ -44,6 +52,8 @@ class RenderOptions:
     motion_mode: MotionMode = "absolute"
     strength: float = 1.0
     batch_size: int | None = None
+    detail: bool = False
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if self.motion_mode not in ("absolute", "relative"):
@@ -54,6 +64,14 @@ class RenderOptions:
             )
         if self.batch_size is not None and (not isinstance(self.batch_size, int) or self.batch_size < 1):
             raise OptionError(f"`batch_size` is {self.batch_size!r}; expected 1 or more frames.")
+        if self.size is not None and (not isinstance(self.size, int) or not 64 <= self.size <= 2048 or self.size % 2):
+            raise OptionError(f"`size` is {self.size!r}; expected an even number of pixels, 64 to 2048.")
+
+    def frame_size(self, system: FrameMaker, identity: IdentityCode) -> int:
+        """Width and height in pixels of the frames of a portrait, before they are pasted back."""
+        if self.size is not None:
+            return self.size
+        return frame_size(identity.quad) if self.detail else system.output_size
 
 
 @dataclass
@@ -80,6 +98,7 @@ class FrameMaker(Protocol):
     device: torch.device
     output_size: int
     default_batch_size: int
+    crops: tuple[str, str]
 
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool) -> Tensor:
         """Motion codes `(batch, *code_shape)` to images `(batch, 3, size, size)`, RGB, about [-1, 1]."""
@@ -118,12 +137,17 @@ def render_frames(
         on_progress (callable, *optional*): Told while the first face is searched and after every batch; may raise.
     """
     on_progress = on_progress or ignore_progress
-    paste = PasteBack(identity.photo, identity.quad, system.output_size, harmonize=True) if options.paste_back else None
+    size = options.frame_size(system, identity)
+    paste = PasteBack(identity.photo, identity.quad, size, harmonize=True) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
-    identity = identity if edits is None else edits.prepare(identity)
+    person, identity = identity, identity if edits is None else edits.prepare(identity)
     first = None  # the driver's first code, which relative motion counts from
     done = 0
-    for batch in motion.batches(batch_size, images, on_progress):
+    batches = motion.batches(batch_size, images, on_progress)
+    if options.detail:
+        edit = None if edits is None else photo_edit(system, person, edits, options.refine)
+        batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit)
+    for batch in batches:
         if recorder is not None:
             recorder.add(batch)
         codes = batch.codes.to(identity.motion)
@@ -137,21 +161,88 @@ def render_frames(
         # 2. Edits.
         shown, target = (identity, target) if edits is None else edits(identity, target, batch.times)
 
-        # 3. The system's images.
-        with compute_slot(system.device):
-            made = to_images(system.generate(shown, target, options.refine))
+        # 3. The system's images, or the photograph's.
+        if options.detail:
+            made = (moving(points) for points in _points(batch))
+        else:
+            with compute_slot(system.device):
+                made = to_images(system.generate(shown, target, options.refine))
 
         # 4. Back into the photo.
         for number, image in enumerate(made):
             yield RenderedFrame(
-                image if paste is None else paste(image),
+                _resized(image, size) if paste is None else paste(_resized(image, size)),
                 batch.times[number],
                 batch.durations[number],
                 batch.found[number],
                 batch.images[number] if batch.images else None,
             )
-        done += len(made)
+        done += len(batch.times)
         on_progress(Progress("rendering", done, motion.frames))
+
+
+def _moving_photo(
+    batches: Iterator[MotionBatch],
+    identity: IdentityCode,
+    options: RenderOptions,
+    size: int,
+    crops: tuple[str, str],
+    edit: PhotoEdit | None,
+) -> tuple[Iterator[MotionBatch], MovingPhoto]:
+    """The photograph that is moved, once the first frames have shown the driver's face at rest.
+
+    Raises:
+        MediaError: If the portrait or the motion has no points of a face.
+    """
+    first: list[MotionBatch] = []
+    while sum(len(batch.times) for batch in first) < REST_FRAMES and (batch := next(batches, None)) is not None:
+        first.append(batch)
+    seen = [batch.points for batch in first if batch.points is not None]
+    if identity.points is None or not seen:
+        what = "portrait" if identity.points is None else "driving motion"
+        raise MediaError(
+            f"The {what} has no points of a face, by which a photograph is moved: read it again, or ask "
+            "for frames without detail."
+        )
+    rest = Rest.of(np.concatenate(seen)[:REST_FRAMES])
+    relative = options.motion_mode == "relative"
+    moving = MovingPhoto(
+        identity.photo, identity.quad, identity.points, size, rest, relative, options.strength, crops, edit
+    )
+    return chain(first, batches), moving
+
+
+def edited_photo(
+    system: FrameMaker, identity: IdentityCode, edits: FrameEdits | None, options: RenderOptions
+) -> np.ndarray:
+    """The photograph itself with edits, in its own pose and expression: uint8 RGB `(height, width, 3)`."""
+    size = options.frame_size(system, identity)
+    edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
+    rest = Rest.of(identity.points[None])
+    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, crops=system.crops, edit=edit)
+    image = moving(None)
+    return PasteBack(identity.photo, identity.quad, size)(image) if options.paste_back else image
+
+
+def photo_edit(system: FrameMaker, person: IdentityCode, edits: FrameEdits, refine: bool) -> PhotoEdit:
+    """What edits that stay the same do to the generator's image of the portrait, to be done to the photograph."""
+    edited, motion = edits(edits.prepare(person), person.motion, [Fraction(0)])
+    with compute_slot(system.device):
+        before, after = (
+            to_images(system.generate(who, what, refine))[0]
+            for who, what in ((person, person.motion), (edited, motion))
+        )
+    return PhotoEdit.between(before, after)
+
+
+def _points(batch: MotionBatch) -> list[np.ndarray | None]:
+    return [None] * len(batch.times) if batch.points is None else list(batch.points)
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    if len(image) == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_CUBIC)
 
 
 def _is_number(value: object) -> bool:

@@ -101,7 +101,8 @@ class ReenactmentResult:
         """Width and height of a frame in pixels."""
         if self.options.paste_back:
             return self.identity.photo.shape[1::-1]
-        return (self._system.output_size, self._system.output_size)
+        size = self.options.frame_size(self._system, self.identity)
+        return (size, size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """uint8 RGB frames `(height, width, 3)`."""

@@ -51,6 +51,7 @@ class VideoMotion(MotionCodes):
             start=reader.start,
             duration=duration,
         )
+        self.has_points = True
         self._driving = driving
         self._system = system
 
@@ -66,22 +67,25 @@ class VideoMotion(MotionCodes):
             if on_progress is not None:
                 on_progress(Progress("searching", self._driving.searched, self.frames))
 
-        last = None
+        last = last_points = None
         with ReadAhead(open_frames, depth=2 * batch_size, on_wait=tell) as ahead:
             frames = iter(ahead)
             while chunk := list(islice(frames, batch_size)):
                 crops = [frame.crop for frame in chunk if frame.crop is not None]
                 encoded = iter(self._system.encode_crops(crops)) if crops else iter(())
-                codes = []
+                codes, points = [], []
                 for frame in chunk:
                     last = next(encoded) if frame.crop is not None else last
                     codes.append(last)
+                    last_points = last_points if frame.points is None else frame.points
+                    points.append(last_points)
                 yield MotionBatch(
                     torch.stack(codes),
                     times=[frame.time for frame in chunk],
                     durations=[frame.duration for frame in chunk],
                     found=[frame.found for frame in chunk],
                     images=[frame.image for frame in chunk] if images else None,
+                    points=None if points[0] is None else np.stack(points),
                 )
 
     def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:

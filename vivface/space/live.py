@@ -6,15 +6,18 @@ from collections import deque
 import numpy as np
 import torch
 
-from vivface.editing import AttributeDirections
-from vivface.faces.alignment import crop_quad, ffhq_quad
-from vivface.faces.smoothing import QuadStabilizer
+from vivface.editing import AttributeDirections, TimedEdits
 from vivface.faces.tracking import FaceTracker
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.driving import SteadyCrop
+from vivface.reenactment.rendering import photo_edit
 from vivface.runtime import compute_slot
+from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.retargeting import REST_FRAMES, Rest
 
+LIVE_SIZE = 512  # largest width and height of the moving photograph, pixels
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
 
 
@@ -49,7 +52,10 @@ class LiveDriver:
         self.refine = refine
         self.motion_mode = motion_mode
         self._tracker = FaceTracker(pipeline.backend)
-        self._stabilizer = QuadStabilizer(pipeline.config.crop)
+        self._cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
+        self._photo = None
+        if pipeline.offers_detail and identity.points is not None:
+            self._photo = _LivePhoto(pipeline, identity, directions, edits, motion_mode, refine)
         self._first: torch.Tensor | None = None
         self._image: np.ndarray | None = None
         self._began = time.monotonic()
@@ -63,15 +69,18 @@ class LiveDriver:
             image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
 
         Returns:
-            The frame, uint8 RGB, and whether a face was found: without one the last frame stays.
+            The frame, uint8 RGB, and whether a face was found: without one the last frame stays, and before the first
+            the portrait keeps its own expression.
         """
         tracked = self._tracker.update(image)
         if tracked.found:
-            seconds = time.monotonic() - self._began
-            quad = self._stabilizer.update(ffhq_quad(tracked.landmarks), seconds, cut=tracked.redetected)
-            self._image = self._render(crop_quad(image, quad, self.pipeline.config.image_size))
+            crop = self._cut(image, tracked, time.monotonic() - self._began)
+            if self._photo is not None:
+                self._image = self._photo.update(self._cut.points(image, tracked))
+            else:
+                self._image = self._follow(crop)
         elif self._image is None:
-            self._image = self.pipeline.neutral(self.identity)
+            self._image = self._generate(self.identity.motion) if self._photo is None else self._photo.still
         now = time.monotonic()
         self._made.append(now)
         while self._made[0] < now - RATE_WINDOW:
@@ -90,12 +99,59 @@ class LiveDriver:
         """Bytes of memory that the portrait and its last frame hold."""
         return self.identity.nbytes + (0 if self._image is None else self._image.nbytes)
 
-    def _render(self, crop: np.ndarray) -> np.ndarray:
+    def _follow(self, crop: np.ndarray) -> np.ndarray:
         code = self.pipeline.encode_crops([crop])  # (1, *code_shape)
         self._first = code if self._first is None else self._first
         if self.motion_mode == "relative":
             code = self.identity.motion + code - self._first
         else:
             code = code + self._offset
+        return self._generate(code)
+
+    def _generate(self, code: torch.Tensor) -> np.ndarray:
         with compute_slot(self.pipeline.device):
             return to_images(self.pipeline.generate(self.identity, code, self.refine))[0]
+
+
+class _LivePhoto:
+    """The photograph that follows a camera; the face at rest is that of the first frames."""
+
+    def __init__(
+        self,
+        pipeline: ReenactmentPipeline,
+        identity: IdentityCode,
+        directions: AttributeDirections,
+        edits: dict[str, float],
+        motion_mode: str,
+        refine: bool,
+    ):
+        self._identity, self._crops, self._relative = identity, pipeline.crops, motion_mode == "relative"
+        self._edit = None
+        if any(edits.values()):
+            self._edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
+        self._seen: list[np.ndarray] = []
+        self._moving: MovingPhoto | None = None
+        self.still = self._make(identity.points[None])(None)
+
+    def update(self, points: np.ndarray | None) -> np.ndarray:
+        """The frame for the points of a camera frame's face."""
+        if points is None:
+            return self.still
+        if len(self._seen) < REST_FRAMES:
+            self._seen.append(points)
+            self._moving = self._make(np.stack(self._seen))
+        return self._moving(points)
+
+    def _make(self, seen: np.ndarray) -> MovingPhoto:
+        identity, size = self._identity, min(frame_size(self._identity.quad), LIVE_SIZE)
+        rest = Rest.of(seen)
+        return MovingPhoto(
+            identity.photo,
+            identity.quad,
+            identity.points,
+            size,
+            rest,
+            self._relative,
+            crops=self._crops,
+            edit=self._edit,
+        )

@@ -37,11 +37,17 @@ class Options:
 
     face: int = option(0, "Face of the portrait", "Face of the portrait, 0 the largest", low=0)
     driving_face: int = option(0, "Face of the video", "Face of the driving video, 0 the largest", low=0)
+    detail: bool = option(
+        True,
+        "Move the photograph itself",
+        "Move the photograph itself, if the checkpoint is made for it; else show the generator's images",
+        info="Off: the generator's own picture.",
+    )
     adapt: bool = option(
         True,
         "Learn this portrait first",
         "Tune to the portrait first, if the checkpoint is made for it: slower, a closer likeness",
-        info="Closer likeness, once for each portrait.",
+        info="Closer likeness of the generator's own picture, once for each portrait.",
     )
     refine: bool = option(
         True,
@@ -119,6 +125,10 @@ class Options:
             OptionError: If a value is of another kind or out of its range.
         """
         return cls(**{name: value for name, value in values.items() if value is not None})
+
+    def shows_detail(self, offered: bool) -> bool:
+        """Whether the photograph is moved; `offered`: what the checkpoint is made for."""
+        return self.detail and offered
 
     @property
     def key(self) -> tuple:

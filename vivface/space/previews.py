@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
 from vivface.faces.landmarks import Face, LandmarkBackend, choose_face
 from vivface.media.images import load_image
 from vivface.media.video import VideoReader
+from vivface.reenactment.portrait import Portrait
 from vivface.space.detection import without_memory
 
 PREVIEW_SIZE = 640  # longer side of an image with numbered faces, pixels
@@ -49,14 +49,14 @@ class FaceDetections:
             image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
             faces (list of `Face`): In pixels of the image.
             name (`str`): Of the file.
-            crop (`str`): `"ffhq"` or `"stable"`, as the checkpoint cuts faces.
+            crop (`str`): A key of `vivface.faces.CROPS`: how the checkpoint cuts such faces.
             time (`float`, *optional*, defaults to 0): Of the frame, seconds.
         """
         height, width = image.shape[:2]
         scale = min(1.0, PREVIEW_SIZE / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         preview = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-        crops = [_crop(image, face.landmarks, crop) for face in faces]
+        crops = [Portrait(image, face.landmarks, []).crop(crop, CROP_SIZE) for face in faces]
         return cls(name, preview, scale, [without_memory(face) for face in faces], crops, time)
 
     @property
@@ -159,12 +159,6 @@ def detect_in_video(reader: VideoReader, backend: LandmarkBackend, crop: str) ->
         f"No face was found in '{reader.path.name}' (searched {searched} frames): give a video that shows an upright "
         "face, or start later."
     )
-
-
-def _crop(image: np.ndarray, landmarks: np.ndarray, mode: str) -> np.ndarray:
-    if mode == "ffhq":
-        return align_ffhq(image, landmarks, CROP_SIZE)
-    return crop_quad(image, ffhq_quad(landmarks), CROP_SIZE)
 
 
 def _frame(face: Face) -> np.ndarray:

@@ -11,7 +11,6 @@ import torch
 
 from vivface.editing import AttributeDirections, smooth_motion
 from vivface.errors import OptionError, VivFaceError
-from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.provenance import Provenance
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
@@ -62,8 +61,7 @@ class Renderer:
         Raises:
             OptionError: If an edit is unknown or out of range.
         """
-        edited = self.directions.edit_identity(self.pipeline.generator, identity, edits)
-        return to_images(self.pipeline.generate(edited, edited.motion, refine))[0]
+        return self.pipeline.edit(identity, edits, refine=refine)
 
     def open_motion(self, driving: str, options: Options) -> MotionCodes:
         """Open a video or a motion file as a stream of motion codes, within the limits.
@@ -88,22 +86,23 @@ class Renderer:
             VivFaceError: What a visitor can cause.
         """
         with plain_names(driving), ExitStack() as stack:
-            # 1. The motion, saved as it was read, then smoothed and edited.
+            # 1. The motion, saved as it was read, then smoothed.
             motion = self.open_motion(driving, options)
             if outputs.motion is not None:
                 recorder = stack.enter_context(MotionRecorder(motion, outputs.motion))
                 motion = motion.map(lambda batches: _recorded(batches, recorder))
-            motion = self.directions.edit_motion(smooth_motion(motion, options.smoothing), options.edits)
+            motion = smooth_motion(motion, options.smoothing)
 
             # 2. The edited portrait under it.
-            identity = self.directions.edit_identity(self.pipeline.generator, identity, options.edits)
             result = self.pipeline(
                 identity,
                 motion,
+                edits=options.edits or None,
                 refine=options.refine,
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
                 strength=options.strength,
+                detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
             )
 
             # 3. Frames, to the files.

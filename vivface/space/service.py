@@ -139,7 +139,7 @@ class ReenactmentService:
 
         def detect() -> FaceDetections:
             with self.limits.open_video(path, start, MAX_SEARCH_FRAMES) as reader:
-                return detect_in_video(reader, self.pipeline.backend, self.pipeline.config.crop)
+                return detect_in_video(reader, self.pipeline.backend, self.pipeline.motion_crop)
 
         with plain_names(path):
             return self.memory.get_or_create(visitor, ("driving", self._file_key(path), start), detect)
@@ -173,6 +173,8 @@ class ReenactmentService:
         key, steps = ("identity", portrait.key, face), self.pipeline.config.adapt_steps
         if adapt is False:
             steps = 0
+        elif adapt is None and self.pipeline.offers_detail:
+            steps = 0  # the photograph is shown, not the generator's image
         elif adapt is None and self.memory.get(owner, (*key, steps)) is None:
             steps = min(steps, CODE_STEPS)
         return self.memory.get_or_create(
@@ -253,7 +255,8 @@ class ReenactmentService:
         def work(job: Job) -> Outputs:
             outputs = _outputs(job.folder, options, driving)
             job.step, job.preview = "Reading the portrait", outputs.preview
-            identity = self.encode(visitor, portrait, options.face, options.adapt, job.on_progress)
+            adapt = options.adapt and not options.shows_detail(self.pipeline.offers_detail)
+            identity = self.encode(visitor, portrait, options.face, adapt, job.on_progress)
             job.check()
             job.step = "Opening the driving video"
             job.report = self.renderer.render(identity, driving, options, outputs, job.on_progress)

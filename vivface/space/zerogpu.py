@@ -129,6 +129,7 @@ class LentRenderer(Renderer):
         import spaces
 
         self._home = os.getpid()
+        cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork, and a worker would wait for them
         self._encode = spaces.GPU(duration=lambda _, __, steps, ___: gpu_seconds(steps=steps))(self._encode_there)
         self._still = spaces.GPU(duration=gpu_seconds())(self._still_there)
         self._render = spaces.GPU(duration=lambda *args: gpu_seconds(args[-1]))(self._render_there)
@@ -207,9 +208,8 @@ class LentRenderer(Renderer):
         return IdentityCode.load(file).to(device, dtype)
 
     def _enter(self) -> None:
-        """In a forked process: thread pools and locks of the old one are of no use."""
+        """In a forked process: torch's threads and the locks of the old one are of no use."""
         if os.getpid() != self._home:
-            cv2.setNumThreads(0)
             torch.set_num_threads(1)
             self.pipeline.backend.renew_lock()
 

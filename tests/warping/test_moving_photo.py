@@ -1,0 +1,78 @@
+"""Frames of a moving photograph."""
+
+import numpy as np
+import pytest
+
+from tests.warping.faces import face, gradient, points, turned
+from vivface.warping.moving_photo import MovingPhoto, enlarged, frame_size
+from vivface.warping.retargeting import Rest
+
+QUAD = np.array([[60.0, 60.0], [60.0, 188.0], [188.0, 188.0], [188.0, 60.0]])  # of a photograph of 256 pixels
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return gradient(256)
+
+
+def moving(photo: np.ndarray, portrait: np.ndarray | None = None, **options) -> MovingPhoto:
+    portrait = points(face()) if portrait is None else portrait
+    return MovingPhoto(photo, QUAD, portrait, 128, Rest.of(np.stack([points(face())] * 3)), **options)
+
+
+def where(frame: np.ndarray, x: float, y: float) -> np.ndarray:
+    """The place in the photograph that a place of a frame shows, in crops."""
+    colour = frame[int(y * 128), int(x * 128), :2].astype(float)
+    return (colour / 255 * 255 + 0.5 - 60) / 128
+
+
+def test_a_driver_at_rest_shows_the_photograph(photo):
+    frame = moving(photo)(points(face()))
+    still = moving(photo)(None)
+    assert frame.shape == (128, 128, 3) and frame.dtype == np.uint8
+    assert np.abs(frame.astype(int) - still)[:, :, 2].max() < 60  # the mouth's inside aside, blue is 128 everywhere
+    assert np.abs(frame.astype(int) - still)[..., :2].mean() < 2
+
+
+def test_a_turned_driver_moves_the_nose(photo):
+    pose = turned(20)
+    frame = moving(photo)(points(face(), pose))
+    nose, own = points(face(), pose)[5, :2], points(face())[5, :2]
+    assert np.allclose(where(frame, *nose), own, atol=0.035)
+    assert np.abs(nose - own).max() > 0.03
+
+
+def test_the_bottom_of_the_frame_stays(photo):
+    frame, still = (moving(photo)(driver) for driver in (points(face(), turned(15)), None))
+    assert np.abs(frame[-4:].astype(int) - still[-4:]).max() < 16
+
+
+def test_shut_eyes_show_no_eyeball(photo):
+    marked = photo.copy()
+    eyes = points(face())[[468, 473], :2] * 128 + 60
+    for x, y in eyes:
+        marked[round(y), round(x) - 3 : round(x) + 4] = (0, 0, 255)
+    frames = [moving(marked)(points(face(lids=lids))) for lids in (6.0, 0.2)]
+    seen = [int((frame[..., 2] > 150).sum()) for frame in frames]
+    assert seen[0] > 8 and seen[1] <= seen[0] / 2
+
+
+def test_frames_are_the_same_every_time(photo):
+    driver = points(face(lips=9, lids=3), turned(12, -6))
+    assert np.array_equal(moving(photo)(driver), moving(photo)(driver))
+
+
+def test_a_profile_is_not_torn(photo):
+    frame = moving(photo, points(face(), turned(50)))(points(face()))
+    assert np.isfinite(frame).all() and frame.std() > 5
+
+
+def test_frames_are_as_large_as_the_face_within_limits():
+    assert frame_size(QUAD) == 512
+    assert frame_size(QUAD * 6) == 768
+    assert frame_size(QUAD * 20) == 1024
+
+
+def test_an_enlarged_square_keeps_its_centre():
+    assert np.allclose(enlarged(QUAD, 1.5).mean(0), QUAD.mean(0))
+    assert np.ptp(enlarged(QUAD, 1.5)[:, 0]) == pytest.approx(192)

@@ -1,0 +1,117 @@
+"""The driver's face on another shape: what is carried over, and what is set outright."""
+
+import numpy as np
+import pytest
+
+from tests.warping.faces import UPRIGHT, face, points, turned
+from vivface.faces.pose import angles_of
+from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace
+from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps
+
+WIDER = np.array([1.15, 1.0, 1.0])  # another person's face
+
+
+def rest(shape: np.ndarray | None = None) -> Rest:
+    return Rest.of(np.stack([points(face() if shape is None else shape)] * 5))
+
+
+def lip_gap(shape: np.ndarray) -> float:
+    return float((shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])[4])
+
+
+def test_points_of_a_posed_face_give_its_shape_and_pose():
+    pose = turned(20, -10, 5, (0.1, -0.05), 1.2)
+    found = PosedFace.of(points(face(), pose))
+    assert np.allclose(np.degrees(angles_of(found.pose.turn)), [20, -10, 5], atol=2)
+    assert np.allclose(found.shape, face(), atol=1.5)
+
+
+def test_a_driver_at_rest_leaves_the_portrait_alone():
+    own = face() * WIDER
+    shape, pose = Retargeting(points(own), rest())(points(face()))
+    assert (
+        np.abs(shape[:468] - PosedFace.of(points(own)).shape[:468]).max() < 4
+    )  # what is read as an expression of the wider face
+    assert np.allclose(pose.turn, np.eye(3), atol=0.02)
+
+
+@pytest.mark.parametrize("yaw, pitch, roll", [(25, 0, 0), (0, 15, 0), (-10, 5, 12)])
+def test_the_pose_is_the_drivers(yaw, pitch, roll):
+    _, pose = Retargeting(points(face() * WIDER), rest())(points(face(), turned(yaw, pitch, roll)))
+    assert np.allclose(np.degrees(angles_of(pose.turn)), [yaw, pitch, roll], atol=2.5)
+
+
+def test_a_driver_who_moves_and_comes_nearer_moves_the_portrait_as_far():
+    move = Retargeting(points(face()), rest())
+    _, before = move(points(face()))
+    _, after = move(points(face(), turned(shift=(0.08, -0.03), zoom=1.1)))
+    assert np.allclose(after.center[:2] - before.center[:2], [0.08, -0.03], atol=0.01)
+    assert after.scale / before.scale == pytest.approx(1.1, abs=0.02)
+
+
+@pytest.mark.parametrize("own", [1.0, 8.0, 20.0])
+@pytest.mark.parametrize("driven", [0.0, 6.0, 25.0])
+def test_lips_part_as_far_as_the_drivers_whatever_the_portrait_shows(own, driven):
+    shape, _ = Retargeting(points(face(lips=own)), rest())(points(face(lips=driven)))
+    wide = driven + 0.75 * max(driven - 12.5, 0)  # renders' mouths are open so much farther than the mesh shows
+    assert lip_gap(shape) == pytest.approx(max(wide - 1.0, 0), abs=1.5)
+
+
+@pytest.mark.parametrize("driven, expected", [(0.5, 0.0), (6.0, 1.0), (3.0, 0.42)])
+def test_lids_open_by_the_share_of_the_drivers_open_eye(driven, expected):
+    own = face(lids=9.0)
+    shape, _ = Retargeting(points(own), rest())(points(face(lids=driven)))
+    assert np.allclose(lid_gaps(shape) / 9.0, expected, atol=0.12)
+
+
+def test_lids_follow_no_small_difference_of_the_eyes_but_a_wink():
+    move = Retargeting(points(face()), rest())
+    driver = face()
+    driver[159, 1] += 0.8  # one point of the right upper lid is seen lower
+    gaps = lid_gaps(move(points(driver))[0])
+    assert gaps[0] == pytest.approx(gaps[1], abs=0.4)
+    wink, shut = face(), face(lids=0.0)
+    right = [246, 161, 160, 159, 158, 157, 173, 7, 163, 144, 145, 153, 154, 155]
+    wink[right] = shut[right]
+    gaps = lid_gaps(move(points(wink))[0])
+    assert gaps[0] < 1.5 and gaps[1] > 4
+
+
+def test_irises_lie_between_the_corners_as_the_drivers_do():
+    driver = face()
+    for iris in IRISES:
+        driver[iris, 0] += 3.0
+    own = face() * WIDER
+    shape, _ = Retargeting(points(own), rest())(points(driver))
+    still, _ = Retargeting(points(own), rest())(points(face()))
+    assert np.allclose((shape - still)[468, 0], 3.0, atol=0.3)
+
+
+def test_a_driver_with_lowered_lids_at_first_has_open_eyes_at_rest():
+    low = rest(face(lids=1.0))
+    assert (low.lids > 3).all()
+
+
+def test_relative_motion_starts_from_the_portraits_own_pose_and_lips():
+    portrait, driver = points(face(lips=10.0), turned(-15)), points(face(), turned(20))
+    first = Rest.of(np.stack([driver] * 3))
+    shape, pose = Retargeting(portrait, first, relative=True)(driver)
+    assert np.allclose(np.degrees(angles_of(pose.turn)), [-15, 0, 0], atol=2)
+    assert lip_gap(shape) == pytest.approx(10, abs=1.5)
+
+
+def test_strength_goes_part_of_the_way():
+    half = Retargeting(points(face()), rest(), strength=0.5)(points(face(lips=20), turned(20)))
+    none = Retargeting(points(face()), rest(), strength=0.0)(points(face(lips=20), turned(20)))
+    assert np.degrees(angles_of(half[1].turn))[0] == pytest.approx(10, abs=2)
+    assert lip_gap(half[0]) == pytest.approx(13, abs=2)
+    assert np.allclose(none[0], PosedFace.of(points(face())).shape)
+    assert np.allclose(none[1].turn, np.eye(3), atol=1e-6)
+
+
+def test_an_expression_between_a_face_and_itself_is_none():
+    assert np.abs(expression_between(face(), face())).max() == 0
+
+
+def test_upright_is_where_the_mean_face_lies():
+    assert np.allclose(points(face())[1], UPRIGHT.center + face()[1] * UPRIGHT.scale)

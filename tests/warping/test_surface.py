@@ -1,0 +1,83 @@
+"""The head as a surface: triangles, what each pixel shows, and where it lies in the portrait."""
+
+import numpy as np
+import pytest
+
+from tests.warping.faces import UPRIGHT, face, points, turned
+from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, triangles
+from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
+
+
+def flow(surface: HeadSurface, target: np.ndarray, size: int = 64) -> np.ndarray:
+    box = (0, 0, size, size)
+    shown = shown_triangles(target, surface.corners, surface.order(target), box, size)
+    return interpolate(shown, target, surface.values, surface.corners, box, size)
+
+
+def pixel_positions(size: int) -> np.ndarray:
+    along = (np.arange(size) + 0.5) / size
+    return np.stack(np.meshgrid(along, along), -1)
+
+
+def test_the_mesh_is_covered_once_and_symmetric():
+    surface = triangles()
+    assert set(np.unique(surface.corners)) == set(range(MESH))
+    assert (mirror()[mirror()] == np.arange(MESH)).all()
+    assert set(mirror()[surface.outline]) == set(surface.outline)
+
+
+def test_no_triangle_joins_both_lips_or_both_lids_but_those_between_them():
+    for loop in (lip_loop(), *eye_loops()):
+        half = len(loop) // 2
+        first, second = np.isin(triangles().corners, loop[1:half]), np.isin(triangles().corners, loop[half + 1 :])
+        joining = triangles().corners[first.any(1) & second.any(1)]
+        assert len(joining) and np.isin(joining, loop).all()
+
+
+def test_a_face_in_its_own_place_is_not_moved():
+    surface = HeadSurface(points(face()))
+    own = PosedFace.of(points(face()))
+    found = flow(surface, surface.target(own.shape, own.pose))
+    assert np.abs(found[..., :2] - pixel_positions(64)).max() < 0.02
+
+
+def test_every_pixel_is_shown_and_nothing_moves_far_outside_the_head():
+    surface = HeadSurface(points(face()))
+    target = surface.target(face(), turned(25, 10))
+    shown = shown_triangles(target, surface.corners, surface.order(target), (0, 0, 64, 64), 64)
+    assert (shown >= 0).all()
+    moved = np.abs(flow(surface, target)[..., :2] - pixel_positions(64)).max(-1)
+    assert moved[-1].max() < 0.08 < moved[20:44].max()  # shoulders
+
+
+def test_a_turn_moves_the_nose_against_the_outline():
+    surface = HeadSurface(points(face()))
+    found = flow(surface, surface.target(face(), turned(20)), 128)
+    nose = (points(face(), turned(20))[4, :2] * 128).astype(int)
+    assert np.allclose(found[nose[1], nose[0], :2], points(face())[4, :2], atol=0.02)
+
+
+def test_only_a_turned_portrait_shows_the_other_side():
+    assert not HeadSurface(points(face())).two_sided
+    surface = HeadSurface(points(face(), turned(45)))
+    assert surface.two_sided
+    hidden = surface.values[:MESH, 4]
+    far, near = hidden[234], hidden[454]  # the outlines at the ears
+    assert max(far, near) > 0.5 and min(far, near) == 0
+
+
+def test_values_between_points_are_linear_and_stay_within_them():
+    target = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    values = np.array([[0.0], [1.0], [2.0]])
+    corners, box = np.array([[0, 1, 2]]), (0, 0, 50, 50)
+    found = interpolate(shown_triangles(target, corners, [0], box, 50), target, values, corners, box, 50)
+    assert found[25, 5, 0] == pytest.approx((0.11 - 0.1) / 0.8 + 2 * (0.51 - 0.1) / 0.8, abs=1e-5)
+    assert found[5:45, 5:45].max() <= 2
+
+
+def test_upright_pose_has_the_rings_around_the_face():
+    surface = HeadSurface(points(face(), UPRIGHT))
+    rings = surface.source[MESH:, :2]
+    low, high = surface.source[:MESH, :2].min(0), surface.source[:MESH, :2].max(0)
+    outside = ((rings < low) | (rings > high)).any(1)
+    assert outside.mean() > 0.7

@@ -1,0 +1,33 @@
+"""Checks of what a pipeline is given."""
+
+from fractions import Fraction
+
+from vivface.errors import OptionError
+
+
+def codes_in_words(shape: tuple[int, ...]) -> str:
+    """What codes of a shape are, for messages."""
+    if len(shape) == 1:
+        return f"motion codes of {shape[0]} numbers"
+    if len(shape) > 2:
+        return f"motion maps of {' x '.join(map(str, shape))} numbers"
+    return f"{shape[0]} motion codes of {shape[1]} numbers"
+
+
+def as_seconds(name: str, value: float | Fraction) -> Fraction:
+    """Seconds as they were meant: 0.2 is a fifth, not the float next to it."""
+    try:
+        return Fraction(value).limit_denominator(1_000_000)
+    except (ValueError, TypeError, OverflowError) as error:  # no number, NaN, infinity
+        raise OptionError(f"`{name}` is {value!r}; expected a number of seconds.") from error
+
+
+def check_counts(**values: int | None) -> None:
+    """Refuse what is no whole number of 0 or more.
+
+    Raises:
+        OptionError: If a value is neither that nor None.
+    """
+    for name, value in values.items():
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")

@@ -1,0 +1,140 @@
+"""Frames of a moving photograph: skin, eyes and mouth, each in its own layer."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from vivface.faces.pose import HeadPose
+from vivface.warping.mesh import IRISES, PosedFace, eye_loops, lip_loop, place
+from vivface.warping.mouth import MouthLayer
+from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
+
+BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
+SURROUNDINGS = 1.5  # crops that the photograph shows
+MARGIN = 0.03  # crops around eyes and mouth
+
+
+class PhotoCompositor:
+    """A photograph that moves.
+
+    Args:
+        photo (`np.ndarray` of shape `(height, height, 3)`): The portrait's crop and what lies around it, `SURROUNDINGS`
+            times as wide, uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): Its face in the crop, see `vivface.warping.mesh`.
+        size (`int`): Width and height of the frames, which show the crop, in pixels.
+    """
+
+    def __init__(self, photo: np.ndarray, points: np.ndarray, size: int):
+        self.photo, self.points, self.size = photo, points, size
+        self.surface = HeadSurface(points)
+        self.face = PosedFace.of(points)
+        self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
+
+    def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
+        """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
+        target, size = self.surface.target(shape, pose), self.size
+        order = self.surface.order(target)
+        base = min(BASE, size)
+        where = self._positions(target, order, (0, 0, base, base), base)
+        where = cv2.resize(where, (size, size), interpolation=cv2.INTER_LINEAR)
+        points = place(shape, pose)
+        for loop in (lip_loop(), *eye_loops()):
+            box = _box(points[loop], size)
+            if box is not None:
+                left, top, right, bottom = box
+                where[top:bottom, left:right] = self._positions(target, order, box, size)
+        frame = _sample(self.photo, where)
+        if self.surface.two_sided:
+            hidden = where[..., 4:].clip(0, 1)
+            other = _sample(self.photo, where[..., 2:])
+            frame = np.round(frame + hidden * (other.astype(np.float32) - frame)).astype(np.uint8)
+        for side in (0, 1):
+            self._eye(frame, side, shape, pose)
+        rim = points[lip_loop()]
+        if (box := _box(rim, size)) is not None:
+            self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
+        return frame
+
+    def _positions(
+        self, target: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+    ) -> np.ndarray:
+        """Values of the surface, see `HeadSurface.values`, for each pixel of a box."""
+        corners, values = self.surface.corners, self.surface.values
+        values = values if self.surface.two_sided else values[:, :2]
+        return interpolate(shown_triangles(target, corners, order, box, size), target, values, corners, box, size)
+
+    def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
+        """Draw an eye as it lies behind its lids."""
+        size, loop = self.size, eye_loops()[side]
+        target = place(shape[loop], pose)
+        box = _box(target, size)
+        if box is None:
+            return
+        own = self.face.shape
+        gaze = (shape[IRISES[side]][0] - own[IRISES[side]][0])[:2]
+        center, own_center = (s[loop][[0, 8]].mean(0) for s in (shape, own))
+        gaze -= (center - own_center)[:2]
+        # where the lids' rim would lie on the photograph's eyeball
+        behind = shape[loop] - center + own_center
+        width = np.abs(behind[:, 0] - own_center[0]).max()
+        inner = 1 - ((behind[:, 0] - own_center[0]) / width).clip(-1, 1) ** 2
+        behind[:, :2] -= gaze * inner[:, None]
+        for part in (slice(1, 8), slice(9, 16)):  # lids wider open than the photograph's: stretch what is there
+            limit = own[loop][part, 1]
+            low = part.start == 1
+            behind[part, 1] = np.minimum(behind[part, 1], limit) if low else np.maximum(behind[part, 1], limit)
+        source = place(behind, self.face.pose)
+        fan = _fan()
+        where = interpolate(
+            shown_triangles(target, fan, range(len(fan)), box, size), target, source[:, :2], fan, box, size
+        )
+        left, top, right, bottom = box
+        mask = _polygon(target, box, size)[..., None]
+        part = frame[top:bottom, left:right]
+        part[:] = np.round(part + mask * (_sample(self.photo, where).astype(np.float32) - part)).astype(np.uint8)
+
+
+def _fan() -> np.ndarray:
+    """Triangles between the lids, by numbers of `eye_loops`."""
+    out = []
+    lower, upper = [0, 1, 2, 3, 4, 5, 6, 7, 8], [0, 15, 14, 13, 12, 11, 10, 9, 8]
+    for k in range(8):
+        a, b, c, d = lower[k], lower[k + 1], upper[k], upper[k + 1]
+        out += [[a, b, d]] if k == 0 else [[a, b, c]] if k == 7 else [[a, b, d], [a, d, c]]
+    return np.array(out)
+
+
+def _box(points: np.ndarray, size: int) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom in pixels around points, or None outside the image."""
+    low = np.floor((points[:, :2].min(0) - MARGIN) * size).astype(int).clip(0, size)
+    high = np.ceil((points[:, :2].max(0) + MARGIN) * size).astype(int).clip(0, size)
+    return None if (high - low < 1).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
+def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """A soft polygon in a box: float32 in [0, 1]."""
+    left, top, right, bottom = box
+    mask = np.zeros(((bottom - top) * 2, (right - left) * 2), np.uint8)
+    pixels = np.round(((points[:, :2] * size - (left, top)) * 2 - 0.5) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
+    mask = cv2.resize(mask, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
+
+
+def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:
+    """The portrait's crop without its surroundings, `(size, size, 3)`."""
+    places = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return _sample(photo, np.stack(np.meshgrid(places, places), -1))
+
+
+def _sample(photo: np.ndarray, where: np.ndarray) -> np.ndarray:
+    scale = len(photo) / SURROUNDINGS
+    shift = (SURROUNDINGS - 1) / 2 * scale - 0.5
+    return cv2.remap(
+        photo,
+        where[..., 0] * scale + shift,
+        where[..., 1] * scale + shift,
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )

@@ -1,0 +1,155 @@
+"""A face as points of a mesh: in an image, in a crop, and without its pose.
+
+Points `(478, 3)` are the 468 of the face mesh, the surroundings of the eyes taken from the eye network where that looks
+closer, then centre and rim of the right and of the left iris. Crops are measured from 0 to 1, x right, y down, z away
+from the camera at the same scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from safetensors.numpy import load
+
+from vivface.faces.ibug import MESH_POINTS
+from vivface.faces.landmarks import Face
+from vivface.faces.mesh_backend import MeshBackend
+from vivface.faces.mesh_reader import FacePoints
+from vivface.faces.pose import HeadPose, calibration, head_pose
+
+MESH = 468
+IRISES = (slice(468, 473), slice(473, 478))  # the person's right and left
+POINTS = 478
+
+# fmt: off
+EYE_NETWORK_POINTS = np.array([  # points of the mesh at the 71 places of the eye network, right eye
+    33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173,  # lids: lower, upper
+    130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190,  # folds
+    226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189,
+    35, 124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156, 70, 63, 105, 66, 107, 55, 193,
+])
+UPPER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])  # inner rim, from the person's right
+LOWER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
+MOUTH_CORNERS = np.array([78, 308])  # inner
+UPPER_LID = np.array([246, 161, 160, 159, 158, 157, 173])  # right eye, outside in
+LOWER_LID = np.array([7, 163, 144, 145, 153, 154, 155])
+LID_CORNERS = np.array([33, 133])
+# fmt: on
+
+
+@cache
+def mirror() -> np.ndarray:
+    """The point of the mesh on the other side of the face, for each `(468,)`."""
+    mean = calibration()["canonical"]
+    return np.linalg.norm((mean * [-1, 1, 1])[:, None] - mean, axis=2).argmin(0)
+
+
+def lip_loop() -> np.ndarray:
+    """Points of the inner rim of the lips, in order `(20,)`."""
+    return np.concatenate([MOUTH_CORNERS[:1], UPPER_LIP, MOUTH_CORNERS[1:], LOWER_LIP[::-1]])
+
+
+def eye_loops() -> tuple[np.ndarray, np.ndarray]:
+    """Points of the rims of the right and of the left eye, in order: corner, lower lid, corner, upper lid `(16,)`."""
+    right = np.concatenate([LID_CORNERS[:1], LOWER_LID, LID_CORNERS[1:], UPPER_LID[::-1]])
+    return right, mirror()[right]
+
+
+@dataclass(frozen=True)
+class Triangles:
+    """The mesh as a surface.
+
+    Attributes:
+        corners (`np.ndarray` of shape `(T, 3)`): Points of each triangle, of the first 468.
+        layout (`np.ndarray` of shape `(468, 3)`): A face with open mouth and eyes, millimetres, as it looks into the
+            camera.
+        outline (`np.ndarray` of shape `(N,)`): Points along the rim, in order.
+    """
+
+    corners: np.ndarray
+    layout: np.ndarray
+    outline: np.ndarray
+
+
+@cache
+def triangles() -> Triangles:
+    """The surface that `training/tools/triangulate_mesh.py` made; read once."""
+    arrays = load((files("vivface.warping") / "mesh.safetensors").read_bytes())
+    return Triangles(arrays["corners"].astype(np.int64), arrays["layout"], arrays["outline"].astype(np.int64))
+
+
+def face_points(points: FacePoints) -> np.ndarray:
+    """Points `(478, 3)` of a face, in pixels of the image."""
+    mesh = points.mesh.copy()
+    mesh[EYE_NETWORK_POINTS, :2] = points.contours[0][:, :2]
+    mesh[mirror()[EYE_NETWORK_POINTS], :2] = points.contours[1][:, :2]
+    irises = points.irises.copy()
+    irises[..., 2] = mesh[[145, 374], 2][:, None]  # the eye network's depth has another origin
+    return np.concatenate([mesh, *irises])
+
+
+class PointsReader:
+    """The points of faces that any backend found: those that come with a face, or read by the mesh network."""
+
+    def __init__(self) -> None:
+        self._backend: MeshBackend | None = None
+
+    def read(self, image: np.ndarray, face: Face) -> np.ndarray | None:
+        """Points of a face.
+
+        Args:
+            image (`np.ndarray` of shape `(H, W, 3)`): uint8 RGB.
+            face (`Face`): Where the face is.
+
+        Returns:
+            `np.ndarray` of shape `(478, 3)`: in pixels of the image; None if the mesh network sees no face there.
+        """
+        if face.points is None:
+            self._backend = self._backend or MeshBackend()
+            face = self._backend.refine(image, face)
+        return None if face is None else face_points(face.points)
+
+
+def to_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Points `(..., 3)` of an image as they lie in a square of it, from 0 to 1.
+
+    Args:
+        points (`np.ndarray` of shape `(..., 3)`): In pixels of the image.
+        quad (`np.ndarray` of shape `(4, 2)`): Corners, counter-clockwise from the top left.
+    """
+    top_left, bottom_left, _, top_right = quad
+    axes = np.stack([top_right - top_left, bottom_left - top_left], 1)  # (2, 2)
+    flat = (points[..., :2] - top_left) @ np.linalg.inv(axes).T
+    return np.concatenate([flat, points[..., 2:] / np.linalg.norm(axes[:, 0])], -1)
+
+
+@dataclass(frozen=True)
+class PosedFace:
+    """A face's shape, without its pose, and where the head is.
+
+    Attributes:
+        shape (`np.ndarray` of shape `(478, 3)`): In millimetres of the mean face, as the face looks into the camera.
+        pose (`HeadPose`): From there to the crop.
+    """
+
+    shape: np.ndarray
+    pose: HeadPose
+
+    @classmethod
+    def of(cls, points: np.ndarray) -> PosedFace:
+        """The face of points `(478, 3)`."""
+        pose = head_pose(points[:MESH])
+        return cls((points - pose.center) @ pose.turn / pose.scale, pose)
+
+
+def place(shape: np.ndarray, pose: HeadPose) -> np.ndarray:
+    """Points `(..., 3)` in the crop of a shape in millimetres."""
+    return pose.center + pose.scale * shape @ pose.turn.T
+
+
+def landmarks_of(points: np.ndarray) -> np.ndarray:
+    """68 landmarks `(68, 2)` of points `(478, 3)`, as the mesh sees them."""
+    return points[MESH_POINTS, :2]

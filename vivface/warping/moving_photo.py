@@ -1,0 +1,80 @@
+"""A portrait's photograph as the driver moves it: retargeting, then compositing."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from vivface.faces.alignment import align_quad, crop_quad, quad_size
+from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
+from vivface.warping.lips import fit_lips
+from vivface.warping.photo_edit import PhotoEdit
+from vivface.warping.retargeting import Rest, Retargeting
+
+LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
+
+
+class MovingPhoto:
+    """Frames of a photograph under a driver's points.
+
+    Args:
+        photo (`np.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+        quad (`np.ndarray` of shape `(4, 2)`): The face's crop in it, pixels.
+        points (`np.ndarray` of shape `(478, 3)`): The face in the crop, see `vivface.warping.mesh`.
+        size (`int`): Width and height of the frames in pixels.
+        rest (`Rest`): The driver's face at rest.
+        edit (`PhotoEdit`, *optional*): Of the photograph, before it moves.
+        relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
+            (`tuple[str, str]`, *optional*): See `Retargeting`.
+    """
+
+    def __init__(
+        self,
+        photo: np.ndarray,
+        quad: np.ndarray,
+        points: np.ndarray,
+        size: int,
+        rest: Rest,
+        relative: bool = False,
+        strength: float = 1.0,
+        crops: tuple[str, str] = ("ffhq", "ffhq"),
+        edit: PhotoEdit | None = None,
+    ):
+        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
+        seen = points
+        if edit is not None:
+            wide, points = edit.apply(wide, points, size)
+        self._still = inner_crop(wide, size)
+        fitted = fit_lips(self._still, points)
+        self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=seen)
+        self._compositor = PhotoCompositor(wide, fitted, size)
+
+    def __call__(self, driver: np.ndarray | None) -> np.ndarray:
+        """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""
+        if driver is None:
+            return self._still.copy()
+        return self._compositor(*self._retargeting(driver))
+
+
+def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
+    """The face's crop at a size, uint8 RGB `(size, size, 3)`; what lies beyond the photograph is filled in."""
+    if crop in ("ffhq", "stable"):
+        return align_quad(photo, quad, size)
+    if quad_size(quad) > 2 * size:
+        scale = 2 * size / quad_size(quad)
+        photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        quad = (quad + 0.5) * scale - 0.5
+    return crop_quad(photo, quad, size)
+
+
+def enlarged(quad: np.ndarray, factor: float) -> np.ndarray:
+    """A square `(4, 2)` about the same centre."""
+    center = quad.mean(0)
+    return center + factor * (quad - center)
+
+
+def frame_size(quad: np.ndarray) -> int:
+    """Width and height in pixels at which a photograph's crop is shown: its own, within limits, an even number."""
+    return min(max(2 * math.ceil(quad_size(quad) / 2), LEAST_SIZE), MOST_SIZE)

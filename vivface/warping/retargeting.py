@@ -1,0 +1,273 @@
+"""From the driver's face to the portrait's: the same expression and pose, on another shape.
+
+Movements are those of the driver's points against the driver's own face at rest, in millimetres of the mean face. Two
+things do not add up between faces and are set outright: how far the lips are apart, so that lips meet when the driver's
+do whatever the portrait showed, and how far the lids are open as a share of the open eye. Where portrait and driver at
+rest wear different expressions, the difference is estimated from their shapes and taken back, so that a smile of the
+portrait does not stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import cv2
+import numpy as np
+from safetensors.numpy import load
+
+from vivface.faces.alignment import quad_center, quad_size
+from vivface.faces.crops import face_quad
+from vivface.faces.pose import HeadPose
+from vivface.warping.mesh import (
+    IRISES,
+    LID_CORNERS,
+    LOWER_LID,
+    LOWER_LIP,
+    MESH,
+    MOUTH_CORNERS,
+    UPPER_LID,
+    UPPER_LIP,
+    PosedFace,
+    landmarks_of,
+    mirror,
+    triangles,
+)
+
+NOSE = 2  # point of the mesh: where the nose meets the lip
+REST_FRAMES = 25  # frames from which the driver's face at rest is taken
+SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
+LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
+MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
+SHUT_LIPS = (0.8, 3.0)  # millimetres between lips that touch, as the networks see them: least and most
+WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
+LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
+HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
+MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
+LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
+LID_REACH = 5.0  # millimetres over which a change of the lids fades
+MOST_GAZE = 4.0  # millimetres that an iris may move
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A driver's face at rest.
+
+    Attributes:
+        shape (`np.ndarray` of shape `(478, 3)`): See `PosedFace`.
+        lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
+        lips (`float`): Gap at which the networks see this driver's lips touch, millimetres.
+        pose (`HeadPose`): Of the first frame, where relative motion starts.
+    """
+
+    shape: np.ndarray
+    lids: np.ndarray
+    lips: float
+    pose: HeadPose
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> Rest:
+        """The face at rest of the first points `(T, 478, 3)` of a driver."""
+        faces = [PosedFace.of(points) for points in frames]
+        shapes = np.stack([face.shape for face in faces])
+        gaps = np.array([lid_gaps(shape) for shape in shapes])
+        shape = np.median(shapes, 0)
+        least = LEAST_LIDS * np.linalg.norm(shape[_both(LID_CORNERS)[:, 1]] - shape[_both(LID_CORNERS)[:, 0]], axis=1)
+        lips = (shapes[:, LOWER_LIP, 1] - shapes[:, UPPER_LIP, 1]).mean(1)
+        touching = float(np.clip(np.percentile(lips, 10), *SHUT_LIPS))
+        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), touching, faces[0].pose)
+
+
+def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How the first face would move to wear the second's expression, as far as shapes tell: `(478, 3)`, millimetres.
+
+    A linear estimate that `training/tools/fit_expression.py` fitted to rendered people: what is due to the people and
+    not to their expression is left alone, and what is uncertain comes out too small.
+    """
+    arrays = _expression()
+    difference = (second[:MESH] - first[:MESH]).reshape(-1)
+    moved = difference @ arrays["read"].astype(np.float64) @ arrays["move"].astype(np.float64)
+    return np.concatenate([moved.reshape(MESH, 3), np.zeros((len(first) - MESH, 3))])
+
+
+@cache
+def _expression() -> dict[str, np.ndarray]:
+    return load((files("vivface.warping") / "expression.safetensors").read_bytes())
+
+
+def lid_gaps(shape: np.ndarray) -> np.ndarray:
+    """Mean gap of the lids `(2,)`, right and left, millimetres."""
+    upper, lower = _both(UPPER_LID), _both(LOWER_LID)
+    return (shape[lower, 1] - shape[upper, 1]).mean(1)
+
+
+def _both(points: np.ndarray) -> np.ndarray:
+    """Points of the right eye with those of the left `(2, n)`."""
+    return np.stack([points, mirror()[points]])
+
+
+def frontal_placement(shape: np.ndarray, crop: str) -> tuple[np.ndarray, float]:
+    """Where a crop would hold a face that looks into the camera: centre `(2,)` of its pose, and its scale."""
+    quad = face_quad(landmarks_of(shape), crop)
+    side = quad_size(quad)
+    return (np.zeros(2) - quad_center(quad)) / side + 0.5, 1 / side
+
+
+class Retargeting:
+    """Carry a driver's points over to a portrait.
+
+    Args:
+        portrait (`np.ndarray` of shape `(478, 3)`): Points in the portrait's crop.
+        rest (`Rest`): The driver's face at rest.
+        relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
+        strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
+        crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
+        seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the networks see them, if it is
+            given others: its expression is read from these.
+    """
+
+    def __init__(
+        self,
+        portrait: np.ndarray,
+        rest: Rest,
+        relative: bool = False,
+        strength: float = 1.0,
+        crops: tuple[str, str] = ("ffhq", "ffhq"),
+        seen: np.ndarray | None = None,
+    ):
+        self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
+        self.relative = relative
+        shape = self.portrait.shape
+        seen_shape = shape if seen is None else PosedFace.of(seen).shape
+        self._center, self._scale = frontal_placement(shape, crops[0])
+        self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
+        self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
+        self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
+        self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
+        self._lip_weights = _lip_weights()
+        self._lid_weights = [_lid_weights(side) for side in (0, 1)]
+
+    def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
+        """The portrait's face under the driver's motion.
+
+        Args:
+            driver (`np.ndarray` of shape `(478, 3)`): Points in the driver's crop.
+
+        Returns:
+            `tuple[np.ndarray, HeadPose]`: Shape `(478, 3)` in millimetres and pose in the portrait's crop.
+        """
+        face = PosedFace.of(driver)
+        own = self.portrait.shape
+        shape = own + self._worn + (face.shape - self.rest.shape)
+        if not self.relative:
+            shape = self._part_lips(shape, face.shape)
+        shape = self._open_lids(shape, face.shape)
+        shape = self._look(shape, face.shape)
+        return own + self.strength * (shape - own), self._pose(face.pose)
+
+    def _pose(self, driver: HeadPose) -> HeadPose:
+        own, rest, strength = self.portrait.pose, self.rest.pose, self.strength
+        if self.relative:
+            turn, scale = driver.turn @ rest.turn.T @ own.turn, own.scale * driver.scale / rest.scale
+            center = own.center[:2] + driver.center[:2] - rest.center[:2]
+        else:
+            turn, scale = driver.turn, self._scale * driver.scale / self._driver_scale
+            center = self._center + driver.center[:2] - self._driver_center
+        if strength != 1:
+            turn = _turned(turn @ own.turn.T, strength) @ own.turn
+            scale = own.scale * (scale / own.scale) ** strength
+            center = own.center[:2] + strength * (center - own.center[:2])
+        return HeadPose(turn, scale, np.concatenate([center, own.center[2:]]))
+
+    def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Set the gap of the lips to the driver's."""
+        seen = driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1]
+        seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
+        wanted = np.maximum(seen - self.rest.lips, 0) * self._mouth
+        change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
+        shape = shape.copy()
+        weights = self._lip_weights
+        shape[:MESH, 1] += weights @ change
+        lifted = np.maximum(shape[NOSE, 1] + HIGHEST_LIP - shape[UPPER_LIP, 1], 0)
+        lifted = np.minimum(lifted, np.maximum(change, 0))
+        shape[:MESH, 1] += np.where(weights < 0, weights / (LOWER_SHARE - 1), weights / LOWER_SHARE) @ lifted
+        return shape
+
+    def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Open the lids as far as the driver's are: a share of the open eye, or wider; the upper lid moves."""
+        share = _alike((lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS))
+        wider = _alike(np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER))
+        wanted, found = np.clip(share, 0, 1) * self._lids + wider, lid_gaps(shape)
+        shape = shape.copy()
+        for side in (0, 1):
+            upper, lower = _both(UPPER_LID)[side], _both(LOWER_LID)[side]
+            gaps = shape[lower, 1] - shape[upper, 1]
+            change = gaps - gaps * max(wanted[side], 0) / max(found[side], 0.3)  # (7,): down
+            change = np.where(gaps < 0, gaps, change)
+            shape[:MESH, 1] += self._lid_weights[side] @ change
+        return shape
+
+    def _look(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Look where the driver looks: the irises lie between the corners of the eyes as the driver's do."""
+        shape = shape.copy()
+        for side, iris in enumerate(IRISES):
+            corners = _both(LID_CORNERS)[side]
+            offset = driver[iris][0] - driver[corners].mean(0)
+            own = self.portrait.shape[iris] - self.portrait.shape[corners].mean(0)
+            change = np.clip(offset[:2] - own[0, :2], -MOST_GAZE, MOST_GAZE)
+            shape[iris, :2] = shape[corners, :2].mean(0) + own[:, :2] + change
+        return shape
+
+
+def _alike(both: np.ndarray) -> np.ndarray:
+    """Values of both eyes `(2,)`, the same unless they differ much, as in a wink: single eyes are seen less surely."""
+    mean = both.mean()
+    apart = np.abs(both - mean) / max(np.abs(both).max(), 1e-6)
+    return mean + (both - mean) * ((apart - WINK[0]) / (WINK[1] - WINK[0])).clip(0, 1)
+
+
+def _turned(turn: np.ndarray, share: float) -> np.ndarray:
+    """A share of a rotation `(3, 3)`, about the same axis."""
+    return cv2.Rodrigues(cv2.Rodrigues(turn)[0] * share)[0]
+
+
+def _mouth_width(shape: np.ndarray) -> float:
+    return float(np.linalg.norm(shape[MOUTH_CORNERS[1]] - shape[MOUTH_CORNERS[0]]))
+
+
+def _lip_weights() -> np.ndarray:
+    """`(468, 9)`: how far each point follows a change of the gap at each pair of points of the lips."""
+    layout = triangles().layout
+    upper, lower = layout[UPPER_LIP], layout[LOWER_LIP]
+    line = np.concatenate([layout[MOUTH_CORNERS[:1]], (upper + lower) / 2, layout[MOUTH_CORNERS[1:]]])
+    middle = np.interp(layout[:, 0], line[:, 0], line[:, 1])
+    below = layout[:, 1] > middle
+    rim = np.where(
+        below, np.interp(layout[:, 0], lower[:, 0], lower[:, 1]), np.interp(layout[:, 0], upper[:, 0], upper[:, 1])
+    )
+    beyond = np.where(below, layout[:, 1] - rim, rim - layout[:, 1]).clip(0)
+    along, across = LIP_REACH
+    near = np.exp(-(((layout[:, :1] - upper[None, :, 0]) / along) ** 2) / 2 * 4)
+    near /= np.maximum(near.sum(1, keepdims=True), 1.0)
+    weights = near * np.exp(-((beyond / across) ** 2))[:, None]
+    weights *= np.where(below, LOWER_SHARE, LOWER_SHARE - 1)[:, None]
+    rows = np.eye(len(UPPER_LIP))
+    weights[UPPER_LIP], weights[LOWER_LIP] = (LOWER_SHARE - 1) * rows, LOWER_SHARE * rows
+    weights[MOUTH_CORNERS] = 0
+    return weights
+
+
+def _lid_weights(side: int) -> np.ndarray:
+    """`(468, 7)`: how far each point follows the points of an upper lid down."""
+    layout = triangles().layout
+    upper, lower, corners = (_both(points)[side] for points in (UPPER_LID, LOWER_LID, LID_CORNERS))
+    distance = np.linalg.norm(layout[:, None, :2] - layout[None, upper, :2], axis=2)  # (468, 7)
+    weights = np.exp(-((distance / LID_REACH) ** 2))
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1.0)
+    order = np.argsort(layout[upper, 0])
+    weights[layout[:, 1] > np.interp(layout[:, 0], layout[upper[order], 0], layout[upper[order], 1]) + 0.2] = 0
+    weights[lower], weights[corners] = 0, 0
+    weights[upper] = np.eye(len(upper))
+    return weights

@@ -1,0 +1,222 @@
+"""The portrait's head as a surface of triangles: the face's mesh, rings around it that follow the head, and a rim.
+
+The rings stand for ears, hair and neck: they lie around the face at a depth of their own and move with the head's pose,
+less and less downwards, where the neck ends in shoulders that stay. Beyond the crop nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from vivface.faces.pose import HeadPose
+from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, place, triangles
+
+RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
+FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
+BEYOND = 0.25  # crops beyond which nothing moves
+CLEAR = (1.1, 1.35)  # times the reach of the face in the portrait at which a ring lies at least
+SUBPIXEL_BITS = 4
+NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
+HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
+
+
+class HeadSurface:
+    """A portrait's head.
+
+    Args:
+        points (`np.ndarray` of shape `(478, 3)`): In the portrait's crop.
+
+    Attributes:
+        corners (`np.ndarray` of shape `(T, 3)`): Points of the triangles.
+        source (`np.ndarray` of shape `(P, 3)`): Points in the portrait, those of the mesh first.
+        values (`np.ndarray` of shape `(P, 5)`): Of the points: x and y in the portrait; x and y of the point on the
+            other side of the face; and how far that one is to be shown instead, in [0, 1].
+    """
+
+    def __init__(self, points: np.ndarray):
+        face, surface = PosedFace.of(points), triangles()
+        outline = surface.outline
+        self._rings, self._follows = _rings(face.shape[outline])
+        still = [place(ring, face.pose) for ring in self._rings]
+        self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
+        self._rim = _rim(self._still[-1], face.pose.center)
+        self.source = np.concatenate([points[:MESH], *self._still, self._rim])
+        count = len(outline)
+        loops = [outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS) + 1))]
+        strips = [_strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
+        self.corners = np.concatenate([surface.corners, *strips])
+        self._around = np.arange(len(self.corners)) >= len(surface.corners)
+        self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
+        self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
+
+    def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
+        """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
+        moved = np.stack([place(ring, pose) for ring in self._rings])
+        rings = self._still + self._follows[..., None] * (moved - self._still)
+        return np.concatenate([place(shape[:MESH], pose), *rings, self._rim])
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether a side of the face is hidden in the portrait, so that the other one is shown there too."""
+        return bool(self.values[:, 4].max() > 0.02)
+
+    def _other_side(self, face: PosedFace) -> np.ndarray:
+        """Positions of the mirrored points and their weights `(P, 3)`."""
+        outline, count = triangles().outline, len(triangles().outline)
+        place_of = {int(point): k for k, point in enumerate(outline)}
+        across = np.array([place_of.get(int(mirror()[point]), k) for k, point in enumerate(outline)])
+        loops = [MESH + k * count + across for k in range(len(RINGS))]
+        rim = MESH + len(RINGS) * count + np.arange(count)  # stays
+        other = self.source[np.concatenate([mirror(), *loops, rim]), :2]
+        facing = _facing(self.source[:MESH])
+        hidden = _smooth_step((facing[mirror()] - facing) / 2, HIDDEN) * _smooth_step(-facing, NOT_FACING)
+        hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
+        return np.concatenate([other, hidden[:, None]], 1)
+
+    def order(self, target: np.ndarray) -> np.ndarray:
+        """Triangles `(T,)` from back to front: what lies around the face is behind it, eyes and mouth behind skin."""
+        depth = target[self.corners, 2].mean(1) + 10.0 * self._around + 1.0 * self._inside
+        return np.argsort(-depth, kind="stable")
+
+
+def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rings `(rings, N, 3)` around a face's outline `(N, 3)`, millimetres, and how far they follow `(rings, N)`."""
+    center = np.array([0.0, outline[:, 1].mean(), outline[:, 2].mean()])
+    away = outline - center
+    down = np.sin(np.arctan2(away[:, 1], away[:, 0]))
+    rings, follows = [], []
+    for (reach, up, below, depth), (follow, less) in zip(RINGS, FOLLOWS, strict=True):
+        ring = center + away * (reach + up * np.clip(-down, 0, 1) + below * np.clip(down, 0, 1))[:, None]
+        ring[:, 2] += depth
+        rings.append(ring)
+        follows.append(follow - less * np.clip(down, 0, 1))
+    return np.stack(rings), np.stack(follows)
+
+
+def _facing(points: np.ndarray) -> np.ndarray:
+    """Cosine between the surface's normal at each point `(468, 3)` of the mesh and the way to the camera `(468,)`."""
+    corners = triangles().corners
+    first, second, third = (points[corners[:, k]] for k in range(3))
+    normals = np.cross(second - first, third - first)
+    layout = triangles().layout[corners]
+    flat = np.cross(layout[:, 1] - layout[:, 0], layout[:, 2] - layout[:, 0])
+    normals *= np.sign(flat[:, 2:])  # as they lie, all of them face the camera in the layout
+    sums = np.zeros((MESH, 3))
+    for k in range(3):
+        np.add.at(sums, corners[:, k], normals)
+    return sums[:, 2] / np.maximum(np.linalg.norm(sums, axis=1), 1e-9)
+
+
+def _smooth_step(x: np.ndarray, edges: tuple[float, float]) -> np.ndarray:
+    t = ((x - edges[0]) / (edges[1] - edges[0])).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _outside(ring: np.ndarray, face: np.ndarray, clear: float) -> np.ndarray:
+    """A ring `(N, 3)` with the points that a turned face `(468, 2)` covers moved out of it."""
+    hull = cv2.convexHull(face.astype(np.float32))[:, 0].astype(np.float64)
+    center = hull.mean(0)
+    away = ring[:, :2] - center
+    first, side = hull - center, np.roll(hull, -1, 0) - hull
+    # reach of the hull along each direction: away * t = first + side * s with s in [0, 1]
+    cross = away[:, None, 0] * side[None, :, 1] - away[:, None, 1] * side[None, :, 0]
+    cross = np.where(np.abs(cross) < 1e-12, 1e-12, cross)
+    t = (first[None, :, 0] * side[None, :, 1] - first[None, :, 1] * side[None, :, 0]) / cross
+    s = (first[None, :, 0] * away[:, None, 1] - first[None, :, 1] * away[:, None, 0]) / cross
+    reach = np.where((s >= 0) & (s <= 1) & (t > 0), t, 0).max(1)
+    out = ring.copy()
+    out[:, :2] = center + away * np.maximum(reach * clear, 1)[:, None]
+    return out
+
+
+def _rim(ring: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Points `(N, 3)` beyond the crop, straight out from a ring."""
+    away = ring[:, :2] - center[:2]
+    low, high = -BEYOND, 1 + BEYOND
+    with np.errstate(divide="ignore"):
+        steps = np.where(away > 0, (high - center[:2]) / away, (low - center[:2]) / away)
+    rim = center[:2] + away * np.maximum(steps.min(1), 1.02)[:, None]
+    return np.concatenate([rim, ring[:, 2:]], 1)
+
+
+def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Triangles `(2 N, 3)` between two closed loops of N points."""
+    inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
+    return np.concatenate([np.stack([inner, inner_next, outer], 1), np.stack([inner_next, outer_next, outer], 1)])
+
+
+def shown_triangles(
+    target: np.ndarray, corners: np.ndarray, order: Sequence[int], box: tuple[int, int, int, int], size: int
+) -> np.ndarray:
+    """The triangle that each pixel of a part of the target shows.
+
+    Args:
+        target (`np.ndarray` of shape `(P, 2 or 3)`): Points, from 0 to 1.
+        corners (`np.ndarray` of shape `(T, 3)`): Points of the triangles.
+        order (sequence of `int`): Triangles from back to front.
+        box (`tuple[int, int, int, int]`): The part: left, top, right, bottom in pixels.
+        size (`int`): Width and height of the whole target in pixels.
+
+    Returns:
+        `np.ndarray` of shape `(height, width)`: numbers of triangles, int32; -1 where none lies.
+    """
+    left, top, right, bottom = box
+    shown = np.full((bottom - top, right - left), -1, np.int32)
+    one = 1 << SUBPIXEL_BITS
+    pixels = np.round((target[:, :2] * size - 0.5 - (left, top)) * one).astype(np.int32)[corners]
+    for triangle in order:
+        cv2.fillConvexPoly(shown, pixels[triangle], int(triangle), cv2.LINE_8, SUBPIXEL_BITS)
+    return shown
+
+
+def interpolate(
+    shown: np.ndarray,
+    target: np.ndarray,
+    values: np.ndarray,
+    corners: np.ndarray,
+    box: tuple[int, int, int, int],
+    size: int,
+) -> np.ndarray:
+    """Values of points, linear over the triangles that pixels show.
+
+    Args:
+        shown (`np.ndarray` of shape `(height, width)`), target, corners, box, size: See `shown_triangles`.
+        values (`np.ndarray` of shape `(P, C)`): Of the points.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, C)`: float32; where no triangle lies, the pixel's own position from 0 to
+        1, then zeros.
+    """
+    left, top, right, bottom = box
+    maps = _affine_maps(target[:, :2], values, corners)
+    u = ((np.arange(left, right, dtype=np.float32) + 0.5) / size)[None, :, None]
+    v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size)[:, None, None]
+    number = shown.clip(0)
+    found = maps[number]  # (height, width, 3, C)
+    found = found[..., 0, :] * u + found[..., 1, :] * v + found[..., 2, :]
+    # A pixel on the edge of a thin triangle may lie outside it: no farther than the corners.
+    limits = np.stack([values[corners].min(1), values[corners].max(1)], 1).astype(np.float32)[number]
+    found = np.clip(found, limits[..., 0, :], limits[..., 1, :])
+    bare = shown < 0
+    if bare.any():
+        here = np.zeros_like(found)
+        here[..., :1], here[..., 1:2] = u, v
+        found[bare] = here[bare]
+    return found
+
+
+def _affine_maps(target: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Affine maps `(T, 3, C)` from positions to values: [x, y, 1] @ map."""
+    a, b = target[corners], values[corners]  # (T, 3, 2), (T, 3, C)
+    across, down = a[:, 1] - a[:, 0], a[:, 2] - a[:, 0]
+    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
+    area = np.where(np.abs(area) < 1e-9, 1e-9, area)
+    inverse = np.stack([np.stack([down[:, 1], -down[:, 0]], 1), np.stack([-across[:, 1], across[:, 0]], 1)], 1)
+    inverse /= area[:, None, None]  # position - corner 0 -> shares along both sides: inverse @ (x, y)
+    sides = np.stack([b[:, 1] - b[:, 0], b[:, 2] - b[:, 0]], 1)  # (T, 2, C)
+    linear = np.einsum("tsx,tsc->txc", inverse, sides)
+    offset = b[:, 0] - np.einsum("tx,txc->tc", a[:, 0], linear)
+    return np.concatenate([linear, offset[:, None]], 1).astype(np.float32)
