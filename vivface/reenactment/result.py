@@ -234,7 +234,8 @@ class ReenactmentResult:
         options = replace(self.options, batch_size=None)  # changes no picture
         number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options)
         ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
-        return Stamp(provenance or Provenance(), number, self.options.paste_back, ingredients)
+        composite = self.options.paste_back or self.options.detail  # a part of the pictures is a photograph
+        return Stamp(provenance or Provenance(), number, composite, ingredients)
 
     def _writer(
         self, path: str | Path, size: tuple[int, int], stamp: Stamp, codec: str, quality: float
