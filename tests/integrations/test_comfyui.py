@@ -77,10 +77,10 @@ def nodes(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "vivface_nodes", package)
     spec.loader.exec_module(package)
     module = sys.modules["vivface_nodes.nodes"]
-    monkeypatch.setitem(sys.modules, "vivface_nodes.nodes", module)
     module.shown = shown
     module.entrypoint = package.comfy_entrypoint
-    return module
+    yield module
+    del sys.modules["vivface_nodes.nodes"]  # the next test has a `comfy_api` of its own
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_the_program_that_starts_is_copied():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("docker") is None, reason="needs docker")
 def test_it_builds():
+    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        pytest.skip("needs a docker that runs")
     subprocess.run(["docker", "build", "-q", "-f", str(FOLDER / "Dockerfile"), str(REPOSITORY)], check=True)

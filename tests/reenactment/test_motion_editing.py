@@ -194,6 +194,13 @@ def test_the_result_can_be_saved_and_read(tmp_path):
     assert again[0] == pytest.approx(values) and again[1] == times and again[3] == found
 
 
+def test_points_of_the_face_come_along(motion_file):
+    motion = MotionCodes.load(motion_file)
+    assert motion.has_points
+    for made in (cut_motion(motion, 0.2), loop_motion(motion, 2), join_motions([motion, motion])):
+        assert made.has_points and all(len(batch.points) == len(batch.codes) for batch in made.batches())
+
+
 def test_a_real_motion_file(motion_file, run_cli, tmp_path):
     out = tmp_path / "out.safetensors"
     for arguments, seconds in (

@@ -96,6 +96,7 @@ class TestEndpoints:
 
     def test_verify(self, client, two_faces, tmp_path):
         found = client.predict(handle_file(str(two_faces)), api_name="/verify")
+        assert found["file"] == two_faces.name
         assert found["verdict"] == "synthetic" and found["metadata"] and found["manifest"] is None
         assert not found["mark"]["found"] and str(two_faces.parent) not in json.dumps(found)
         (tmp_path / "notes.jpg").write_text("words")

@@ -218,7 +218,9 @@ class Endpoints:
             alarm, what contradicts what, and all of it in words.
         """
         with user_errors():
-            return self.service.verify(file).to_dict() | {"path": Path(file).name}
+            found = self.service.verify(file).to_dict()
+        del found["path"]  # Gradio takes a dict with a path for a file to be sent
+        return found | {"file": Path(file).name}
 
     def list_edits(self) -> list[dict[str, Any]]:
         """List what can be edited.
