@@ -28,7 +28,7 @@ def times_of(output) -> dict[str, int]:
 
 
 class TestRun:
-    @pytest.mark.timeout(120)
+    @pytest.mark.timeout(600)
     def test_every_clip_once_even_when_a_worker_is_killed(self, clips, settings, tmp_path, monkeypatch):
         pools, started, made = [], [], []
         start, enter = LocalPool._start, LocalPool.__enter__
@@ -163,7 +163,7 @@ class TestMaker:
 
 
 class TestCommand:
-    @pytest.mark.timeout(120)
+    @pytest.mark.timeout(600)
     def test_shards_and_a_stopped_run(self, folders, tiny_checkpoint, tmp_path):
         """A run that is killed leaves whole clips only, and the next one goes on."""
         portraits, videos = folders

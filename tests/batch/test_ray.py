@@ -12,7 +12,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'vivface[ra
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_every_clip_once_even_when_an_actor_is_killed(clips, settings, tmp_path):
     made, killed = [], []
 
