@@ -66,7 +66,7 @@ class TestNumbers:
             for old, new in zip(before["timings"], after["timings"], strict=True)
             if new["milliseconds"] > old["milliseconds"] + 0.9 * 100 / before["batch_size"]
         ]
-        assert len(slower) == 1
+        assert "encode motion (E)" in slower
         assert after["seconds_per_frame"] > before["seconds_per_frame"] + 0.01
 
     @torch.no_grad()

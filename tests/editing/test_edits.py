@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tests.motion import ListedMotion
-from tests.pipelines.test_hybrid import make_hybrid
-from tests.tiny import make_tiny_pipeline
+from tests.tiny import make_tiny_hybrid, make_tiny_pipeline
 from vivface import MotionCodes
 from vivface.editing import AttributeDirections, Direction, TimedEdits, parse_edits
 from vivface.errors import CheckpointError, OptionError
@@ -17,7 +16,7 @@ from vivface.hub.loading import bundled_checkpoint
 
 @pytest.fixture(scope="module", params=["main", "hybrid"])
 def pipeline(request):
-    pipeline = make_tiny_pipeline() if request.param == "main" else make_hybrid()
+    pipeline = make_tiny_pipeline() if request.param == "main" else make_tiny_hybrid()
     pipeline.set_progress_bar_config(disable=True)
     random = torch.Generator().manual_seed(0)
     latents = pipeline.generator.num_latents

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from tests.motion import ListedMotion
-from tests.pipelines.test_hybrid import make_hybrid
-from tests.tiny import make_tiny_pipeline
+from tests.tiny import make_tiny_hybrid, make_tiny_pipeline
 from vivface.errors import NoFaceError, OptionError
 from vivface.reenactment.cyclic_tuning import cyclic_loss, tune_cyclically
 from vivface.reenactment.pivotal_tuning import locality_loss, tune_pivotally
@@ -140,7 +139,7 @@ class TestLossesOfRealNetworks:
 class TestAdjustManifold:
     @pytest.fixture
     def pipeline(self, system):
-        return make_tiny_pipeline(recognizer=True) if system == "main" else make_hybrid()
+        return make_tiny_pipeline(recognizer=True) if system == "main" else make_tiny_hybrid()
 
     def test_only_a_copy_of_the_generator_changes(self, pipeline, method, portrait, face_clip):
         before = {

@@ -189,7 +189,12 @@ def test_every_control_has_a_name(page):
 def test_nothing_sticks_out(page, width):
     page.set_viewport_size({"width": width, "height": 844})
     for tab in ("Re-enact", "Edit", "Live", "About"):
-        page.get_by_role("tab", name=tab).click()
+        shown = page.get_by_role("tab", name=tab)
+        if shown.count() and shown.first.is_visible():
+            shown.first.click()
+        else:  # on a phone the last tabs wait behind a button
+            page.locator(".overflow-menu > button").first.click()
+            page.locator(".overflow-dropdown").get_by_text(tab).click()
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1, tab
 
 

@@ -164,7 +164,7 @@ class TestReenact:
         # The motion file drives as the video did
         _, again = run(service, visitor, portrait, last.result.motion, tmp_path / "b", height=128)
         difference = np.abs(np.stack(read(again.result.video)).astype(int) - np.stack(frames).astype(int))
-        assert difference.mean() < 1 and again.result.motion is None
+        assert difference.mean() < 3 and again.result.motion is None
 
     def test_first_frames_are_shown(self, service, visitor, portrait, tmp_path):
         clip = write_face_clip(tmp_path / "long.mp4", frames=40)
@@ -188,7 +188,7 @@ class TestReenact:
         options = dict(timeline="age=0:0,0.8:2", edits={"age": -2.0})
         edited = run(service, visitor, portrait, face_clip, tmp_path / "b", **options)[1].result
         change = [np.abs(a.astype(int) - b).mean() for a, b in zip(read(plain.video), read(edited.video), strict=True)]
-        assert change[0] < 1 < 0.5 * change[-1]
+        assert change[0] < 3 and change[-1] > 1.5 * change[0]  # every run has a mark of its own
         for wrong, words in (("hat=0:1", "'hat'"), ("age=0:99", "99"), ("age=0:x", "not understood")):
             with pytest.raises(OptionError, match=words):
                 run(service, visitor, portrait, face_clip, tmp_path / "c", timeline=wrong)

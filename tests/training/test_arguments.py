@@ -20,6 +20,7 @@ CLASSES = {
     "refinement": models.RefinementNetwork,
     "latent_discriminator": models.LatentDiscriminator,
     "dense_motion": models.DenseMotionNetwork,
+    "face_state": models.FaceStateNetwork,
 }
 NEEDS_GENERATOR = {"tiny-stage1", "tiny-hybrid"}  # encoder and transformer take their shape from it
 PRESETS = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))

@@ -69,7 +69,8 @@ def summarise(result: dict) -> Row:
         row[name], row[f"{name}_gain"] = _moved(measure, "r"), _moved(measure, "gain")
     row["eye_open"] = mean([_moved(expression[eye], "r") for eye in ("ear_l", "ear_r")])
     row["eye_open_gain"] = mean([_moved(expression[eye], "gain") for eye in ("ear_l", "ear_r")])
-    row["brow"], row["brow_gain"] = _moved(expression["brow"], "r"), _moved(expression["brow"], "gain")
+    if "brow" in expression:
+        row["brow"], row["brow_gain"] = _moved(expression["brow"], "r"), _moved(expression["brow"], "gain")
     row["jitter_ratio"] = result["dlib"]["stability"]["jitter_ratio"]
     row["sharpness"] = result["sharpness"]["ratio_source"]
     row["id_l2"] = result["identity"]["l2"]

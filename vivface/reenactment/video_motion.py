@@ -92,7 +92,7 @@ class VideoMotion(MotionCodes):
 
     def _fit_threads(self) -> None:
         """In the reading thread: the mesh's networks are small."""
-        if self._driving.backend.name == "mesh":
+        if getattr(self._driving.backend, "name", None) == "mesh":
             use_one_thread()
 
     def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
