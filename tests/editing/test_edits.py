@@ -191,7 +191,7 @@ class TestCommandLine:
         output = tmp_path / "out.png"
         status, printed, complaint = run_cli("edit", portrait, "-o", output, "--edit", "smile=1", "--adapt", "0")
         assert status == 0 and "smile=1" in printed, complaint
-        assert Image.open(output).size == (128, 128)
+        assert Image.open(output).size == (512, 512)  # the photograph itself
 
     @pytest.mark.parametrize(
         ("options", "words"),

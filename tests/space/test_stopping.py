@@ -140,7 +140,9 @@ def test_every_phase(phase, server, slow, clips, uploaded, tmp_path):
     assert statistics.median(other.seconds) < ANSWER_SECONDS and max(other.seconds) < LATE_SECONDS
 
     # The work itself ends, too: at once, or with the one search that cannot be interrupted
-    wait_until(lambda: len(service.queue) == 0, 3 + LATE_SECONDS if phase == "opening" else 1 + LATE_SECONDS)
+    wait_until(
+        lambda: len(service.queue) == 0, 3 + LATE_SECONDS if phase in ("opening", "writing") else 1 + LATE_SECONDS
+    )
     wait_until(lambda: server.work_names() == [], 5)
 
 

@@ -37,6 +37,6 @@ def test_runs_are_made_before_they_are_used():
 
 
 def test_programs_and_other_presets_exist():
-    assert all(importlib.util.find_spec(name) for name in set(re.findall(r"python -m (\S+)", TEXT)))
+    assert all(importlib.util.find_spec(name) for name in set(re.findall(r"python -m ([\w.]+)", TEXT)))
     named = set(re.findall(r"`((?:bundled|ffhq|hybrid|tiny)-[\w-]+)`", TEXT))
     assert named and all((PRESET_FOLDER / f"{name}.yaml").is_file() for name in named)

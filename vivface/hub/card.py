@@ -106,6 +106,8 @@ ORIGINS = {
         "https://github.com/wty-ustc/HairCLIP",
         "The authors' repository has the terms; it was trained against StyleGAN2's generator, which is for "
         "non-commercial use only.",
+        license_name="see-repository-non-commercial",
+        license_link="https://github.com/wty-ustc/HairCLIP",
     ),
     "hyperreenact": Origin(
         "HyperReenact",
