@@ -141,38 +141,27 @@ def render_frames(
     size = options.frame_size(system, identity)
     paste = _paste_back(identity, size, options.detail) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
-    person, identity = identity, identity if edits is None else edits.prepare(identity)
-    first = None  # the driver's first code, which relative motion counts from
     done = 0
     batches = motion.batches(batch_size, images, on_progress)
     if options.detail:
-        edit = None if edits is None else photo_edit(system, person, edits, options.refine)
+        edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
         batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit)
+    else:
+        generated = _Generated(system, identity, options, edits)
     for batch in batches:
         if recorder is not None:
             recorder.add(batch)
-        codes = batch.codes.to(identity.motion)
-        first = codes[:1] if first is None else first
 
-        # 1. Where the source's own motion should go.
-        change = codes - first if options.motion_mode == "relative" else codes - identity.motion
-        moved = options.strength != 1 or options.motion_mode == "relative"
-        target = identity.motion + options.strength * change if moved else codes
-
-        # 2. Edits.
-        shown, target = (identity, target) if edits is None else edits(identity, target, batch.times)
-
-        # 3. The system's images, or the photograph's.
+        # 1. The photograph's images, or the system's.
         if options.detail:
             made = (moving(points) for points in _points(batch))
         else:
-            with compute_slot(system.device):
-                made = to_images(system.generate(shown, target, options.refine))
+            made = (resized(image, (size, size)) for image in generated(batch))
 
-        # 4. Back into the photo.
+        # 2. Back into the photo.
         for number, image in enumerate(made):
             yield RenderedFrame(
-                _resized(image, size) if paste is None else paste(image if options.detail else _resized(image, size)),
+                image if paste is None else paste(image),
                 batch.times[number],
                 batch.durations[number],
                 batch.found[number],
@@ -180,6 +169,33 @@ def render_frames(
             )
         done += len(batch.times)
         on_progress(Progress("rendering", done, motion.frames))
+
+
+class _Generated:
+    """The system's images of batch after batch."""
+
+    def __init__(self, system: FrameMaker, identity: IdentityCode, options: RenderOptions, edits: FrameEdits | None):
+        self._system, self._options, self._edits = system, options, edits
+        self._identity = identity if edits is None else edits.prepare(identity)
+        self._first: Tensor | None = None  # the driver's first code, which relative motion counts from
+
+    def __call__(self, batch: MotionBatch) -> np.ndarray:
+        """Images `(batch, size, size, 3)`, uint8 RGB."""
+        identity, options = self._identity, self._options
+        codes = batch.codes.to(identity.motion)
+        self._first = codes[:1] if self._first is None else self._first
+
+        # 1. Where the source's own motion should go.
+        change = codes - self._first if options.motion_mode == "relative" else codes - identity.motion
+        moved = options.strength != 1 or options.motion_mode == "relative"
+        target = identity.motion + options.strength * change if moved else codes
+
+        # 2. Edits.
+        shown, target = (identity, target) if self._edits is None else self._edits(identity, target, batch.times)
+
+        # 3. The system's images.
+        with compute_slot(self._system.device):
+            return to_images(self._system.generate(shown, target, options.refine))
 
 
 def _paste_back(identity: IdentityCode, size: int, detail: bool) -> PasteBack:
@@ -263,10 +279,11 @@ def _points(batch: MotionBatch) -> list[np.ndarray | None]:
     return [None] * len(batch.times) if batch.points is None else list(batch.points)
 
 
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    if len(image) == size:
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image at another width and height in pixels."""
+    if image.shape[1::-1] == size:
         return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if size < len(image) else cv2.INTER_CUBIC)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[1] < image.shape[0] else cv2.INTER_CUBIC)
 
 
 def _is_number(value: object) -> bool:

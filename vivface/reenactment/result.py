@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import cv2
 import numpy as np
 
 from vivface.errors import OptionError
@@ -22,7 +21,7 @@ from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames
+from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames, resized
 from vivface.reenactment.streams import WriteBehind
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class ReenactmentResult:
                 second = stack.enter_context(self._writer(comparison, row.size, stamp, "auto", quality))
 
             def write(frame: RenderedFrame) -> None:
-                image = stamp.picture(_resized(frame.image, size))
+                image = stamp.picture(resized(frame.image, size))
                 shown = row(frame.driving, image) if row is not None else image
                 writer.write(shown if side_by_side else image, frame.time, frame.duration)
                 if second is not None:
@@ -273,9 +272,3 @@ def _scaled(size: tuple[int, int], height: int | None) -> tuple[int, int]:
     if height is None:
         return size
     return max(round(size[0] * height / size[1] / 2) * 2, 2), height
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if image.shape[1::-1] == size:
-        return image
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[1] < image.shape[0] else cv2.INTER_CUBIC)

@@ -125,13 +125,21 @@ class _LivePhoto:
         motion_mode: str,
         refine: bool,
     ):
-        self._identity, self._crops, self._relative = identity, pipeline.crops, motion_mode == "relative"
-        self._edit = None
+        edit = None
         if any(edits.values()):
-            self._edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
+            edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
         self._seen: list[np.ndarray] = []
-        self._moving: MovingPhoto | None = None
-        self.still = self._make(identity.points[None])(None)
+        self._moving = MovingPhoto(
+            identity.photo,
+            identity.quad,
+            identity.points,
+            min(frame_size(identity.quad), LIVE_SIZE),
+            Rest.of(identity.points[None]),
+            relative=motion_mode == "relative",
+            crops=pipeline.crops,
+            edit=edit,
+        )
+        self.still = self._moving(None)
 
     def update(self, points: np.ndarray | None) -> np.ndarray:
         """The frame for the points of a camera frame's face."""
@@ -139,19 +147,5 @@ class _LivePhoto:
             return self.still
         if len(self._seen) < REST_FRAMES:
             self._seen.append(points)
-            self._moving = self._make(np.stack(self._seen))
+            self._moving = self._moving.with_rest(Rest.of(np.stack(self._seen)))
         return self._moving(points)
-
-    def _make(self, seen: np.ndarray) -> MovingPhoto:
-        identity, size = self._identity, min(frame_size(self._identity.quad), LIVE_SIZE)
-        rest = Rest.of(seen)
-        return MovingPhoto(
-            identity.photo,
-            identity.quad,
-            identity.points,
-            size,
-            rest,
-            self._relative,
-            crops=self._crops,
-            edit=self._edit,
-        )

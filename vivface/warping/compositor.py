@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -97,6 +99,7 @@ class PhotoCompositor:
         part[:] = np.round(part + mask * (_sample(self.photo, where).astype(np.float32) - part)).astype(np.uint8)
 
 
+@cache
 def _fan() -> np.ndarray:
     """Triangles between the lids, by numbers of `eye_loops`."""
     out = []

@@ -47,11 +47,13 @@ def mirror() -> np.ndarray:
     return np.linalg.norm((mean * [-1, 1, 1])[:, None] - mean, axis=2).argmin(0)
 
 
+@cache
 def lip_loop() -> np.ndarray:
     """Points of the inner rim of the lips, in order `(20,)`."""
     return np.concatenate([MOUTH_CORNERS[:1], UPPER_LIP, MOUTH_CORNERS[1:], LOWER_LIP[::-1]])
 
 
+@cache
 def eye_loops() -> tuple[np.ndarray, np.ndarray]:
     """Points of the rims of the right and of the left eye, in order: corner, lower lid, corner, upper lid `(16,)`."""
     right = np.concatenate([LID_CORNERS[:1], LOWER_LID, LID_CORNERS[1:], UPPER_LID[::-1]])

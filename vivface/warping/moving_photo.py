@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.lips import fit_lips
-from vivface.warping.photo_edit import PhotoEdit
+from vivface.warping.photo_edit import PhotoEdit, with_crop
 from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
 
@@ -54,15 +56,22 @@ class MovingPhoto:
             wide, points = edit.apply(wide, points, size)
         self._still = inner_crop(wide, size)
         fitted = fit_lips(self._still, points)
-        self._retargeting = Retargeting(fitted, rest, relative, strength, crops, seen=seen)
+        self._retarget = partial(Retargeting, fitted, relative=relative, strength=strength, crops=crops, seen=seen)
+        self._retargeting = self._retarget(rest)
         self._reach = reach
         if reach > 1:  # the same in a larger square, which is a crop of its own
             size = reached(size, reach)
             wide = cut_photo(photo, enlarged(quad, SURROUNDINGS * reach), round(size * SURROUNDINGS), crops[0])
             if edit is not None:
-                wide = edit.within(wide, self._still)
+                wide = with_crop(wide, self._still)
             self._still, fitted = inner_crop(wide, size), _shrunk(fitted, reach)
         self._compositor = PhotoCompositor(wide, fitted, size, beyond=BEYOND if reach == 1 else 0.0)
+
+    def with_rest(self, rest: Rest) -> MovingPhoto:
+        """The same photograph for another face at rest."""
+        other = copy.copy(self)
+        other._retargeting = self._retarget(rest)
+        return other
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
         """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""

@@ -43,7 +43,8 @@ class PhotoEdit:
         Args:
             before (`np.ndarray` of shape `(S, S, 3)`), after (`np.ndarray` of shape `(S, S, 3)`): uint8 RGB.
         """
-        faces = [_read(image) for image in (before, after)]
+        backend = MeshBackend()
+        faces = [_read(backend, image) for image in (before, after)]
         if None in faces:
             change = after.astype(np.float32) - before
             return cls(np.zeros((478, 3)), np.eye(3), _softened(change))
@@ -53,15 +54,6 @@ class PhotoEdit:
         wide = cv2.copyMakeBorder(before, *[round(size * (SURROUNDINGS - 1) / 2)] * 4, cv2.BORDER_REFLECT_101)
         moved = PhotoCompositor(wide, place(own.shape, own.pose), size)(new.shape, new.pose)
         return cls(shape, turn, _softened(after.astype(np.float32) - moved))
-
-    @staticmethod
-    def within(wide: np.ndarray, edited: np.ndarray) -> np.ndarray:
-        """A larger square of the photograph with its edited crop `(size, size, 3)` in the middle."""
-        start, size = (len(wide) - len(edited)) // 2, len(edited)
-        out = wide.copy()
-        part, mask = out[start : start + size, start : start + size], soft_mask(size)[..., None]
-        part[:] = np.round(part + mask * (edited.astype(np.float32) - part)).astype(np.uint8)
-        return out
 
     def apply(self, wide: np.ndarray, points: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Edit a photograph.
@@ -80,17 +72,22 @@ class PhotoEdit:
         pose = HeadPose(self.turn @ face.pose.turn, face.pose.scale, face.pose.center)
         crop = PhotoCompositor(wide, points, size)(shape, pose).astype(np.float32)
         change = cv2.resize(self.change, (size, size), interpolation=cv2.INTER_CUBIC)
-        mask = soft_mask(size)[..., None]
-        start = (len(wide) - size) // 2
-        out = wide.copy()
-        part = out[start : start + size, start : start + size]
-        part[:] = np.round(part + mask * (crop + change - part)).clip(0, 255).astype(np.uint8)
-        return out, place(shape, pose)
+        return with_crop(wide, crop + change), place(shape, pose)
 
 
-def _read(image: np.ndarray):
+def with_crop(wide: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """A square of the photograph with another crop `(size, size, 3)` in its middle, blended in at the border."""
+    size, start = len(crop), (len(wide) - len(crop)) // 2
+    out = wide.copy()
+    part = out[start : start + size, start : start + size]
+    blended = part + soft_mask(size)[..., None] * (crop.astype(np.float32) - part)
+    part[:] = np.round(blended).clip(0, 255).astype(np.uint8)
+    return out
+
+
+def _read(backend: MeshBackend, image: np.ndarray):
     large = cv2.resize(image, (READ_SIZE, READ_SIZE), interpolation=cv2.INTER_CUBIC)
-    found = MeshBackend().detect(large, effort="low")
+    found = backend.detect(large, effort="low")
     return found[0] if found else None
 
 
