@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from vivface.faces.alignment import align_quad, ffhq_quad, quad_center, quad_size
+from training.data.quads import to_crop
+from vivface.faces.alignment import align_quad, ffhq_quad
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import choose_face
 from vivface.faces.smoothing import QuadStabilizer
@@ -28,7 +28,7 @@ def write_landmark_warp(source: str, driving: str, output: str) -> None:
     own = choose_face(backend.detect(photo)).landmarks
     quad = ffhq_quad(own)
     portrait = torch.from_numpy(align_quad(photo, quad, SIZE).copy()).permute(2, 0, 1)[None].float()
-    own = torch.from_numpy(in_crop(own, quad))[None].float()
+    own = torch.from_numpy(2 * to_crop(own, quad) - 1)[None].float()
     reader, tracker, stabilizer = VideoReader(driving), FaceTracker(backend), QuadStabilizer("stable")
     first = last = None
     with VideoWriter(output, (SIZE, SIZE), reader.fps, reader.time_base, audio_from=driving) as writer:
@@ -36,15 +36,8 @@ def write_landmark_warp(source: str, driving: str, output: str) -> None:
             tracked = tracker.update(frame.image, frame.time)
             if tracked.found:
                 crop = stabilizer.update(ffhq_quad(tracked.landmarks), frame.time, cut=tracked.redetected)
-                last = torch.from_numpy(in_crop(tracked.landmarks, crop))[None].float()
+                last = torch.from_numpy(2 * to_crop(tracked.landmarks, crop) - 1)[None].float()
                 first = last if first is None else first
             moved = own if last is None else own + last - first
             image = warp(portrait, thin_plate_flow(moved, own, FLOW_SIZE, border=BORDER))
             writer.write(image[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy(), frame.time, frame.duration)
-
-
-def in_crop(landmarks: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Landmarks `(68, 2)` from -1 to 1 over a square."""
-    axis = (quad[3] - quad[0]) / quad_size(quad)
-    turn = np.array([axis, [-axis[1], axis[0]]])
-    return (landmarks - quad_center(quad)) @ turn.T / (quad_size(quad) / 2)

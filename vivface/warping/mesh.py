@@ -47,6 +47,12 @@ def mirror() -> np.ndarray:
     return np.linalg.norm((mean * [-1, 1, 1])[:, None] - mean, axis=2).argmin(0)
 
 
+def step(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
+    """From 0 at `low` to 1 at `high`, smooth."""
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
 @cache
 def lip_loop() -> np.ndarray:
     """Points of the inner rim of the lips, in order `(20,)`."""

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, place
+from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, place, step
 from vivface.warping.teeth import (
     LUMA,
     UPPER_WITHIN,
@@ -27,7 +27,6 @@ from vivface.warping.teeth import (
     mouth_colors,
     parabola,
     shown_teeth,
-    step,
 )
 
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, place, triangles
+from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, place, step, triangles
 
 RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
 FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
@@ -76,8 +76,8 @@ class HeadSurface:
         farther inside, the more the target shows of them.
         """
         exposed = _facing(target[:MESH]) - self._facing
-        share = _smooth_step(exposed, EXPOSED) * (1 - _smooth_step(self._facing, GRAZING))
-        share *= _smooth_step(triangles().layout[:, 1], CHEEKS)
+        share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
+        share *= step(triangles().layout[:, 1], *CHEEKS)
         values = self.values.copy()
         values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
         return values
@@ -91,7 +91,7 @@ class HeadSurface:
         rim = MESH + len(RINGS) * count + np.arange(count)  # stays
         other = self.source[np.concatenate([mirror(), *loops, rim]), :2]
         facing = self._facing
-        hidden = _smooth_step((facing[mirror()] - facing) / 2, HIDDEN) * _smooth_step(-facing, NOT_FACING)
+        hidden = step((facing[mirror()] - facing) / 2, *HIDDEN) * step(-facing, *NOT_FACING)
         hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
         return np.concatenate([other, hidden[:, None]], 1)
 
@@ -127,11 +127,6 @@ def _facing(points: np.ndarray) -> np.ndarray:
     for k in range(3):
         np.add.at(sums, corners[:, k], normals)
     return sums[:, 2] / np.maximum(np.linalg.norm(sums, axis=1), 1e-9)
-
-
-def _smooth_step(x: np.ndarray, edges: tuple[float, float]) -> np.ndarray:
-    t = ((x - edges[0]) / (edges[1] - edges[0])).clip(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _outside(ring: np.ndarray, face: np.ndarray, clear: float) -> np.ndarray:

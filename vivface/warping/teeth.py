@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, mirror
+from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, mirror, step
 
 LIPS = np.array([15, 16, 85, 86, 179, 180, 315, 316, 403, 404])  # on the red of the lower lip
 SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
@@ -26,12 +26,6 @@ class MouthColors:
 
     teeth: np.ndarray
     lips: np.ndarray
-
-
-def step(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
-    """From 0 at `low` to 1 at `high`, smooth."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust: float) -> MouthColors:
