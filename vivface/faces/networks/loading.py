@@ -12,6 +12,7 @@ from vivface.faces.networks.eye_network import EyeNetwork
 from vivface.faces.networks.face_mesh import FaceMesh
 from vivface.faces.networks.full_range_detector import FullRangeDetector
 from vivface.faces.networks.inference import prepare
+from vivface.faces.networks.person_segmentation import PersonSegmentation
 from vivface.faces.networks.short_range_detector import ShortRangeDetector
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -19,6 +20,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "full_range_detector": FullRangeDetector,
     "face_mesh": FaceMesh,
     "eye_network": EyeNetwork,
+    "person_segmentation": PersonSegmentation,
 }
 
 
