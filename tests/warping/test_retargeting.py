@@ -5,8 +5,8 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import angles_of
-from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace, with_pose_of
-from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps
+from vivface.warping.mesh import IRISES, LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, with_pose_of
+from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps, lips_apart
 
 WIDER = np.array([1.15, 1.0, 1.0])  # another person's face
 
@@ -111,6 +111,23 @@ def test_strength_goes_part_of_the_way():
 
 def test_an_expression_between_a_face_and_itself_is_none():
     assert np.abs(expression_between(face(), face())).max() == 0
+
+
+def test_rounded_lips_that_seem_apart_touch_and_part_farther_than_they_seem():
+    def rounded(lips: float) -> np.ndarray:
+        shape = face(lips=lips)
+        inner = [*UPPER_LIP, *LOWER_LIP, *MOUTH_CORNERS]
+        shape[inner, 0] *= 0.8
+        return shape
+
+    assert lips_apart(rounded(3.0), rest()).max() == 0
+    assert lips_apart(face(lips=3.0), rest()).max() > 1
+    assert lips_apart(rounded(14.0), rest()).max() > 1.2 * lips_apart(face(lips=14.0), rest()).max()
+
+
+def test_lids_that_are_seen_nearly_shut_are_shut():
+    shape, _ = Retargeting(points(face(lids=6.0)), rest())(points(face(lids=1.6)))
+    assert lid_gaps(shape).max() < 0.3
 
 
 def test_upright_is_where_the_mean_face_lies():

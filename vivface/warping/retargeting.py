@@ -38,11 +38,17 @@ from vivface.warping.mesh import (
 NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES = 25  # frames from which the driver's face at rest is taken
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
+LID_GAIN = 1.4  # how much more lids move than the networks see
 LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.8, 3.0)  # millimetres between lips that touch, as the networks see them: least and most
 WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
+NARROW = 0.25  # how much narrower than at rest a mouth counts at most; of such a mouth ...
+NARROW_SHUT, NARROW_GAIN = (
+    11.0,
+    5.0,
+)  # ... the networks see shut lips so many millimetres apart, and too little of a gap
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
 MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
@@ -95,6 +101,17 @@ def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 @cache
 def _expression() -> dict[str, np.ndarray]:
     return load((files("vivface.warping") / "expression.safetensors").read_bytes())
+
+
+def lips_apart(shape: np.ndarray, rest: Rest) -> np.ndarray:
+    """How far a driver's lips are apart `(9,)`, millimetres, 0 where they touch.
+
+    The networks see rounded lips apart when they touch, and less of a gap than there is when they part.
+    """
+    seen = shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
+    seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
+    narrower = float(np.clip(1 - _mouth_width(shape) / _mouth_width(rest.shape), 0, NARROW))
+    return np.maximum(seen - rest.lips - NARROW_SHUT * narrower, 0) * (1 + NARROW_GAIN * narrower)
 
 
 def lid_gaps(shape: np.ndarray) -> np.ndarray:
@@ -183,9 +200,7 @@ class Retargeting:
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
-        seen = driver[LOWER_LIP, 1] - driver[UPPER_LIP, 1]
-        seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
-        wanted = np.maximum(seen - self.rest.lips, 0) * self._mouth
+        wanted = lips_apart(driver, self.rest) * self._mouth
         change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
         shape = shape.copy()
         weights = self._lip_weights
@@ -198,7 +213,8 @@ class Retargeting:
     def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Open the lids as far as the driver's are: a share of the open eye, or wider; the upper lid moves."""
         share = _alike((lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS))
-        wider = _alike(np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER))
+        share = 1 - LID_GAIN * (1 - share)
+        wider = LID_GAIN * _alike(np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER))
         wanted, found = np.clip(share, 0, 1) * self._lids + wider, lid_gaps(shape)
         shape = shape.copy()
         for side in (0, 1):
