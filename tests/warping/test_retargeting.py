@@ -57,7 +57,7 @@ def test_lips_part_as_far_as_the_drivers_whatever_the_portrait_shows(own, driven
     assert lip_gap(shape) == pytest.approx(max(wide - 1.0, 0), abs=1.5)
 
 
-@pytest.mark.parametrize("driven, expected", [(0.5, 0.0), (6.0, 1.0), (3.0, 0.42)])
+@pytest.mark.parametrize("driven, expected", [(0.5, 0.0), (6.0, 1.0), (3.0, 0.27)])
 def test_lids_open_by_the_share_of_the_drivers_open_eye(driven, expected):
     own = face(lids=9.0)
     shape, _ = Retargeting(points(own), rest())(points(face(lids=driven)))
@@ -120,7 +120,7 @@ def test_rounded_lips_that_seem_apart_touch_and_part_farther_than_they_seem():
         shape[inner, 0] *= 0.8
         return shape
 
-    assert lips_apart(rounded(3.0), rest()).max() == 0
+    assert lips_apart(rounded(3.0), rest()).max() < 0.01
     assert lips_apart(face(lips=3.0), rest()).max() > 1
     assert lips_apart(rounded(14.0), rest()).max() > 1.2 * lips_apart(face(lips=14.0), rest()).max()
 

@@ -38,7 +38,7 @@ from vivface.warping.mesh import (
 NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES = 25  # frames from which the driver's face at rest is taken
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
-LID_GAIN = 1.4  # how much more lids move than the networks see
+LID_GAIN = 1.25  # how much more lids move than the networks see
 LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
