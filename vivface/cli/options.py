@@ -48,6 +48,13 @@ Detail = Annotated[
 Size = Annotated[
     str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
 ]
+Background = Annotated[
+    str,
+    typer.Option(
+        help="What lies behind the person: keep (the photo's own), transparent (.mov, .webm, .webp, frames/%05d.png), "
+        "a colour such as white or #00b140, or a picture."
+    ),
+]
 Engine = Annotated[
     str,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
     Adapt,
+    Background,
     Checkpoint,
     Detail,
     Detector,
@@ -58,6 +59,7 @@ def reenact(
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     detail: Detail = None,
     size: Size = "auto",
+    background: Background = "keep",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -115,7 +117,7 @@ def reenact(
     else:
         check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=inputs)
     if output.suffix.lower() in MUXERS:
-        choose_coding(output.suffix.lower(), codec, quality)
+        choose_coding(output.suffix.lower(), codec, quality, alpha=background == "transparent")
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=inputs)
     if save_identity is not None:
@@ -143,6 +145,7 @@ def reenact(
             refine=refine,
             detail=detail,
             size=pixels(size),
+            background=background,
             paste_back=paste_back,
             motion_mode=motion_mode.value,
             strength=strength,

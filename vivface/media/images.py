@@ -69,21 +69,23 @@ def load_image(
 
 
 def save_image(path: str | os.PathLike, image: np.ndarray, finish: Callable[[Path, Path], None] | None = None) -> None:
-    """Write an RGB image, marked as synthetic; the file appears only when it is complete.
+    """Write an RGB or RGBA image, marked as synthetic; the file appears only when it is complete.
 
     Args:
         path (`str` or `os.PathLike`): Ends in .png, .jpg, .jpeg or .webp.
-        image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB.
+        image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB; RGBA, `(height, width, 4)`, except for JPEG.
         finish (callable, *optional*): As for `VideoWriter`.
 
     Raises:
         MediaError: If the suffix is another one or the folder cannot be written to.
         ValueError: If `image` has another shape or type.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"`image` has to be a uint8 array of shape (H, W, 3), got {_describe(image)}.")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise ValueError(f"`image` has to be a uint8 array of shape (H, W, 3) or (H, W, 4), got {_describe(image)}.")
     path = check_output(path, WRITE_SUFFIXES)
     suffix = path.suffix.lower()
+    if image.shape[2] == 4 and suffix in (".jpg", ".jpeg"):
+        raise MediaError(f"Cannot write {str(path)!r}: JPEG has no transparency, so write .png or .webp.")
     options = picture_options(suffix)
     if suffix != ".png":
         options["quality"] = 95

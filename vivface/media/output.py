@@ -46,6 +46,7 @@ def open_writer(
     audio_duration: float | Fraction | None = None,
     codec: str = "auto",
     quality: float = QUALITY,
+    alpha: bool = False,
     finish: Finish | None = None,
 ) -> VideoWriter | GifWriter | SequenceWriter:
     """A writer of frames for the format that `path` names; use it as a context manager.
@@ -62,6 +63,8 @@ def open_writer(
         audio_duration (`float`, *optional*): Seconds of audio to take; by default all the rest.
         codec (`str`, *optional*, defaults to "auto"), quality (`float`, *optional*, defaults to 80): As for
             `VideoWriter`. GIF and PNG have neither.
+        alpha (`bool`, *optional*, defaults to False): Whether images have a fourth channel, their opacity, which .mov,
+            .webm, .webp and PNG keep.
         finish (callable, *optional*): As for `VideoWriter`.
 
     Returns:
@@ -78,9 +81,13 @@ def open_writer(
         if codec != "auto":
             raise OptionError(f"A {suffix} file has no choice of codecs, but {codec!r} was asked for.")
         if suffix == ".png":
-            return SequenceWriter(path, size, fps, audio_from, finish)
+            return SequenceWriter(path, size, fps, audio_from, finish, alpha=alpha)
+        if alpha:
+            raise OptionError("A GIF keeps no soft transparency: write .mov, .webm, .webp or numbered PNG files.")
         from vivface.media.gif import GifWriter
 
         return GifWriter(path, size, fps, time_base, audio_from, finish)
     part = dict(audio_start=audio_start, audio_duration=audio_duration)
-    return VideoWriter(path, size, fps, time_base, audio_from, **part, codec=codec, quality=quality, finish=finish)
+    return VideoWriter(
+        path, size, fps, time_base, audio_from, **part, codec=codec, quality=quality, alpha=alpha, finish=finish
+    )

@@ -57,6 +57,7 @@ class SequenceWriter:
         fps (`Fraction`): Frames per second.
         audio_from (`str` or `os.PathLike`, *optional*): A file; a warning says that its audio is not in the result.
         finish (callable, *optional*): As for `VideoWriter`, called for every image.
+        alpha (`bool`, *optional*, defaults to False): Whether images have a fourth channel, their opacity.
 
     Attributes:
         frames (`int`): Frames written so far.
@@ -73,6 +74,8 @@ class SequenceWriter:
         fps: Fraction | int,
         audio_from: str | os.PathLike | None = None,
         finish: Finish | None = None,
+        *,
+        alpha: bool = False,
     ) -> None:
         self.path = check_sequence(path)
         self.size = size
@@ -80,6 +83,7 @@ class SequenceWriter:
         self.frames = 0
         self.warnings = [] if audio_from is None else silence_of(input_path(audio_from), "a sequence of images")
         self._finishing = finish
+        self._channels = 4 if alpha else 3
         self._shown: list[tuple[str, Fraction]] = []
         self._last: Fraction | None = None  # duration of the last frame
 
@@ -93,7 +97,7 @@ class SequenceWriter:
         """Write a frame, as `VideoWriter.write` does.
 
         Args:
-            image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB.
+            image (`np.ndarray` of shape `(height, width, 3)`, `uint8`): RGB; with `alpha` RGBA.
             time (`Fraction`, *optional*): Seconds; by default one step of `fps` after the frame before.
             duration (`Fraction`, *optional*): Seconds; only the last frame's matters.
 
@@ -101,10 +105,10 @@ class SequenceWriter:
             ValueError: If `image` has another shape or type, or `time` does not increase.
             MediaError: If the disk is full.
         """
-        width, height = self.size
-        if not isinstance(image, np.ndarray) or image.shape != (height, width, 3):
+        shape = (self.size[1], self.size[0], self._channels)
+        if not isinstance(image, np.ndarray) or image.shape != shape:
             got = getattr(image, "shape", type(image).__name__)
-            raise ValueError(f"`image` has to be a uint8 array of shape {(height, width, 3)}, got {got}.")
+            raise ValueError(f"`image` has to be a uint8 array of shape {shape}, got {got}.")
         before = self._shown[-1][1] if self._shown else None
         if time is None:
             time = Fraction(0) if before is None else before + 1 / self.fps

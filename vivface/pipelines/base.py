@@ -44,6 +44,7 @@ from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
+from vivface.warping.background import KEEP, Background
 from vivface.warping.mesh import to_crop
 
 
@@ -231,6 +232,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         edits: Edits | None = None,
         detail: bool | None = None,
         size: int | None = None,
+        background: Background = KEEP,
     ) -> Iterator[np.ndarray]:
         """Show an identity under a motion, frame by frame.
 
@@ -250,6 +252,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
                 generator was tuned to the portrait or edits change over time.
             size (`int`, *optional*): Width and height of a frame in pixels, an even number; by default as large as
                 the face is in the photo, 512 to 1024, or without detail what the generator makes.
+            background (*optional*, defaults to `"keep"`): With detail, what lies behind the person: the photograph's
+                own, `"transparent"` (frames are RGBA), a colour such as `"white"` or `"#00b140"`, or a picture.
 
         Returns:
             Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -260,7 +264,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         """
         edits = self._edits(edits)
         detail = self._shows_detail(detail, edits, motion, identity)
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size, background)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
         frames = render_frames(self, self._own(identity), motion, options, edits=edits)
         return (frame.image for frame in frames)
@@ -282,6 +286,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         edits: Edits | None = None,
         detail: bool | None = None,
         size: int | None = None,
+        background: Background = KEEP,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         co_driving: str | os.PathLike | MotionCodes | None = None,
@@ -294,7 +299,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
-            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size: As for `render`.
+            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background: As for
+                `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
             adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of
@@ -311,9 +317,10 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
             VivFaceError: What a user can cause, in one sentence; see the subclasses in `vivface.errors`.
         """
         # 1. Check what was asked.
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, bool(detail), size)
-        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         edits = self._edits(edits)
+        shows = self._may_show_detail(detail, edits)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, shows, size, background)
+        tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         pose = check_pose(pose, co_driving)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.

@@ -74,7 +74,10 @@ class Stamp:
         self._marked = self._lost = False
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """Label and mark a picture, uint8 RGB `(height, width, 3)`; `image` itself stays as it is."""
+        """Label and mark a picture, uint8 RGB or RGBA `(height, width, 3 or 4)`; `image` itself stays as it is."""
+        if image.shape[2] == 4:
+            colours = self.picture(np.ascontiguousarray(image[..., :3]))
+            return np.concatenate([colours, image[..., 3:]], 2)
         if self.provenance.label:
             image = add_label(image, LABEL if self.provenance.label is True else self.provenance.label)
         if not self.provenance.mark:

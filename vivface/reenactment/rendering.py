@@ -20,6 +20,7 @@ from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
+from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background
 from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import REST_FRAMES, Rest
@@ -43,6 +44,8 @@ class RenderOptions:
         detail (`bool`): Move the photograph itself; the generator's images are not shown.
         size (`int`, *optional*): Width and height of a frame in pixels; as the system makes it, or with detail as
             large as the face is in the photo, 512 to 1024, if None.
+        background (optional): With detail, what lies behind the person: `"keep"`, `"transparent"` (frames are RGBA), a
+            colour, or a picture, see `vivface.warping.background`.
 
     Raises:
         OptionError: If a value is out of its range.
@@ -55,6 +58,7 @@ class RenderOptions:
     batch_size: int | None = None
     detail: bool = False
     size: int | None = None
+    background: Background = KEEP
 
     def __post_init__(self) -> None:
         if self.motion_mode not in ("absolute", "relative"):
@@ -67,6 +71,20 @@ class RenderOptions:
             raise OptionError(f"`batch_size` is {self.batch_size!r}; expected 1 or more frames.")
         if self.size is not None and (not isinstance(self.size, int) or not 64 <= self.size <= 2048 or self.size % 2):
             raise OptionError(f"`size` is {self.size!r}; expected an even number of pixels, 64 to 2048.")
+        check_background(self.background)
+        if not self.keeps_background and (self.paste_back or not self.detail):
+            what = "the photograph around a face that is pasted back" if self.paste_back else "the generator's images"
+            raise OptionError(f"Another background was asked for, but that of {what} cannot be told from the person.")
+
+    @property
+    def keeps_background(self) -> bool:
+        """Whether the photograph's own background is shown."""
+        return isinstance(self.background, str) and self.background == KEEP
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether frames have a fourth channel, their opacity."""
+        return isinstance(self.background, str) and self.background == TRANSPARENT
 
     def frame_size(self, system: FrameMaker, identity: IdentityCode) -> int:
         """Width and height in pixels of the frames of a portrait, before they are pasted back."""
@@ -80,7 +98,7 @@ class RenderedFrame:
     """A frame of the result.
 
     Attributes:
-        image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+        image (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB; RGBA with a transparent background.
         time, duration (`Fraction`): When it is shown and for how long, seconds.
         found (`bool`): Whether the driving frame showed a face.
         driving (`numpy.ndarray`, *optional*): The driving frame, uint8 RGB, if it was asked for.
@@ -248,6 +266,7 @@ def _moving_photo(
         crops,
         edit,
         PASTED if options.paste_back else 1.0,
+        options.background,
     )
     return chain(first, batches), moving
 

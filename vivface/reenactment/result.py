@@ -23,6 +23,7 @@ from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames, resized
 from vivface.reenactment.streams import WriteBehind
+from vivface.warping.background import KEEP
 
 if TYPE_CHECKING:
     from vivface.media.gif import GifWriter
@@ -200,6 +201,8 @@ class ReenactmentResult:
                 f"A row shows the driving video, but '{self.motion.name}' is a motion file: give the video."
             )
         size = _scaled(self.size, height)
+        if rows and self.options.is_transparent:
+            raise OptionError("A row has no transparent background: give a colour or a picture, or leave out the row.")
         stamp = self.stamp(provenance)
         row = _Row(self.identity.photo, self.motion.video_size, size) if rows else None
         with ExitStack() as stack:
@@ -230,8 +233,14 @@ class ReenactmentResult:
         The number of the mark follows from portrait, motion and options, so that the same call makes the same pictures.
         """
         motion, files = self.motion, {"portrait": self.identity.file, "driving video": self.motion.video}
-        options = replace(self.options, batch_size=None)  # changes no picture
-        number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options)
+        background = self.options.background
+        options = replace(self.options, batch_size=None, background=KEEP)  # the first changes no picture
+        behind = (
+            []
+            if self.options.keeps_background
+            else [background if isinstance(background, str) else np.asarray(background)]
+        )
+        number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options, *behind)
         ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
         photograph = self.options.paste_back or self.options.detail
         return Stamp(provenance or Provenance(), number, photograph, ingredients)
@@ -250,6 +259,7 @@ class ReenactmentResult:
             audio_duration=motion.duration,
             codec=codec,
             quality=quality,
+            alpha=self.options.is_transparent,
             finish=stamp.finish,
         )
 

@@ -7,7 +7,9 @@ from functools import cache
 import cv2
 import numpy as np
 
+from vivface.errors import MediaError
 from vivface.faces.pose import HeadPose
+from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
@@ -27,18 +29,43 @@ class PhotoCompositor:
         points (`np.ndarray` of shape `(478, 3)`): Its face in the crop, see `vivface.warping.mesh`.
         size (`int`): Width and height of the frames, which show the crop, in pixels.
         beyond (`float`, *optional*): Crops beyond the crop from where on nothing moves.
+        background (optional): What lies behind the person, see `vivface.warping.background`; `"transparent"` makes
+            frames RGBA.
+
+    Raises:
+        MediaError: If there is another background, and the person cannot be told from the photograph's own.
     """
 
-    def __init__(self, photo: np.ndarray, points: np.ndarray, size: int, beyond: float = BEYOND):
+    def __init__(
+        self, photo: np.ndarray, points: np.ndarray, size: int, beyond: float = BEYOND, background: Background = KEEP
+    ):
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
         self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5)
-        self._plate = None if self._layers is None else inner_crop(self._layers.plate, size)
+        self._is_kept = isinstance(background, str) and background == KEEP
+        self._is_clear = isinstance(background, str) and background == TRANSPARENT
+        if self._layers is None and not self._is_kept:
+            raise MediaError("The person cannot be told from the background of the portrait: keep the background.")
+        if self._layers is None or self._is_clear:
+            self._plate = None
+        else:
+            self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
         self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
 
+    def still(self) -> np.ndarray:
+        """The photograph as it is, before the background: uint8 RGB `(size, size, 3)`, RGBA if that is transparent."""
+        if self._is_kept:
+            return inner_crop(self.photo, self.size)
+        person = inner_crop(self._layers.person, self.size)
+        return person if self._is_clear else self._before_background(person)
+
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
-        """The photograph under a shape `(478, 3)` and a pose: uint8 RGB `(size, size, 3)`."""
+        """The photograph under a shape `(478, 3)` and a pose.
+
+        Returns:
+            `np.ndarray` of shape `(size, size, 3)`: uint8 RGB; RGBA `(size, size, 4)` if the background is transparent.
+        """
         target, size = self.surface.target(shape, pose), self.size
         order = self.surface.order(target)
         base = min(BASE, size)
@@ -52,15 +79,17 @@ class PhotoCompositor:
                 left, top, right, bottom = box
                 where[top:bottom, left:right] = self._positions(target, values, order, box, size)
         frame = self._head(where)
+        opacity = frame[..., 3:]
+        frame = np.ascontiguousarray(frame[..., :3])
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
         rim = points[lip_loop()]
         if (box := _box(rim, size)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
-        return frame
+        return np.concatenate([frame, opacity], 2) if self._is_clear else frame
 
     def _head(self, where: np.ndarray) -> np.ndarray:
-        """The moved head before the steady background, uint8 RGB `(size, size, 3)`.
+        """The moved head before the steady background, uint8 RGB `(size, size, 3)`, or RGBA without any.
 
         Args:
             where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
@@ -71,10 +100,12 @@ class PhotoCompositor:
             hidden = where[..., 4:].clip(0, 1)
             other = _sample(photo, where[..., 2:])
             head = np.round(head + hidden * (other.astype(np.float32) - head)).astype(np.uint8)
-        if self._layers is None:
-            return head
-        opacity = head[..., 3].astype(np.float32) / 255
-        return cv2.blendLinear(np.ascontiguousarray(head[..., :3]), self._plate, opacity, 1 - opacity)
+        return head if self._plate is None else self._before_background(head)
+
+    def _before_background(self, person: np.ndarray) -> np.ndarray:
+        """RGBA `(size, size, 4)` over the background: RGB."""
+        opacity = person[..., 3].astype(np.float32) / 255
+        return cv2.blendLinear(np.ascontiguousarray(person[..., :3]), self._plate, opacity, 1 - opacity)
 
     def _positions(
         self, target: np.ndarray, values: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int

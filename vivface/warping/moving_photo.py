@@ -11,6 +11,7 @@ import numpy as np
 
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.faces.pose import HeadPose
+from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.lips import fit_lips
 from vivface.warping.photo_edit import PhotoEdit, with_crop
@@ -33,6 +34,7 @@ class MovingPhoto:
         edit (`PhotoEdit`, *optional*): Of the photograph, before it moves.
         reach (`float`, *optional*, defaults to 1.0): Crops that frames show; they are so many times as large. From
             `PASTED` on, the border of the frames does not move.
+        background (optional): See `PhotoCompositor`.
         relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
             (`tuple[str, str]`, *optional*): See `Retargeting`.
     """
@@ -49,6 +51,7 @@ class MovingPhoto:
         crops: tuple[str, str] = ("ffhq", "ffhq"),
         edit: PhotoEdit | None = None,
         reach: float = 1.0,
+        background: Background = KEEP,
     ):
         wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
         seen = points
@@ -65,7 +68,8 @@ class MovingPhoto:
             if edit is not None:
                 wide = with_crop(wide, self._still)
             self._still, fitted = inner_crop(wide, size), _shrunk(fitted, reach)
-        self._compositor = PhotoCompositor(wide, fitted, size, beyond=BEYOND if reach == 1 else 0.0)
+        self._compositor = PhotoCompositor(wide, fitted, size, BEYOND if reach == 1 else 0.0, background)
+        self._still = self._compositor.still()
 
     def with_rest(self, rest: Rest) -> MovingPhoto:
         """The same photograph for another face at rest."""
@@ -74,7 +78,7 @@ class MovingPhoto:
         return other
 
     def __call__(self, driver: np.ndarray | None) -> np.ndarray:
-        """The frame of a driver's points `(478, 3)`, uint8 RGB `(size, size, 3)`; the photograph as it is for None."""
+        """The frame of a driver's points `(478, 3)`, see `PhotoCompositor`; the photograph as it is for None."""
         if driver is None:
             return self._still.copy()
         shape, pose = self._retargeting(driver)
