@@ -1,5 +1,6 @@
 """Push a checkpoint's folder to the Hugging Face Hub, with a model card and in a layout that every loader reads."""
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,27 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from vivface.errors import BackendError, first_line
 from vivface.hub.card import PLACES, make_card
-from vivface.hub.layout import generic_files
+from vivface.hub.layout import INDEX, generic_files
+from vivface.hub.modular import modular_files
+from vivface.pipelines.vivface import VivFacePipeline
 
 CARD = "README.md"
+MODULAR_CARD = """---
+library_name: diffusers
+tags: [modular-diffusers, vivface]
+base_model: {weights}
+---
+
+# {repo}
+
+Modular blocks of [{weights}](https://huggingface.co/{weights}): a portrait re-enacted by a video. Weights, their
+licence and what they are not for are told there. Needs `pip install vivface`.
+
+```bash
+diffusers-cli run --model {repo} --trust-remote-code --output-key videos \\
+    --pipeline-kwargs '{{"image": "portrait.png", "video": "clip.mp4"}}'
+```
+"""
 # What belongs to a checkpoint; pickles and whatever else is in the folder stay here
 PATTERNS = ("*.json", "*.safetensors", "*.md", "*.png", "*.jpg", "*.webp", "*.mp4", "LICENSE*", "NOTICE*")
 
@@ -60,6 +79,8 @@ def push_folder(
     """
     folder = Path(folder)
     generated = generic_files(folder)
+    if _is_main_system(folder):
+        generated |= modular_files(folder, repo_id)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
     kept = [file for file in files if any(file.match(pattern) for pattern in PATTERNS)]
     paths = {file.relative_to(folder).as_posix(): file for file in kept}
@@ -69,8 +90,53 @@ def push_folder(
     left = [file.relative_to(folder).as_posix() for file in files if file not in kept]
     left = [name for name in left if name not in generated]
 
-    api = HfApi(token=token)
     message = message or f"Upload {folder.resolve().name}"
+    repo_id, url = _commit(operations, repo_id, private, create_pr, revision, message, token)
+    return Pushed(repo_id, url, sorted(content), left)
+
+
+def push_modular(
+    folder: Path, repo_id: str, weights: str, *, private: bool | None = None, token: str | None = None
+) -> Pushed:
+    """Upload what `diffusers-cli run` needs of a checkpoint to a repository of its own.
+
+    Args:
+        folder (`Path`): The checkpoint, of the main system.
+        repo_id (`str`): "owner/name"; created if it is not there.
+        weights (`str`): The repository to which `push_folder` uploaded the checkpoint.
+        private (`bool`, *optional*), token (`str`, *optional*): As for `push_folder`.
+
+    Raises:
+        CheckpointError: If the folder holds no checkpoint of the main system.
+        BackendError: If the Hub cannot be reached or refuses.
+    """
+    files = modular_files(Path(folder), weights)
+    files[CARD] = MODULAR_CARD.format(weights=weights, repo=repo_id)
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=text.encode()) for name, text in files.items()]
+    repo_id, url = _commit(operations, repo_id, private, False, None, f"Modular blocks of {weights}", token)
+    return Pushed(repo_id, url, sorted(files), [])
+
+
+def _is_main_system(folder: Path) -> bool:
+    """Whether a folder holds the pipeline of which there are modular blocks."""
+    try:
+        name = json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, LookupError):
+        return False
+    return (name if isinstance(name, str) else name[-1]) == VivFacePipeline.__name__
+
+
+def _commit(
+    operations: list[CommitOperationAdd],
+    repo_id: str,
+    private: bool | None,
+    create_pr: bool,
+    revision: str | None,
+    message: str,
+    token: str | None,
+) -> tuple[str, str]:
+    """Commit files to a repository: its name and where to look at them."""
+    api = HfApi(token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         commit = api.create_commit(repo_id, operations, commit_message=message, create_pr=create_pr, revision=revision)
@@ -82,7 +148,7 @@ def push_folder(
         raise BackendError(
             f"'{repo_id}' cannot be pushed, as the Hub cannot be reached ({first_line(error)}): check the connection."
         ) from error
-    return Pushed(repo_id, commit.pr_url or commit.commit_url, sorted(content), left)
+    return repo_id, commit.pr_url or commit.commit_url
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
