@@ -21,6 +21,7 @@ _PUBLIC = {
     "MotionCodes": "vivface.reenactment.codes",
     "CodedVideo": "vivface.reenactment.coded_video",
     "ReenactmentResult": "vivface.reenactment.result",
+    "Parts": "vivface.warping.parts",
     "VivFaceError": "vivface.errors",
     "MediaError": "vivface.errors",
     "NoFaceError": "vivface.errors",

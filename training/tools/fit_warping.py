@@ -1,11 +1,13 @@
-"""Measure what `vivface.warping` knows of faces on rendered people: the mesh's triangles, and expressions at rest.
+"""Measure what `vivface.warping` knows of faces on rendered people: triangles, expressions at rest, movements.
 
     python -m training.tools.fit_warping data/motion --held-out data/motion-held-out --people 280 --out vivface/warping
 
 Reads the points of every frame with the package's own networks. `mesh.safetensors`: a Delaunay triangulation of the
 mean face with open mouth and eyes, so that no triangle lies across closed lips or lids. `expression.safetensors`: a
 linear estimate of the expression that a shape wears, by ridge regression on its principal components, and how each
-expression moves the points; of those expressions that held-out people show to be readable.
+expression moves the points; of those expressions that held-out people show to be readable. `controls.safetensors`: how
+the movements of the mouth move the points, for the sliders of `vivface.warping.controls`. Where the irises of faces lie
+that look ahead is printed, for `vivface.warping.gaze`.
 """
 
 from __future__ import annotations
@@ -25,9 +27,32 @@ from training.synthetic.motion_shards import MotionShard
 from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces.mesh_backend import MeshBackend
-from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, PosedFace, face_points, mirror
+from vivface.warping.gaze import iris_places
+from vivface.warping.mesh import (
+    LOWER_LIP,
+    MESH,
+    MOUTH_CORNERS,
+    UPPER_LIP,
+    PosedFace,
+    eye_loops,
+    face_points,
+    lip_loop,
+    mirror,
+    triangles,
+)
 
 EXPRESSIONS = ("smile_left", "smile_right", "grin", "brow_up_left", "brow_up_right")
+MOUTH = {  # controls of the package: the sum of controls of the renderer
+    "smile": ("smile_left", "smile_right"),
+    "frown": ("frown",),
+    "grin": ("grin",),
+    "mouth_open": ("jaw_open",),
+    "pucker": ("pucker",),
+    "funnel": ("funnel",),
+    "stretch": ("stretch",),
+}
+SURE = 2.0  # variances of the regression's error by which a movement is made smaller
+SMOOTHINGS = 2  # times that the movements of neighbouring points are blended
 COMPONENTS, RIDGE = 120, 200.0  # of shapes; of the regression, square millimetres
 ENLARGED = 512  # pixels at which frames are shown to the networks
 OUTWARDS = 0.12  # of the way from the middle of the face that the rim lies farther out in the layout
@@ -52,12 +77,14 @@ class Shapes:
         controls (`np.ndarray` of shape `(N, K)`): True expression, see `training.synthetic.motion`.
         pose (`np.ndarray` of shape `(N, 3)`): True yaw, pitch, roll, degrees.
         person (`np.ndarray` of shape `(N,)`): Whose.
+        irises (`np.ndarray` of shape `(N, 2, 2)`): Right and left, see `iris_places`.
     """
 
     shapes: np.ndarray
     controls: np.ndarray
     pose: np.ndarray
     person: np.ndarray
+    irises: np.ndarray
 
 
 def read_shapes(folder: str, people: int) -> Shapes:
@@ -76,8 +103,8 @@ def read_shapes(folder: str, people: int) -> Shapes:
         for frame in range(shard.frames):
             image = cv2.resize(shard.image(frame, light=0), (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
             for face in backend.detect(image, effort="low")[:1]:
-                shape = PosedFace.of(face_points(face.points)).shape[:MESH]
-                rows.append((shape, shard.controls[frame], shard.pose[frame], shard.seed))
+                shape = PosedFace.of(face_points(face.points)).shape
+                rows.append((shape[:MESH], shard.controls[frame], shard.pose[frame], shard.seed, iris_places(shape)))
     return Shapes(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -126,10 +153,8 @@ def fit_expressions(faces: Shapes, held_out: Shapes) -> dict[str, np.ndarray]:
     chosen = [CONTROLS.index(name) for name in EXPRESSIONS]
     x, mean = faces.shapes.reshape(len(faces.shapes), -1), faces.shapes.reshape(len(faces.shapes), -1).mean(0)
 
-    # How expressions move a face: within each person, beside what the head's pose does to the networks.
-    causes = np.concatenate([faces.controls, pose_terms(faces.pose)], 1)
-    own, moved = within(causes, faces.person), within(x, faces.person)
-    move = np.linalg.solve(own.T @ own + np.eye(own.shape[1]), own.T @ moved)[chosen]
+    # How expressions move a face.
+    move = movements(faces)[0][chosen]
 
     # Which expression a face wears: over all people.
     axes = np.linalg.svd(x - mean, full_matrices=False)[2][:COMPONENTS]
@@ -140,6 +165,61 @@ def fit_expressions(faces: Shapes, held_out: Shapes) -> dict[str, np.ndarray]:
     for name, k, column in zip(EXPRESSIONS, chosen, found.T, strict=True):
         print(f"{name}: correlation {np.corrcoef(column, held_out.controls[:, k])[0, 1]:.2f} on held-out people")
     return {"read": read.astype(np.float16), "move": move.astype(np.float16)}
+
+
+def movements(faces: Shapes) -> tuple[np.ndarray, np.ndarray]:
+    """How a unit of each control moves the points, within each person, beside the effect of the pose on the networks.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: `(K, 1404)`, millimetres, and the standard errors of the regression.
+    """
+    causes = np.concatenate([faces.controls, pose_terms(faces.pose)], 1)
+    own = within(causes, faces.person)
+    moved = within(faces.shapes.reshape(len(faces.shapes), -1), faces.person)
+    inverse = np.linalg.inv(own.T @ own + np.eye(own.shape[1]))
+    move = inverse @ (own.T @ moved)
+    errors = np.sqrt(np.diag(inverse))[:, None] * (moved - own @ move).std(0)
+    count = faces.controls.shape[1]
+    return move[:count], errors[:count]
+
+
+def fit_controls(faces: Shapes) -> dict[str, np.ndarray]:
+    """How the movements `MOUTH` move the points: each `(468, 3)`, millimetres, alike on both sides and smooth."""
+    move, errors = (values.reshape(-1, MESH, 3) for values in movements(faces))
+    out = {}
+    for name, controls in MOUTH.items():
+        rows = [CONTROLS.index(control) for control in controls]
+        total, error = move[rows].sum(0), np.sqrt((errors[rows] ** 2).sum(0))
+        total = (total + total[mirror()] * [-1, 1, 1]) / 2
+        noise = (error**2).sum(1) / 2
+        total *= np.clip(1 - SURE * noise / np.maximum((total**2).sum(1), 1e-9), 0, 1)[:, None]
+        for _ in range(SMOOTHINGS):
+            total = (total + neighbours() @ total) / 2
+        out[name] = total.astype(np.float16)
+    return out
+
+
+def neighbours() -> np.ndarray:
+    """`(468, 468)`: the mean of the points around each point, not across mouth and eyes."""
+    surface = triangles()
+    inside = np.any([np.isin(surface.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
+    near = np.zeros((MESH, MESH))
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        first, second = surface.corners[~inside, a], surface.corners[~inside, b]
+        near[first, second] = near[second, first] = 1
+    return near / np.maximum(near.sum(1, keepdims=True), 1)
+
+
+def irises_ahead(faces: Shapes) -> np.ndarray:
+    """Where irises lie when a face looks straight ahead `(2, 2)`, right and left, millimetres: medians of open eyes."""
+    gaze = faces.controls[:, [CONTROLS.index("gaze_x"), CONTROLS.index("gaze_y")]]
+    ahead = (np.abs(gaze) < 0.3).all(1) & (np.abs(faces.pose) < 10).all(1)
+    return np.array(
+        [
+            np.median(faces.irises[ahead & (faces.controls[:, CONTROLS.index(f"blink_{name}")] < 0.15), side], 0)
+            for side, name in enumerate(("right", "left"))
+        ]
+    )
 
 
 def pose_terms(pose: np.ndarray) -> np.ndarray:
@@ -167,12 +247,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", help="motion shards to fit on")
     parser.add_argument("--held-out", required=True, help="motion shards of other people")
     parser.add_argument("--people", type=int, default=280, help="how many of them, at most")
-    parser.add_argument("--out", required=True, help="folder for mesh.safetensors and expression.safetensors")
+    parser.add_argument("--out", required=True, help="folder for the three files")
     options = parser.parse_args(arguments)
     faces, held_out = read_shapes(options.folder, options.people), read_shapes(options.held_out, options.people)
     print(f"{len(faces.shapes)} faces of {len(np.unique(faces.person))} people")
     save_file(triangulate(faces), Path(options.out) / "mesh.safetensors")
     save_file(fit_expressions(faces, held_out), Path(options.out) / "expression.safetensors")
+    save_file(fit_controls(faces), Path(options.out) / "controls.safetensors")
+    print("irises ahead, right and left:", irises_ahead(faces).round(2).tolist())
 
 
 if __name__ == "__main__":

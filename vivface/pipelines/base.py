@@ -46,6 +46,7 @@ from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 from vivface.warping.background import KEEP, Background
 from vivface.warping.mesh import to_crop
+from vivface.warping.parts import AS_DRIVEN, Parts
 
 
 class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionPipeline):
@@ -233,6 +234,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         detail: bool | None = None,
         size: int | None = None,
         background: Background = KEEP,
+        parts: Parts = AS_DRIVEN,
     ) -> Iterator[np.ndarray]:
         """Show an identity under a motion, frame by frame.
 
@@ -254,6 +256,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
                 the face is in the photo, 512 to 1024, or without detail what the generator makes.
             background (*optional*, defaults to `"keep"`): With detail, what lies behind the person: the photograph's
                 own, `"transparent"` (frames are RGBA), a colour such as `"white"` or `"#00b140"`, or a picture.
+            parts (`Parts`, *optional*): Strengths of mouth, eyes, brows and pose, eye contact, blinks; see `Parts`.
 
         Returns:
             Iterator of `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -264,9 +267,9 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         """
         edits = self._edits(edits)
         detail = self._shows_detail(detail, edits, motion, identity)
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size, background)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, detail, size, background, parts)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
-        frames = render_frames(self, self._own(identity), motion, options, edits=edits)
+        frames = render_frames(self, self._own(identity), motion, self.checked(options), edits=edits)
         return (frame.image for frame in frames)
 
     def __call__(
@@ -287,6 +290,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         detail: bool | None = None,
         size: int | None = None,
         background: Background = KEEP,
+        parts: Parts = AS_DRIVEN,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
         co_driving: str | os.PathLike | MotionCodes | None = None,
@@ -299,7 +303,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
-            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background: As for
+            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background, parts: As for
                 `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
@@ -319,7 +323,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         # 1. Check what was asked.
         edits = self._edits(edits)
         shows = self._may_show_detail(detail, edits)
-        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, shows, size, background)
+        options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, shows, size, background, parts)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         pose = check_pose(pose, co_driving)
 
@@ -327,7 +331,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
         self._check_origin(motion.name, motion.code_shape, motion.fingerprint)
         tuned = adapt is not None and tuning.steps > 0
-        options = replace(options, detail=self._shows_detail(detail, edits, motion, source, tuned))
+        options = self.checked(replace(options, detail=self._shows_detail(detail, edits, motion, source, tuned)))
         if options.detail and adapt is None:
             tuning = Tuning(steps=0)
 

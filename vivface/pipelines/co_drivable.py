@@ -8,8 +8,16 @@ from typing import Any, Self
 
 from vivface.errors import OptionError
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
-from vivface.reenactment.co_driving import POSE_FILE, CoDrivenMotion, PoseSubspace, check_pose, with_source_pose
+from vivface.reenactment.co_driving import (
+    POSE_FILE,
+    CoDrivenMotion,
+    PoseSubspace,
+    check_pose,
+    check_strengths,
+    with_source_pose,
+)
 from vivface.reenactment.codes import IdentityCode, MotionCodes
+from vivface.reenactment.rendering import RenderOptions
 
 
 class CoDrivable:
@@ -36,6 +44,16 @@ class CoDrivable:
         super().save_pretrained(save_directory, **kwargs)
         if self.pose_subspace is not None:
             self.pose_subspace.save(Path(save_directory) / POSE_FILE)
+
+    def checked(self, options: RenderOptions) -> RenderOptions:
+        """The options, unless they ask for parts in strengths that the generator's codes cannot have.
+
+        Raises:
+            OptionError: What, and what to do instead.
+        """
+        if options.parts.changes and not options.detail:
+            check_strengths(options.parts, self.pose_subspace)
+        return options
 
     def co_drive(
         self,

@@ -16,8 +16,10 @@ from vivface.errors import OptionError
 from vivface.hub.checkpoint import Checkpoint
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
+from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import RenderOptions, edited_photo, render_frames
+from vivface.reenactment.rendering import RenderOptions, edited_photo, photo_edit, render_frames
+from vivface.warping.controls import Expression, check_expression
 
 Image = str | os.PathLike | PIL.Image.Image | np.ndarray | BinaryIO
 
@@ -90,6 +92,55 @@ class Editable(Checkpoint):
         if options.detail:
             return edited_photo(self, identity, edits, options)
         return next(render_frames(self, identity, StillMotion(identity), options, edits=edits)).image
+
+    def express(
+        self,
+        source: Image | IdentityCode,
+        expression: Expression,
+        *,
+        edits: Edits | None = None,
+        paste_back: bool = False,
+        face: int | None = None,
+        size: int | None = None,
+    ) -> np.ndarray:
+        """Show a portrait's photograph with another expression, gaze or pose of the head.
+
+        Args:
+            source, face: As for `__call__`.
+            expression (mapping): Amounts by name of `vivface.warping.controls.CONTROLS`, as `{"smile": 0.6}`.
+            edits (mapping, *optional*): As for `render`, at 0 seconds, done before.
+            paste_back (`bool`, *optional*, defaults to False): Show the whole photo.
+            size (`int`, *optional*): As for `render`.
+
+        Returns:
+            `numpy.ndarray` of shape `(height, width, 3)`: uint8 RGB.
+
+        Raises:
+            VivFaceError: As for `__call__`.
+        """
+        check_expression(expression)
+        return self.expressive_photo(source, edits=edits, paste_back=paste_back, face=face, size=size)(expression)
+
+    @torch.no_grad()
+    def expressive_photo(
+        self,
+        source: Image | IdentityCode,
+        *,
+        edits: Edits | None = None,
+        paste_back: bool = False,
+        face: int | None = None,
+        size: int | None = None,
+    ) -> ExpressivePhoto:
+        """The photograph of a portrait, prepared once for any number of expressions; arguments as for `express`.
+
+        Raises:
+            VivFaceError: As for `__call__`.
+        """
+        options = RenderOptions(paste_back=paste_back, detail=True, size=size)
+        edits = self._edits(edits or None)
+        identity = self._own(source) if isinstance(source, IdentityCode) else self.encode_identity(source, face, 0)
+        edit = None if edits is None else photo_edit(self, identity, edits, options.refine)
+        return ExpressivePhoto(identity, self.crops, size, paste_back, edit)
 
     @property
     def offers_detail(self) -> bool:

@@ -29,6 +29,7 @@ from vivface.files import check_output, complete_file
 from vivface.reenactment.codes import BATCH_SIZE, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.progress import OnProgress
 from vivface.warping.mesh import with_pose_of
+from vivface.warping.parts import Parts
 
 POSE_FILE = "pose_subspace.safetensors"
 POSE_FORMAT = "vivface-pose-1"
@@ -105,6 +106,41 @@ class PoseSubspace:
         if metadata.get("format") != POSE_FORMAT or not fits or not finite:
             raise CheckpointError(f"'{path}' is a safetensors file but holds no pose subspace: copy it again.")
         return cls(names, directions, readers)
+
+
+def with_strengths(codes: Tensor, own: Tensor, parts: Parts, subspace: PoseSubspace | None) -> Tensor:
+    """Motion codes whose expression and pose are as strong as asked.
+
+    Args:
+        codes (`torch.Tensor` of shape `(batch, *code_shape)`): Of the driver.
+        own (`torch.Tensor` of shape `(1, *code_shape)`): The portrait's own code, strength 0.
+        parts (`Parts`): `mouth`, `eyes` and `brows` must be equal: codes hold an expression whole.
+        subspace (`PoseSubspace`, *optional*): Of the checkpoint; needed where pose and expression differ in strength.
+
+    Raises:
+        OptionError: If something is asked that codes cannot do.
+    """
+    check_strengths(parts, subspace)
+    moved = own + parts.expression * (codes - own)
+    return moved if parts.pose == parts.expression else subspace.with_pose(moved, own + parts.pose * (codes - own))
+
+
+def check_strengths(parts: Parts, subspace: PoseSubspace | None) -> None:
+    """Refuse what the generator's codes cannot do, see `with_strengths`.
+
+    Raises:
+        OptionError: What, and what to do instead.
+    """
+    if parts.expression is None:
+        raise OptionError(
+            "The generator's codes hold an expression whole: give mouth, eyes and brows the same strength and leave "
+            "out keep_lips_shut, eye_contact and blink_rate, or show the photograph itself (detail)."
+        )
+    if parts.pose != parts.expression and subspace is None:
+        raise OptionError(
+            f"This checkpoint has no {POSE_FILE}, so pose and expression of the generator's codes have one strength: "
+            "give all parts the same, or show the photograph itself (detail)."
+        )
 
 
 class CoDrivenMotion(MotionCodes):

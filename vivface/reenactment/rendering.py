@@ -16,12 +16,14 @@ from torch import Tensor
 from vivface.errors import MediaError, OptionError
 from vivface.faces.paste import PasteBack
 from vivface.media.tensors import to_images
+from vivface.reenactment.co_driving import PoseSubspace, with_strengths
 from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background
 from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
+from vivface.warping.parts import AS_DRIVEN, Parts
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import REST_FRAMES, Rest
 
@@ -46,6 +48,7 @@ class RenderOptions:
             large as the face is in the photo, 512 to 1024, if None.
         background (optional): With detail, what lies behind the person: `"keep"`, `"transparent"` (frames are RGBA), a
             colour, or a picture, see `vivface.warping.background`.
+        parts (`Parts`): Strengths of mouth, eyes, brows and pose.
 
     Raises:
         OptionError: If a value is out of its range.
@@ -59,6 +62,7 @@ class RenderOptions:
     detail: bool = False
     size: int | None = None
     background: Background = KEEP
+    parts: Parts = AS_DRIVEN
 
     def __post_init__(self) -> None:
         if self.motion_mode not in ("absolute", "relative"):
@@ -118,6 +122,7 @@ class FrameMaker(Protocol):
     output_size: int
     default_batch_size: int
     crops: tuple[str, str]
+    pose_subspace: PoseSubspace | None
 
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool) -> Tensor:
         """Motion codes `(batch, *code_shape)` to images `(batch, 3, size, size)`, RGB, about [-1, 1]."""
@@ -157,7 +162,7 @@ def render_frames(
     """
     on_progress = on_progress or ignore_progress
     size = options.frame_size(system, identity)
-    paste = _paste_back(identity, size, options.detail) if options.paste_back else None
+    paste = paste_back(identity, size, options.detail) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
     done = 0
     batches = motion.batches(batch_size, images, on_progress)
@@ -172,7 +177,7 @@ def render_frames(
 
         # 1. The photograph's images, or the system's.
         if options.detail:
-            made = (moving(points) for points in _points(batch))
+            made = map(moving, _points(batch), map(float, batch.times))
         else:
             made = (resized(image, (size, size)) for image in generated(batch))
 
@@ -207,6 +212,8 @@ class _Generated:
         change = codes - self._first if options.motion_mode == "relative" else codes - identity.motion
         moved = options.strength != 1 or options.motion_mode == "relative"
         target = identity.motion + options.strength * change if moved else codes
+        if options.parts.changes:
+            target = with_strengths(target, identity.motion, options.parts, self._system.pose_subspace)
 
         # 2. Edits.
         shown, target = (identity, target) if self._edits is None else self._edits(identity, target, batch.times)
@@ -216,7 +223,7 @@ class _Generated:
             return to_images(self._system.generate(shown, target, options.refine))
 
 
-def _paste_back(identity: IdentityCode, size: int, detail: bool) -> PasteBack:
+def paste_back(identity: IdentityCode, size: int, detail: bool) -> PasteBack:
     """How frames are put back into the photo: a moving photograph with its surroundings, up to where nothing moves."""
     if not detail:
         return PasteBack(identity.photo, identity.quad, size, harmonize=True)
@@ -267,6 +274,7 @@ def _moving_photo(
         edit,
         PASTED if options.paste_back else 1.0,
         options.background,
+        options.parts,
     )
     return chain(first, batches), moving
 

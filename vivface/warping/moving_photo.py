@@ -14,6 +14,8 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.lips import fit_lips
+from vivface.warping.mesh import PosedFace
+from vivface.warping.parts import PartMotion, Parts
 from vivface.warping.photo_edit import PhotoEdit, with_crop
 from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
@@ -35,6 +37,7 @@ class MovingPhoto:
         reach (`float`, *optional*, defaults to 1.0): Crops that frames show; they are so many times as large. From
             `PASTED` on, the border of the frames does not move.
         background (optional): See `PhotoCompositor`.
+        parts (`Parts`, *optional*): Strengths of the parts of the motion.
         relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
             (`tuple[str, str]`, *optional*): See `Retargeting`.
     """
@@ -52,6 +55,7 @@ class MovingPhoto:
         edit: PhotoEdit | None = None,
         reach: float = 1.0,
         background: Background = KEEP,
+        parts: Parts | None = None,
     ):
         wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
         seen = points
@@ -61,6 +65,7 @@ class MovingPhoto:
         fitted = fit_lips(self._still, points)
         self._retarget = partial(Retargeting, fitted, relative=relative, strength=strength, crops=crops, seen=seen)
         self._retargeting = self._retarget(rest)
+        self._parts = PartMotion(parts, self.face) if parts is not None and parts.changes else None
         self._reach = reach
         if reach > 1:  # the same in a larger square, which is a crop of its own
             size = reached(size, reach)
@@ -77,11 +82,32 @@ class MovingPhoto:
         other._retargeting = self._retarget(rest)
         return other
 
-    def __call__(self, driver: np.ndarray | None) -> np.ndarray:
-        """The frame of a driver's points `(478, 3)`, see `PhotoCompositor`; the photograph as it is for None."""
+    @property
+    def face(self) -> PosedFace:
+        """The portrait's own face in its crop."""
+        return self._retargeting.portrait
+
+    def __call__(self, driver: np.ndarray | None, seconds: float = 0.0) -> np.ndarray:
+        """The frame of a driver's points, see `PhotoCompositor`; the photograph as it is for None.
+
+        Args:
+            driver (`np.ndarray` of shape `(478, 3)`, *optional*): Points in the driver's crop.
+            seconds (`float`, *optional*, defaults to 0): When the frame is shown; blinks have their times.
+        """
         if driver is None:
             return self._still.copy()
         shape, pose = self._retargeting(driver)
+        if self._parts is not None:
+            shape, pose = self._parts(shape, pose, seconds)
+        return self.show(shape, pose)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the photograph as it is kept, about."""
+        return 2 * self._still.nbytes + self._compositor.photo.nbytes
+
+    def show(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
+        """The frame of the portrait's own face under a shape `(478, 3)` and a pose, see `face`."""
         if self._reach > 1:
             pose = HeadPose(pose.turn, pose.scale / self._reach, _shrunk(pose.center[None], self._reach)[0])
         return self._compositor(shape, pose)

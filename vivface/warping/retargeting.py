@@ -163,8 +163,8 @@ class Retargeting:
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
-        self._lip_weights = _lip_weights()
-        self._lid_weights = [_lid_weights(side) for side in (0, 1)]
+        self._lip_weights = lip_weights()
+        self._lid_weights = [lid_weights(side) for side in (0, 1)]
 
     def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
         """The portrait's face under the driver's motion.
@@ -192,11 +192,7 @@ class Retargeting:
         else:
             turn, scale = driver.turn, self._scale * driver.scale / self._driver_scale
             center = self._center + driver.center[:2] - self._driver_center
-        if strength != 1:
-            turn = _turned(turn @ own.turn.T, strength) @ own.turn
-            scale = own.scale * (scale / own.scale) ** strength
-            center = own.center[:2] + strength * (center - own.center[:2])
-        return HeadPose(turn, scale, np.concatenate([center, own.center[2:]]))
+        return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
@@ -244,16 +240,21 @@ def _alike(both: np.ndarray) -> np.ndarray:
     return mean + (both - mean) * ((apart - WINK[0]) / (WINK[1] - WINK[0])).clip(0, 1)
 
 
-def _turned(turn: np.ndarray, share: float) -> np.ndarray:
-    """A share of a rotation `(3, 3)`, about the same axis."""
-    return cv2.Rodrigues(cv2.Rodrigues(turn)[0] * share)[0]
+def pose_between(first: HeadPose, second: HeadPose, share: float) -> HeadPose:
+    """A share of the way from one pose to another; 0 is the first, 1 the second, beyond 1 farther."""
+    if share == 1:
+        return second
+    turn = cv2.Rodrigues(cv2.Rodrigues(second.turn @ first.turn.T)[0] * share)[0] @ first.turn
+    scale = first.scale * (second.scale / first.scale) ** share
+    return HeadPose(turn, scale, first.center + share * (second.center - first.center))
 
 
 def _mouth_width(shape: np.ndarray) -> float:
     return float(np.linalg.norm(shape[MOUTH_CORNERS[1]] - shape[MOUTH_CORNERS[0]]))
 
 
-def _lip_weights() -> np.ndarray:
+@cache
+def lip_weights() -> np.ndarray:
     """`(468, 9)`: how far each point follows a change of the gap at each pair of points of the lips."""
     layout = triangles().layout
     upper, lower = layout[UPPER_LIP], layout[LOWER_LIP]
@@ -275,7 +276,8 @@ def _lip_weights() -> np.ndarray:
     return weights
 
 
-def _lid_weights(side: int) -> np.ndarray:
+@cache
+def lid_weights(side: int) -> np.ndarray:
     """`(468, 7)`: how far each point follows the points of an upper lid down."""
     layout = triangles().layout
     upper, lower, corners = (_both(points)[side] for points in (UPPER_LID, LOWER_LID, LID_CORNERS))

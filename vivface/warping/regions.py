@@ -1,0 +1,34 @@
+"""Which part of the face a point of the mesh belongs to: mouth, eyes or brows."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from vivface.warping.mesh import EYE_NETWORK_POINTS, MESH, POINTS, mirror, triangles
+
+PARTS = ("mouth", "eyes", "brows")
+BROWS = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])  # of the mesh, the right brow: upper rim, lower rim
+LIDS_AND_FOLDS = EYE_NETWORK_POINTS[:32]  # of the right eye
+CHEEK_BELOW = 9.0  # millimetres below the folds of the lower lids, where the cheek begins
+FADE = 5.0  # millimetres over which one part passes into the next
+
+
+@cache
+def part_weights() -> np.ndarray:
+    """`(478, 3)`: how far each point belongs to mouth (with nose, cheeks and jaw), eyes and brows (with the forehead).
+
+    The weights of a point add up to 1. Lids and irises belong to the eyes, the brows' own points to the brows.
+    """
+    layout = triangles().layout[:, :2]
+    eyes, brows = (layout[np.concatenate([points, mirror()[points]])] for points in (LIDS_AND_FOLDS, BROWS))
+    upper = brows[np.argsort(brows[:, 0])]
+    forehead = layout[layout[:, 1] < np.interp(layout[:, 0], upper[:, 0], upper[:, 1])]
+    cheeks = layout[layout[:, 1] > eyes[:, 1].max() + CHEEK_BELOW]
+    sets = (cheeks, eyes, np.concatenate([brows, forehead]))
+    nearest = np.stack([np.linalg.norm(layout[:, None] - points[None], axis=2).min(1) for points in sets], 1)
+    weights = np.exp(-2 * (nearest - nearest.min(1, keepdims=True)) / FADE)
+    weights /= weights.sum(1, keepdims=True)
+    irises = np.tile([0.0, 1.0, 0.0], (POINTS - MESH, 1))
+    return np.concatenate([weights, irises])
