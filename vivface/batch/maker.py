@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
     from vivface.reenactment.codes import IdentityCode
     from vivface.reenactment.result import ReenactmentResult
+    from vivface.warping.parts import Parts
 
 IDENTITIES, WORK, BEGUN = "identities", ".work", ".begun"
 COMPUTING = ("device", "networks", "batch_size", "threads")  # settings that no result depends on
@@ -38,6 +39,7 @@ class BatchSettings:
         checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
         refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
             (`str`), detail (`bool`), size (`int`): As for the pipeline.
+        parts (`Parts`, *optional*), pose (`str`, *optional*): As for the pipeline; `"source"` for the portrait's pose.
         edits (tuple of `str`): Each as `parse_edits` takes it.
         mark, manifest (`bool`), label (`bool` or `str`): As for `Provenance`.
         threads (`int`, *optional*): CPU threads of a worker; by default its share of the cores.
@@ -57,6 +59,8 @@ class BatchSettings:
     adapt: str | None = None
     detail: bool | None = None
     size: int | None = None
+    parts: Parts | None = None
+    pose: str | None = None
     edits: tuple[str, ...] = ()
     mark: bool = True
     manifest: bool = True
@@ -200,6 +204,8 @@ class ClipMaker:
             paste_back=settings.paste_back,
             motion_mode=settings.motion_mode,
             strength=settings.strength,
+            parts=settings.parts,
+            pose=settings.pose,
             batch_size=settings.batch_size,
             seed=settings.seed,
             driving_face=clip.driving_face,

@@ -9,19 +9,27 @@ import typer
 
 from vivface.cli.options import (
     Adapt,
+    BlinkRate,
+    Brows,
     Checkpoint,
     Detail,
     Detector,
     Device,
     Edit,
+    EyeContact,
+    Eyes,
+    KeepLipsShut,
     Label,
     LabelText,
     Manifest,
     Mark,
+    Mouth,
+    Pose,
     Size,
     System,
     pixels,
     provenance,
+    read_parts,
 )
 from vivface.cli.reenact import MotionMode
 from vivface.errors import OptionError
@@ -87,8 +95,15 @@ def batch(
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
     ] = MotionMode.ABSOLUTE,
     strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
+    mouth: Mouth = 1.0,
+    eyes: Eyes = 1.0,
+    brows: Brows = 1.0,
+    pose: Pose = None,
+    keep_lips_shut: KeepLipsShut = False,
+    eye_contact: EyeContact = False,
+    blink_rate: BlinkRate = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait, and of blinks.")] = 0,
     adapt: Adapt = None,
     edit: Edit = None,
     mark: Mark = True,
@@ -110,13 +125,16 @@ def batch(
     from vivface.batch.run import run_batch
     from vivface.cli.console import console, escaped, progress_bar
     from vivface.editing import parse_edits
+    from vivface.reenactment.co_driving import check_pose
     from vivface.reenactment.rendering import RenderOptions
     from vivface.reenactment.tuning import Tuning
 
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
     pixel_size, marks = pixels(size), provenance(mark, manifest, label, label_text)
-    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixel_size)
+    parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
+    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixel_size, parts)
+    check_pose(pose, None)
     if adapt is not None:
         Tuning.parse(adapt)
     if edit:
@@ -133,6 +151,8 @@ def batch(
         paste_back=paste_back,
         motion_mode=motion_mode.value,
         strength=strength,
+        parts=parts if parts.changes else None,
+        pose=pose,
         batch_size=batch_size,
         seed=seed,
         adapt=adapt,

@@ -33,6 +33,26 @@ def edit(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The image to write (.png, .jpg or .webp).")],
     edit: Edit = None,
+    expression: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=AMOUNT",
+            help="Move the photograph's own face, as smile=0.6 or yaw=10 (degrees). May be repeated. Mouth: smile, "
+            "grin, mouth_open, pucker, funnel, stretch; eyes: lids, wink_left, wink_right, gaze_x, gaze_y; brows: "
+            "brows, brow_left, brow_right, worry; head: yaw, pitch, roll.",
+        ),
+    ] = None,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(help="An expression by name, as laugh, or from a file (.json); --expression changes it."),
+    ] = None,
+    save_preset: Annotated[Path | None, typer.Option(help="Also write the expression to this file (.json).")] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="A row of variants, from the photograph to the expression.")
+    ] = False,
+    vary: Annotated[
+        str | None, typer.Option(help="With --strip: the control that goes through its range while the others stay.")
+    ] = None,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     detail: Detail = None,
     size: Size = "auto",
@@ -51,14 +71,19 @@ def edit(
     detector: Detector = "auto",
 ) -> None:
     """Edit a portrait: another age, expression or pose, as the directions of the checkpoint allow."""
+    from vivface.cli.expressions import ExpressionRequest
     from vivface.editing import parse_edits
     from vivface.media import save_image
     from vivface.media.images import WRITE_SUFFIXES
     from vivface.provenance import Ingredient, Stamp, number_of
     from vivface.reenactment.codes import IDENTITY_SUFFIX, IdentityCode
+    from vivface.reenactment.expressive_photo import save_preset as write_preset
 
     check_output(output, WRITE_SUFFIXES, overwrite, inputs=(source,))
     edits, marks = parse_edits(edit or []), provenance(mark, manifest, label, label_text)
+    wanted = ExpressionRequest.read(expression or [], preset or [], strip, vary, detail)
+    if save_preset is not None:
+        check_output(save_preset, (".json",), overwrite, inputs=(source, *map(Path, preset or [])))
     pipeline = load(checkpoint, device, detector, system)
     pipeline.directions.check_names(edits)  # before the work
     with progress_bar() as bar:
@@ -70,14 +95,21 @@ def edit(
         if source.suffix == IDENTITY_SUFFIX:
             identity = IdentityCode.load(source)
         else:
-            shown = pipeline.offers_detail if detail is None else detail
+            shown = wanted.given or (pipeline.offers_detail if detail is None else detail)
             identity = pipeline.encode_identity(source, face, 0 if shown and adapt is None else adapt, seed, show)
         options = dict(refine=refine, paste_back=paste_back, detail=detail, size=pixels(size))
-        image = pipeline.edit(identity, edits, **options)
+        if wanted.given:
+            del options["refine"], options["detail"]
+            image = wanted.show(pipeline.expressive_photo(identity, edits=edits, **options))
+        else:
+            image = pipeline.edit(identity, edits, **options)
     portrait = [] if identity.file is None else [Ingredient("portrait", identity.file)]
-    photograph = paste_back or pipeline.shows_photograph(identity, detail)
-    stamp = Stamp(marks, number_of(identity.photo, edit, options), photograph, portrait)
+    photograph = paste_back or wanted.given or pipeline.shows_photograph(identity, detail)
+    stamp = Stamp(marks, number_of(identity.photo, edit, wanted.values, options), photograph, portrait)
     save_image(output, stamp.picture(image), stamp.finish)
+    if save_preset is not None:
+        write_preset(wanted.values, save_preset)
     show_notes([*identity.warnings, *stamp.warnings])
-    listed = ", ".join(edit or []) or "no edits"
+    shown = [*(edit or []), *(f"{name}={amount:g}" for name, amount in wanted.values.items())]
+    listed = ", ".join(shown) or "no edits"
     print(f"{output}: {image.shape[1]} x {image.shape[0]} pixels, {listed}")

@@ -11,6 +11,7 @@ from vivface.errors import OptionError
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
     from vivface.provenance import Provenance
+    from vivface.warping.parts import Parts
 
 Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
@@ -67,6 +68,24 @@ DrivingFace = Annotated[
 ]
 Start = Annotated[float, typer.Option(min=0, help="Where in the driving video to begin, seconds.")]
 Duration = Annotated[float | None, typer.Option(help="How much of the driving video to use, seconds; default all.")]
+Pose = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own); or a strength: 0 "
+        "the portrait's own, 1 the driver's, up to 3."
+    ),
+]
+Mouth = Annotated[float, typer.Option(help="Strength of mouth and jaw: 0 the portrait's own, 1 the driver's, up to 3.")]
+Eyes = Annotated[float, typer.Option(help="Strength of lids and gaze, as for --mouth.")]
+Brows = Annotated[float, typer.Option(help="Strength of the brows, as for --mouth.")]
+KeepLipsShut = Annotated[bool, typer.Option("--keep-lips-shut", help="Lips stay shut.")]
+EyeContact = Annotated[
+    bool, typer.Option("--eye-contact", help="The eyes look into the camera however the head turns.")
+]
+BlinkRate = Annotated[
+    float | None,
+    typer.Option(help="Blinks a minute, 0 to 60, instead of the driver's short ones; --seed chooses their times."),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
 
 Mark = Annotated[
@@ -107,6 +126,30 @@ def load(
         pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def read_parts(
+    mouth: float,
+    eyes: float,
+    brows: float,
+    pose: str | None,
+    keep_lips_shut: bool,
+    eye_contact: bool,
+    blink_rate: float | None,
+    seed: int,
+) -> tuple["Parts", str | None]:
+    """The parts of a motion, and where the pose comes from if `--pose` says that and no strength.
+
+    Raises:
+        OptionError: If a value is out of its range.
+    """
+    from vivface.warping.parts import Parts
+
+    try:
+        strength, where = (1.0, None) if pose is None else (float(pose), None)
+    except ValueError:
+        strength, where = 1.0, pose
+    return Parts(mouth, eyes, brows, strength, keep_lips_shut, eye_contact, blink_rate, max(seed, 0)), where
 
 
 def pixels(size: str) -> int | None:

@@ -11,6 +11,8 @@ from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import (
     Adapt,
     Background,
+    BlinkRate,
+    Brows,
     Checkpoint,
     Detail,
     Detector,
@@ -19,11 +21,16 @@ from vivface.cli.options import (
     Duration,
     Edit,
     Engine,
+    EyeContact,
+    Eyes,
+    KeepLipsShut,
     Label,
     LabelText,
     Manifest,
     Mark,
+    Mouth,
     Overwrite,
+    Pose,
     Size,
     Start,
     System,
@@ -31,6 +38,7 @@ from vivface.cli.options import (
     load,
     pixels,
     provenance,
+    read_parts,
 )
 
 
@@ -65,8 +73,14 @@ def reenact(
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
     ] = MotionMode.ABSOLUTE,
     strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
+    mouth: Mouth = 1.0,
+    eyes: Eyes = 1.0,
+    brows: Brows = 1.0,
+    keep_lips_shut: KeepLipsShut = False,
+    eye_contact: EyeContact = False,
+    blink_rate: BlinkRate = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait, and of blinks.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
     driving_face: DrivingFace = None,
     adapt: Adapt = None,
@@ -77,10 +91,7 @@ def reenact(
         Path | None,
         typer.Option(help="A second driving video, or motion file, that gives the pose; DRIVING keeps the expression."),
     ] = None,
-    pose: Annotated[
-        str | None,
-        typer.Option(help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own)."),
-    ] = None,
+    pose: Pose = None,
     codec: Annotated[
         str, typer.Option(help="h264, av1, vp9 or prores, as the format takes it; auto for its usual one.")
     ] = "auto",
@@ -123,6 +134,7 @@ def reenact(
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=inputs)
     edits = parse_edits(edit) if edit else None
+    parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
     marks = provenance(mark, manifest, label, label_text)
     pipeline = load(checkpoint, device, detector, system, engine)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
@@ -149,6 +161,7 @@ def reenact(
             paste_back=paste_back,
             motion_mode=motion_mode.value,
             strength=strength,
+            parts=parts,
             batch_size=batch_size,
             seed=seed,
             face=face,
