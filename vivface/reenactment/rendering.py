@@ -25,7 +25,7 @@ from vivface.warping.background import KEEP, TRANSPARENT, Background, check_back
 from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
 from vivface.warping.parts import AS_DRIVEN, Parts
 from vivface.warping.photo_edit import PhotoEdit
-from vivface.warping.retargeting import REST_FRAMES, Rest
+from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
 
 MotionMode = Literal["absolute", "relative"]
 MAX_STRENGTH = 3.0
@@ -250,17 +250,14 @@ def _moving_photo(
     Raises:
         MediaError: If the portrait or the motion has no points of a face.
     """
-    first: list[MotionBatch] = []
-    while sum(len(batch.times) for batch in first) < REST_FRAMES and (batch := next(batches, None)) is not None:
-        first.append(batch)
-    seen = [batch.points for batch in first if batch.points is not None]
+    first, seen = _frames_at_rest(batches)
     if identity.points is None or not seen:
         what = "portrait" if identity.points is None else "driving motion"
         raise MediaError(
             f"The {what} has no points of a face, by which a photograph is moved: read it again, or ask "
             "for frames without detail."
         )
-    rest = Rest.of(np.concatenate(seen)[:REST_FRAMES])
+    rest = Rest.of(np.concatenate(seen)[:MOST_REST_FRAMES])
     relative = options.motion_mode == "relative"
     moving = MovingPhoto(
         identity.photo,
@@ -277,6 +274,20 @@ def _moving_photo(
         options.parts,
     )
     return chain(first, batches), moving
+
+
+def _frames_at_rest(batches: Iterator[MotionBatch]) -> tuple[list[MotionBatch], list[np.ndarray]]:
+    """The first batches, and the points of those that have any, read until the lips have met, within limits."""
+    first: list[MotionBatch] = []
+    seen: list[np.ndarray] = []
+    for batch in batches:
+        first.append(batch)
+        if batch.points is not None:
+            seen.append(batch.points)
+        count = sum(len(batch.times) for batch in first)
+        if count >= MOST_REST_FRAMES or (count >= REST_FRAMES and (not seen or rest_is_seen(np.concatenate(seen)))):
+            break
+    return first, seen
 
 
 def edited_photo(

@@ -15,7 +15,7 @@ from vivface.reenactment.driving import SteadyCrop
 from vivface.reenactment.rendering import photo_edit
 from vivface.runtime import compute_slot
 from vivface.warping.moving_photo import MovingPhoto, frame_size
-from vivface.warping.retargeting import REST_FRAMES, Rest
+from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
 
 LIVE_SIZE = 512  # largest width and height of the moving photograph, pixels
 RATE_WINDOW = 2.0  # seconds over which the frame rate is measured
@@ -145,7 +145,8 @@ class _LivePhoto:
         """The frame for the points of a camera frame's face."""
         if points is None:
             return self.still
-        if len(self._seen) < REST_FRAMES:
+        count = len(self._seen)
+        if count < REST_FRAMES or (count < MOST_REST_FRAMES and not rest_is_seen(np.stack(self._seen))):
             self._seen.append(points)
             self._moving = self._moving.with_rest(Rest.of(np.stack(self._seen)))
         return self._moving(points)

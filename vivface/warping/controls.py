@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
-from safetensors.numpy import load
 
 from vivface.errors import OptionError
 from vivface.faces.pose import HeadPose, turn_of
 from vivface.warping.gaps import lip_gaps, open_lids, with_lid_gaps, with_lip_gaps
 from vivface.warping.gaze import EYE_RADIUS, iris_places, with_irises
 from vivface.warping.mesh import MESH, PosedFace, mirror, triangles
+from vivface.warping.movements import mouth_movements
 from vivface.warping.regions import BROWS, part_weights
 from vivface.warping.retargeting import lid_gaps
 
@@ -70,7 +69,7 @@ CONTROLS: dict[str, Control] = {
         Control("wink_left", "Wink, left eye", 0, 1, EYES, "1 shut"),
         Control("wink_right", "Wink, right eye", 0, 1, EYES, "1 shut"),
         Control("gaze_x", "Gaze, sideways", -20, 20, EYES, "degrees, above 0 toward the left edge of the image"),
-        Control("gaze_y", "Gaze, up and down", -15, 15, EYES, "degrees, above 0 down"),
+        Control("gaze_y", "Gaze, up and down", -12, 12, EYES, "degrees, above 0 down"),
         Control("brows", "Brows", -1, 1, EYES, "-1 lowered, 1 raised"),
         Control("brow_left", "Left brow", -1, 1, EYES, "-1 lowered, 1 raised"),
         Control("brow_right", "Right brow", -1, 1, EYES, "-1 lowered, 1 raised"),
@@ -176,8 +175,7 @@ class ControlledFace:
 @cache
 def _mouth_moves() -> dict[str, np.ndarray]:
     """Each control of the mouth at 1 as a movement `(468, 3)`, millimetres; `frown` is `smile` at -1."""
-    stored = load((files("vivface.warping") / "controls.safetensors").read_bytes())
-    return {name: gain * stored[name].astype(np.float64) for name, gain in GAINS.items()}
+    return {name: gain * mouth_movements()[name] for name, gain in GAINS.items()}
 
 
 def _brow_lift(values: dict[str, float]) -> np.ndarray:

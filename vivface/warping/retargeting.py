@@ -34,15 +34,17 @@ from vivface.warping.mesh import (
     mirror,
     triangles,
 )
+from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
 
 NOSE = 2  # point of the mesh: where the nose meets the lip
-REST_FRAMES = 25  # frames from which the driver's face at rest is taken
+REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken: more where no lips have met by then
+SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LID_GAIN = 1.25  # how much more lids move than the networks see
 LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
-SHUT_LIPS = (0.8, 3.0)  # millimetres between lips that touch, as the networks see them: least and most
+SHUT_LIPS = (0.8, MOST_SHUT)  # millimetres between lips that touch, as the networks see them: least and most
 WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
 NARROW = 0.25  # how much narrower than at rest a mouth counts at most; of such a mouth ...
 NARROW_SHUT, NARROW_GAIN = (
@@ -75,15 +77,21 @@ class Rest:
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Rest:
-        """The face at rest of the first points `(T, 478, 3)` of a driver."""
+        """The face at rest of some points `(T, 478, 3)` of a driver, see `vivface.warping.neutral`."""
         faces = [PosedFace.of(points) for points in frames]
         shapes = np.stack([face.shape for face in faces])
         gaps = np.array([lid_gaps(shape) for shape in shapes])
-        shape = np.median(shapes, 0)
+        smiles = _read_expressions(shapes - shapes[:1])[:, SMILES].mean(1)
+        shape = neutral_shape(shapes, gaps, smiles)
         least = LEAST_LIDS * np.linalg.norm(shape[_both(LID_CORNERS)[:, 1]] - shape[_both(LID_CORNERS)[:, 0]], axis=1)
-        lips = (shapes[:, LOWER_LIP, 1] - shapes[:, UPPER_LIP, 1]).mean(1)
-        touching = float(np.clip(np.percentile(lips, 10), *SHUT_LIPS))
+        touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
         return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), touching, faces[0].pose)
+
+
+def rest_is_seen(frames: np.ndarray) -> bool:
+    """Whether the lips of a driver's points `(T, 478, 3)` met, so that these frames tell the face at rest."""
+    shapes = np.stack([PosedFace.of(points).shape for points in frames])
+    return float(np.percentile(mean_lip_gaps(shapes), 10)) <= SHUT_LIPS[1]
 
 
 def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -92,10 +100,13 @@ def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     A linear estimate that `training/tools/fit_expression.py` fitted to rendered people: what is due to the people and
     not to their expression is left alone, and what is uncertain comes out too small.
     """
-    arrays = _expression()
-    difference = (second[:MESH] - first[:MESH]).reshape(-1)
-    moved = difference @ arrays["read"].astype(np.float64) @ arrays["move"].astype(np.float64)
+    moved = _read_expressions((second - first)[None])[0] @ _expression()["move"].astype(np.float64)
     return np.concatenate([moved.reshape(MESH, 3), np.zeros((len(first) - MESH, 3))])
+
+
+def _read_expressions(differences: np.ndarray) -> np.ndarray:
+    """How much of each expression lies in differences `(T, 478, 3)` of shapes: `(T, 5)`."""
+    return differences[:, :MESH].reshape(len(differences), -1) @ _expression()["read"].astype(np.float64)
 
 
 @cache
