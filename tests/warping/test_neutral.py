@@ -40,3 +40,4 @@ def test_a_blink_and_lifted_brows_at_first():
     rest = Rest.of(frames)
     assert abs(rest.shape[159, 1] - face()[159, 1]) < 0.7 and abs(rest.shape[105, 1] - face()[105, 1]) < 0.7
     assert (rest.lids > 5).all()
+    assert not rest_is_seen(frames[:4]) and rest_is_seen(frames)

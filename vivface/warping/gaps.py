@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vivface.warping.mesh import LID_CORNERS, LOWER_LID, LOWER_LIP, MESH, UPPER_LID, UPPER_LIP, mirror
-from vivface.warping.retargeting import LEAST_LIDS, lid_gaps, lid_weights, lip_weights
+from vivface.warping.mesh import LOWER_LID, LOWER_LIP, MESH, UPPER_LID, UPPER_LIP, mirror
+from vivface.warping.retargeting import least_lids, lid_gaps, lid_weights, lip_weights
 
 
 def lip_gaps(shape: np.ndarray) -> np.ndarray:
@@ -39,5 +39,4 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 
 def open_lids(shape: np.ndarray) -> np.ndarray:
     """Gaps `(2,)` of a face's lids when they are open, millimetres: its own, unless it shuts them."""
-    corners = np.stack([LID_CORNERS, mirror()[LID_CORNERS]])
-    return np.maximum(lid_gaps(shape), LEAST_LIDS * np.linalg.norm(shape[corners[:, 1]] - shape[corners[:, 0]], axis=1))
+    return np.maximum(lid_gaps(shape), least_lids(shape))

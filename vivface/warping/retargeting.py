@@ -83,15 +83,16 @@ class Rest:
         gaps = np.array([lid_gaps(shape) for shape in shapes])
         smiles = _read_expressions(shapes - shapes[:1])[:, SMILES].mean(1)
         shape = neutral_shape(shapes, gaps, smiles)
-        least = LEAST_LIDS * np.linalg.norm(shape[_both(LID_CORNERS)[:, 1]] - shape[_both(LID_CORNERS)[:, 0]], axis=1)
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
-        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least), touching, faces[0].pose)
+        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least_lids(shape)), touching, faces[0].pose)
 
 
 def rest_is_seen(frames: np.ndarray) -> bool:
-    """Whether the lips of a driver's points `(T, 478, 3)` met, so that these frames tell the face at rest."""
+    """Whether the lips of a driver's points `(T, 478, 3)` met and its lids were open: then the face at rest is seen."""
     shapes = np.stack([PosedFace.of(points).shape for points in frames])
-    return float(np.percentile(mean_lip_gaps(shapes), 10)) <= SHUT_LIPS[1]
+    opened = np.percentile([lid_gaps(shape) for shape in shapes], 75, axis=0)
+    met = float(np.percentile(mean_lip_gaps(shapes), 10)) <= SHUT_LIPS[1]
+    return met and bool(opened.mean() >= least_lids(shapes[0]).mean())
 
 
 def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -129,6 +130,12 @@ def lid_gaps(shape: np.ndarray) -> np.ndarray:
     """Mean gap of the lids `(2,)`, right and left, millimetres."""
     upper, lower = _both(UPPER_LID), _both(LOWER_LID)
     return (shape[lower, 1] - shape[upper, 1]).mean(1)
+
+
+def least_lids(shape: np.ndarray) -> np.ndarray:
+    """Gaps `(2,)` below which lids are not taken for open, millimetres."""
+    corners = shape[_both(LID_CORNERS)]  # (2, 2, 3)
+    return LEAST_LIDS * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
 
 
 def _both(points: np.ndarray) -> np.ndarray:
