@@ -23,6 +23,7 @@ from vivface.space.api import Endpoints
 from vivface.space.codec_service import load_codec
 from vivface.space.codec_tab import CodecEndpoints, CodecTab
 from vivface.space.events import Events
+from vivface.space.expression_tab import ExpressionEndpoints, ExpressionTab
 from vivface.space.launching import launch_options
 from vivface.space.limits import Limits
 from vivface.space.page import Page
@@ -71,6 +72,9 @@ def create_demo(
             with page.codec_tab:
                 CodecTab(page)
             CodecEndpoints(page)
+        with page.expression_tab:
+            ExpressionTab(page)
+        ExpressionEndpoints(page)
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
     return demo

@@ -1,5 +1,6 @@
 """The page in a browser: the main flows, from upload to result."""
 
+import json
 import os
 import re
 import time
@@ -149,6 +150,73 @@ def test_a_slider_changes_the_preview(page, uploaded):
     page.wait_for_function("before => document.querySelector('#still img')?.src !== before", arg=before)
 
 
+def test_an_expression_by_keyboard_and_preset(page, uploaded):
+    choose(page, "portrait", uploaded)
+    expect(page.locator("#portrait-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    page.get_by_role("tab", name="Expression").click()
+    expect(page.locator("#expression-note")).to_contain_text("confirm", timeout=PATIENCE)  # consent is missing
+    assert page.locator("#expression img").count() == 0
+    agree(page)
+    expect(page.locator("#expression img")).to_be_visible(timeout=PATIENCE)
+
+    def changed(act) -> None:
+        before = page.locator("#expression img").get_attribute("src")
+        act()
+        page.wait_for_function(
+            "before => document.querySelector('#expression img')?.src !== before", arg=before, timeout=PATIENCE
+        )
+
+    slider = page.locator("#express-mouth-open input[type=range]")
+    slider.focus()
+    changed(lambda: slider.press("End"))
+    assert slider.input_value() == "1"
+    page.locator("#preset input").click()
+    changed(lambda: page.get_by_role("option", name="surprise").click())
+    expect(page.locator("#express-brows input[type=number]")).to_have_value("0.9")
+    changed(lambda: page.locator("#reset-expression").click())
+    expect(page.locator("#express-brows input[type=number]")).to_have_value("0")
+
+
+def test_expressions_are_saved_loaded_and_lined_up(page, uploaded, tmp_path):
+    choose(page, "portrait", uploaded)
+    agree(page)
+    page.get_by_role("tab", name="Expression").click()
+    expect(page.locator("#expression img")).to_be_visible(timeout=PATIENCE)
+    page.locator("#express-smile input[type=number]").fill("0.5")
+    page.locator("#express-smile input[type=number]").press("Enter")
+    page.locator("#save-expression").click()
+    expect(page.locator("#expression-png")).to_be_visible(timeout=PATIENCE)
+    files = {}
+    for name in ("png", "preset"):
+        with page.expect_download() as download:
+            page.locator(f"#expression-{name}").click()
+        files[name] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[name])
+    assert files["png"].read_bytes()[:4] == b"\x89PNG"
+    assert json.loads(files["preset"].read_text())["expression"] == {"smile": 0.5}
+    page.locator("#reset-expression").click()
+    expect(page.locator("#express-smile input[type=number]")).to_have_value("0", timeout=PATIENCE)
+    page.locator("#load-preset input[type=file]").set_input_files(str(files["preset"]))
+    expect(page.locator("#express-smile input[type=number]")).to_have_value("0.5", timeout=PATIENCE)
+    page.get_by_role("button", name="Strip of variants").click()
+    page.locator("#make-strip").click()
+    expect(page.locator("#strip img")).to_be_visible(timeout=PATIENCE)
+    width, height = page.locator("#strip img").evaluate("e => [e.naturalWidth, e.naturalHeight]")
+    assert width == 5 * height
+
+
+def test_parts_of_the_motion(page, uploaded, face_clip):
+    choose(page, "portrait", uploaded)
+    choose(page, "driving", face_clip)
+    agree(page)
+    page.get_by_role("button", name="Parts of the motion").click()
+    page.locator("#pose input[type=number]").fill("0")
+    page.locator("#pose input[type=number]").press("Enter")
+    page.locator("#eye-contact input").check()
+    run(page)  # the tiny checkpoint shows its generator's images, whose codes hold an expression whole
+    expect(page.locator("#status")).to_contain_text("hold an expression whole", timeout=PATIENCE)
+
+
 def test_verify(page, uploaded):
     page.get_by_role("tab", name="Verify").click()
     page.locator("#check").click()
@@ -173,7 +241,7 @@ def test_live(page, uploaded):
 
 def test_every_control_has_a_name(page):
     """What a screen reader reads: no input, button or picture without a name."""
-    for tab in ("Re-enact", "Edit", "Live", "About"):
+    for tab in ("Re-enact", "Edit", "Expression", "Live", "About"):
         page.get_by_role("tab", name=tab).click()
         nameless = page.evaluate(
             """() => [...document.querySelectorAll('main button, main input:not([type=file]), main img')]
@@ -188,7 +256,7 @@ def test_every_control_has_a_name(page):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out(page, width):
     page.set_viewport_size({"width": width, "height": 844})
-    for tab in ("Re-enact", "Edit", "Live", "About"):
+    for tab in ("Re-enact", "Edit", "Expression", "Live", "About"):
         shown = page.get_by_role("tab", name=tab)
         if shown.count() and shown.first.is_visible():
             shown.first.click()

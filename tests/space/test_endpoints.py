@@ -33,6 +33,8 @@ PUBLIC = {
     "/find_driving_faces",
     "/extract_motion",
     "/edit_portrait",
+    "/express_portrait",
+    "/list_expressions",
     "/list_edits",
     "/verify",
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from vivface.errors import VivFaceError
 from vivface.space.jobs import Cancelled, Update
-from vivface.space.options import Options, check_value
+from vivface.space.options import PART_OPTIONS, Options, check_value
 from vivface.space.page import Page
 from vivface.space.text import error_line, note_line, progress_line, report_line, verdict_lines
 
@@ -90,9 +90,10 @@ class Events:
     def _connect_live(self) -> None:
         page = self.page
         options = [page.options[name] for name in ("face", "edits", "refine")]
+        parts = [page.options[name] for name in PART_OPTIONS]
         page.camera.stream(
             self._live,
-            [page.visitor, page.camera, page.portrait, page.consent, *options, page.live_relative],
+            [page.visitor, page.camera, page.portrait, page.consent, *options, page.live_relative, *parts],
             [page.live_output, page.rate],
             stream_every=0.05,
             time_limit=STREAM_SECONDS,
@@ -177,13 +178,15 @@ class Events:
         edits: dict | None,
         refine: Any,
         relative: bool,
+        *parts: Any,
     ) -> tuple:
         if camera is None:
             return gr.skip(), gr.skip()
         try:
             admitted, face = self.service.admit(portrait, consent), check_value("face", face)
             mode = "relative" if relative else "absolute"
-            driver = self.service.live(visitor, admitted, face, edits or {}, bool(refine), mode)
+            strengths = Options.of(dict(zip(PART_OPTIONS, parts, strict=True))).parts
+            driver = self.service.live(visitor, admitted, face, edits or {}, bool(refine), mode, strengths)
             image, found = driver.update(np.ascontiguousarray(camera[..., :3]))
         except VivFaceError as error:
             return gr.skip(), error_line(str(error))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from vivface.editing import AttributeDirections, TimedEdits
+from vivface.errors import OptionError
 from vivface.faces.tracking import FaceTracker
 from vivface.media.tensors import to_images
 from vivface.pipelines.base import ReenactmentPipeline
@@ -15,6 +16,7 @@ from vivface.reenactment.driving import SteadyCrop
 from vivface.reenactment.rendering import photo_edit
 from vivface.runtime import compute_slot
 from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.parts import Parts
 from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
 
 LIVE_SIZE = 512  # largest width and height of the moving photograph, pixels
@@ -34,6 +36,10 @@ class LiveDriver:
         edits (`dict`): Amounts by name.
         refine (`bool`): Second stage, if the checkpoint has one.
         motion_mode (`str`): `"relative"` follows changes since the first frame only.
+        parts (`Parts`, *optional*): Strengths of the parts of the motion, for a photograph that moves itself.
+
+    Raises:
+        OptionError: If parts are asked of the generator's images.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class LiveDriver:
         edits: dict[str, float],
         refine: bool = False,
         motion_mode: str = "absolute",
+        parts: Parts | None = None,
     ):
         self.pipeline = pipeline
         self.identity = directions.edit_identity(pipeline.generator, identity, edits)
@@ -55,7 +62,9 @@ class LiveDriver:
         self._cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
         self._photo = None
         if pipeline.offers_detail and identity.points is not None:
-            self._photo = _LivePhoto(pipeline, identity, directions, edits, motion_mode, refine)
+            self._photo = _LivePhoto(pipeline, identity, directions, edits, motion_mode, refine, parts)
+        elif parts is not None and parts.changes:
+            raise OptionError("Parts of the motion have strengths of their own only where the photograph itself moves.")
         self._first: torch.Tensor | None = None
         self._image: np.ndarray | None = None
         self._began = time.monotonic()
@@ -76,7 +85,7 @@ class LiveDriver:
         if tracked.found:
             crop = self._cut(image, tracked, time.monotonic() - self._began)
             if self._photo is not None:
-                self._image = self._photo.update(self._cut.points(image, tracked))
+                self._image = self._photo.update(self._cut.points(image, tracked), time.monotonic() - self._began)
             else:
                 self._image = self._follow(crop)
         elif self._image is None:
@@ -124,6 +133,7 @@ class _LivePhoto:
         edits: dict[str, float],
         motion_mode: str,
         refine: bool,
+        parts: Parts | None,
     ):
         edit = None
         if any(edits.values()):
@@ -138,15 +148,16 @@ class _LivePhoto:
             relative=motion_mode == "relative",
             crops=pipeline.crops,
             edit=edit,
+            parts=parts,
         )
         self.still = self._moving(None)
 
-    def update(self, points: np.ndarray | None) -> np.ndarray:
-        """The frame for the points of a camera frame's face."""
+    def update(self, points: np.ndarray | None, seconds: float) -> np.ndarray:
+        """The frame for the points of a camera frame's face, seen so many seconds after the beginning."""
         if points is None:
             return self.still
         count = len(self._seen)
         if count < REST_FRAMES or (count < MOST_REST_FRAMES and not rest_is_seen(np.stack(self._seen))):
             self._seen.append(points)
             self._moving = self._moving.with_rest(Rest.of(np.stack(self._seen)))
-        return self._moving(points)
+        return self._moving(points, seconds)

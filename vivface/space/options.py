@@ -10,8 +10,10 @@ from typing import Any
 
 from vivface.editing import parse_edits
 from vivface.errors import OptionError
+from vivface.warping.parts import Parts
 
 MAX_HEIGHT = 1080
+PART_OPTIONS = ("mouth", "eyes", "brows", "pose", "keep_lips_shut", "eye_contact", "blink_rate")
 
 
 def option(default: Any, label: str, help: str, *, info: str | None = None, **limits: Any) -> Any:
@@ -75,6 +77,48 @@ class Options:
         high=2,
         step=0.05,
     )
+    mouth: float = option(
+        1.0,
+        "Mouth",
+        "Strength of mouth and jaw: 0 is the portrait's own, 1 the driver's",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    eyes: float = option(
+        1.0,
+        "Eyes",
+        "Strength of lids and gaze: 0 is the portrait's own, 1 the driver's",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    brows: float = option(
+        1.0,
+        "Brows",
+        "Strength of the brows: 0 is the portrait's own, 1 the driver's",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    pose: float = option(
+        1.0,
+        "Pose of the head",
+        "Strength of turn, place and size of the head: 0 is the portrait's own, 1 the driver's",
+        low=0,
+        high=2,
+        step=0.05,
+    )
+    keep_lips_shut: bool = option(False, "Keep the lips shut", "Lips stay shut")
+    eye_contact: bool = option(False, "Look into the camera", "The eyes look into the camera however the head turns")
+    blink_rate: float = option(
+        -1.0,
+        "Blinks a minute",
+        "Blinks a minute instead of the driver's short ones, -1 leaves the driver's",
+        info="-1: as the driver blinks.",
+        low=-1,
+        high=60,
+    )
     smoothing: float = option(
         0.0,
         "Smoothing, in seconds",
@@ -127,6 +171,13 @@ class Options:
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
         if self.height and (self.height < 64 or self.height % 2):
             raise OptionError(f"`height` is {self.height}; expected 0, or an even number from 64 to {MAX_HEIGHT}.")
+
+    @property
+    def parts(self) -> Parts:
+        """Strengths of the parts of the motion."""
+        names = ("mouth", "eyes", "brows", "pose", "keep_lips_shut", "eye_contact")
+        rate = None if self.blink_rate < 0 else self.blink_rate
+        return Parts(**{name: getattr(self, name) for name in names}, blink_rate=rate)
 
     @property
     def timed_edits(self) -> dict[str, float | dict[float, float]]:

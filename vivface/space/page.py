@@ -12,10 +12,21 @@ from vivface.reenactment.codes import MOTION_SUFFIX
 from vivface.space.components import ImageUpload, RenderedImage, SliderInput, option_component
 from vivface.space.face_picker import FacePicker
 from vivface.space.limits import MEGA
-from vivface.space.options import Options, check_value
+from vivface.space.options import PART_OPTIONS, Options, check_value
 from vivface.space.previews import FaceDetections
 from vivface.space.service import ReenactmentService, new_visitor
-from vivface.space.text import ABOUT, CONSENT, EDIT_HINT, INTRO, LIVE_HINT, NO_EDITS, NO_LIVE, VERIFY_HINT, note_line
+from vivface.space.text import (
+    ABOUT,
+    CONSENT,
+    EDIT_HINT,
+    INTRO,
+    LIVE_HINT,
+    NO_EDITS,
+    NO_LIVE,
+    PARTS_HINT,
+    VERIFY_HINT,
+    note_line,
+)
 
 SESSION_SECONDS = 12 * 3600  # an open page is forgotten after this, a closed one after an hour
 
@@ -55,6 +66,7 @@ class Page:
                         self._add_result()
                 with gr.Tab("Edit", id="edit"):
                     self._add_edits()
+                self.expression_tab = gr.Tab("Expression", id="expression")
                 with gr.Tab("Live", id="live"):
                     self._add_live()
                 self.codec_tab = gr.Tab("Codec", id="codec", visible=service.codec is not None)
@@ -141,6 +153,10 @@ class Page:
                 add("start", min_width=120)
                 add("duration", min_width=120)
             add("height")
+        with gr.Accordion("Parts of the motion", open=False, elem_id="parts"):
+            gr.HTML(note_line(PARTS_HINT))
+            for name in PART_OPTIONS:
+                add(name)
 
     def _add_result(self) -> None:
         self.status = gr.HTML(note_line("The result appears here."), elem_id="status", elem_classes="note")

@@ -14,6 +14,7 @@ from vivface.errors import OptionError, VivFaceError
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.provenance import Provenance
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
+from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.result import Report
@@ -23,6 +24,7 @@ from vivface.space.limits import Limits
 from vivface.space.live import LiveDriver
 from vivface.space.options import Options
 from vivface.space.previews import load_portrait
+from vivface.warping.parts import Parts
 
 
 class Renderer:
@@ -111,6 +113,7 @@ class Renderer:
                 paste_back=options.paste_back,
                 motion_mode=options.motion_mode,
                 strength=options.strength,
+                parts=options.parts,
                 detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
             )
 
@@ -149,13 +152,28 @@ class Renderer:
                     on_progress(Progress("rendering", done, motion.frames))
         return path
 
-    def live(self, identity: IdentityCode, edits: dict[str, float], refine: bool, motion_mode: str) -> LiveDriver:
+    def expressive_photo(self, identity: IdentityCode, paste_back: bool) -> ExpressivePhoto:
+        """A portrait's photograph, ready to wear any expression; needs no network.
+
+        Raises:
+            MediaError: If the portrait has no points of a face.
+        """
+        return ExpressivePhoto(identity, self.pipeline.crops, paste_back=paste_back)
+
+    def live(
+        self,
+        identity: IdentityCode,
+        edits: dict[str, float],
+        refine: bool,
+        motion_mode: str,
+        parts: Parts | None = None,
+    ) -> LiveDriver:
         """Make a portrait ready to follow a camera.
 
         Raises:
             OptionError: If an edit is unknown or out of range.
         """
-        return LiveDriver(self.pipeline, identity, self.directions, edits, refine, motion_mode)
+        return LiveDriver(self.pipeline, identity, self.directions, edits, refine, motion_mode, parts)
 
 
 def _recorded(batches: Iterator[MotionBatch], recorder: MotionRecorder) -> Iterator[MotionBatch]:

@@ -19,6 +19,7 @@ from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.provenance import Verification, verify
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode
+from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.portrait_tuning import CODE_STEPS
 from vivface.reenactment.progress import OnProgress, ignore_progress
 from vivface.space.codec_service import CodecService
@@ -32,6 +33,7 @@ from vivface.space.options import Options
 from vivface.space.previews import MAX_SEARCH_FRAMES, FaceDetections, detect_in_image, detect_in_video
 from vivface.space.renderer import Renderer, plain_names
 from vivface.space.text import CONSENT_NEEDED, NO_DRIVING, NO_FILE, NO_PORTRAIT
+from vivface.warping.parts import Parts
 
 UPDATE_SECONDS = 0.4
 EXAMPLES = "examples"  # in whose name portraits of the examples are remembered, for everybody
@@ -196,8 +198,27 @@ class ReenactmentService(CodecService):
         self.directions.check(edits)
         return self.renderer.edited_still(self.encode(visitor, portrait, face), edits, refine)
 
+    def expressive_photo(self, visitor: str, portrait: Portrait, face: int, paste_back: bool) -> ExpressivePhoto:
+        """The portrait's photograph, ready to wear any expression, prepared once a visitor.
+
+        Raises:
+            VivFaceError: As `encode`.
+        """
+        return self.memory.get_or_create(
+            visitor,
+            ("expression", portrait.key, face, paste_back),
+            lambda: self.renderer.expressive_photo(self.encode(visitor, portrait, face, False), paste_back),
+        )
+
     def live(
-        self, visitor: str, portrait: Portrait, face: int, edits: dict[str, float], refine: bool, motion_mode: str
+        self,
+        visitor: str,
+        portrait: Portrait,
+        face: int,
+        edits: dict[str, float],
+        refine: bool,
+        motion_mode: str,
+        parts: Parts | None = None,
     ) -> LiveDriver:
         """The driver of a portrait that follows the visitor's camera, made once for the same choices.
 
@@ -205,11 +226,11 @@ class ReenactmentService(CodecService):
             VivFaceError: As `encode`; if an edit is unknown or out of range.
         """
         self.directions.check(edits)
-        key = ("live", portrait.key, face, tuple(sorted(edits.items())), refine, motion_mode)
+        key = ("live", portrait.key, face, tuple(sorted(edits.items())), refine, motion_mode, parts)
         return self.memory.get_or_create(
             visitor,
             key,
-            lambda: self.renderer.live(self.encode(visitor, portrait, face), edits, refine, motion_mode),
+            lambda: self.renderer.live(self.encode(visitor, portrait, face), edits, refine, motion_mode, parts),
         )
 
     # Verification ----------------------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ NO_LIVE = (
     "to use it."
 )
 EDIT_HINT = "Change the portrait here: the sliders apply to the whole video and to Live, the lines below to the video."
+PARTS_HINT = "For the video and for Live: 0 keeps the portrait's own, 1 follows the driver, 2 goes twice as far."
+EXPRESSION_HINT = (
+    "Move the photograph itself: its mouth, eyes, brows and head. Left and right are the person's. What you make is an "
+    "image; save it, or the sliders as a preset."
+)
 VERIFY_HINT = (
     "Look for signs that a trained model made an image or a video: its metadata, a signed manifest (C2PA), and the "
     "mark that vivface puts into its pictures."

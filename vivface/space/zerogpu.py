@@ -27,6 +27,7 @@ from vivface.space.live import LiveDriver
 from vivface.space.options import Options
 from vivface.space.renderer import Renderer
 from vivface.space.text import NO_LIVE
+from vivface.warping.parts import Parts
 
 START_SECONDS = 20.0  # opening files, first calls on a new device
 STEP_SECONDS = 0.1  # one step of tuning
@@ -163,7 +164,14 @@ class LentRenderer(Renderer):
         """See `Renderer.save_motion`."""
         return follow(self._save_motion(driving, options, path, self._frames(driving, options)), on_progress)
 
-    def live(self, identity: IdentityCode, edits: dict[str, float], refine: bool, motion_mode: str) -> LiveDriver:
+    def live(
+        self,
+        identity: IdentityCode,
+        edits: dict[str, float],
+        refine: bool,
+        motion_mode: str,
+        parts: Parts | None = None,
+    ) -> LiveDriver:
         """Not offered.
 
         Raises:
