@@ -196,7 +196,9 @@ def test_expressions_are_saved_loaded_and_lined_up(page, uploaded, tmp_path):
     assert json.loads(files["preset"].read_text())["expression"] == {"smile": 0.5}
     page.locator("#reset-expression").click()
     expect(page.locator("#express-smile input[type=number]")).to_have_value("0", timeout=PATIENCE)
-    page.locator("#load-preset input[type=file]").set_input_files(str(files["preset"]))
+    with page.expect_file_chooser() as chooser:
+        page.locator("#load-preset").click()
+    chooser.value.set_files(str(files["preset"]))
     expect(page.locator("#express-smile input[type=number]")).to_have_value("0.5", timeout=PATIENCE)
     page.get_by_role("button", name="Strip of variants").click()
     page.locator("#make-strip").click()

@@ -38,7 +38,7 @@ class ExpressionTab:
         self.page, self.service = page, page.service
         self.sliders: dict[str, gr.Slider] = {}
         gr.HTML(note_line(EXPRESSION_HINT))
-        with gr.Row():
+        with gr.Row(elem_classes="expression-row"):
             with gr.Column(min_width=280, scale=3):
                 self._add_picture()
             with gr.Column(min_width=280, scale=2):

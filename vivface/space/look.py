@@ -3,6 +3,7 @@
 import gradio as gr
 
 CSS = """
+.gradio-container { overflow: clip !important; }
 .gradio-container main { width: 100% !important; max-width: 1280px !important; margin: 0 auto; }
 .intro { padding: 0.25rem 0 0; }
 .intro h1 { font-size: 1.6rem; font-weight: 650; letter-spacing: -0.02em; margin: 0; }
@@ -17,7 +18,7 @@ CSS = """
 .note ul { margin: 0.2rem 0 0 1.1rem; color: var(--body-text-color-subdued); }
 .found { gap: 0.5rem; flex-wrap: nowrap !important; }
 .found > * { min-width: 0 !important; }
-#still img, #live-output img, #preview img, #result video, #comparison video {
+#still img, #expression img, #live-output img, #preview img, #result video, #comparison video {
   width: 100%; height: 100%; object-fit: contain;
 }
 #driving video { max-height: 260px; }
@@ -27,6 +28,9 @@ button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accen
 @media (max-width: 640px) {
   .gradio-container { padding: 0.5rem !important; }
   .intro h1 { font-size: 1.35rem; }
+  .expression-row > .column { display: contents; }  /* so that the picture stays in view beside the sliders */
+  .expression-row > .column > * { flex: 1 1 100%; }
+  #expression { position: sticky; top: 0; z-index: 60; max-height: 38vh; }
 }
 """
 
