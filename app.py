@@ -23,7 +23,7 @@ from vivface.space.api import Endpoints
 from vivface.space.codec_service import load_codec
 from vivface.space.codec_tab import CodecEndpoints, CodecTab
 from vivface.space.events import Events
-from vivface.space.expression_tab import ExpressionEndpoints, ExpressionTab
+from vivface.space.expression_tab import add_expressions
 from vivface.space.launching import launch_options
 from vivface.space.limits import Limits
 from vivface.space.page import Page
@@ -60,8 +60,7 @@ def create_demo(
     clips = sorted(examples.glob("*.mp4"))
     directions = AttributeDirections.of_checkpoint(checkpoint)
     lent = on_zerogpu()  # there the codec, which takes its time, is not offered
-    codec = None if lent else load_codec(pipeline, checkpoint)
-    renderer = LentRenderer if lent else Renderer
+    renderer, codec = (LentRenderer, None) if lent else (Renderer, load_codec(pipeline, checkpoint))
     service = ReenactmentService(pipeline, directions, limits, [*portraits, *clips], renderer, codec)
     every = max(1, min(file_seconds, 300))
     with gr.Blocks(title="vivface", analytics_enabled=False, delete_cache=(every, file_seconds)) as demo:
@@ -72,9 +71,7 @@ def create_demo(
             with page.codec_tab:
                 CodecTab(page)
             CodecEndpoints(page)
-        with page.expression_tab:
-            ExpressionTab(page)
-        ExpressionEndpoints(page)
+        add_expressions(page)
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
     return demo

@@ -21,6 +21,7 @@ from vivface.batch.run import run_batch
 from vivface.errors import CheckpointError, OptionError
 from vivface.media import VideoReader
 from vivface.provenance import verify
+from vivface.warping.parts import Parts
 
 
 def times_of(output) -> dict[str, int]:
@@ -110,6 +111,7 @@ class TestMaker:
         assert records.is_done(clips[0], results)
         assert records.is_done(clips[0], replace(maker.settings, batch_size=3, threads=2).of_result())
         assert not records.is_done(clips[0], replace(maker.settings, strength=0.5).of_result())
+        assert not records.is_done(clips[0], replace(maker.settings, parts=Parts(pose=0.0)).of_result())
         assert not records.is_done(replace(clips[0], start=0.1), results)
         records.path(clips[0].name).write_text("{")
         assert not records.is_done(clips[0], results)
@@ -200,6 +202,8 @@ class TestCommand:
             ((*folders, "--shard", "3/2"), "i/n"),
             ((*folders, "--strength", "9"), "strength"),
             ((*folders, "--size", "63"), "size"),
+            ((*folders, "--brows", "4"), "brows"),
+            ((*folders, "--pose", "co_driving"), "co_driving"),
             ((*folders, "--label-text", ""), "label"),
         ]:
             status, out, err = run_cli("batch", *arguments, "-o", tmp_path / "out")

@@ -81,6 +81,19 @@ class TestReenact:
             assert max(abs(a - b).max() for a, b in zip(plain, pictures(*options), strict=True)) > 20
         assert all((a == b).all() for a, b in zip(plain, pictures("--batch-size", "8"), strict=True))
 
+    def test_parts_of_the_motion(self, reenact, tmp_path):
+        frames = []
+        shown = ["--detail", "--size", 64, "--no-manifest", "--no-mark"]
+        for number, options in enumerate(
+            ([], ["--mouth", "1.2", "--pose", "0", "--blink-rate", "20", "--eye-contact"])
+        ):
+            status, _, error, output = reenact(*shown, *options, output=tmp_path / f"{number}.mp4")
+            assert status == 0, error
+            with VideoReader(output) as reader:
+                frames.append([frame.image for frame in reader])
+        assert len(frames[0]) == len(frames[1]) == 21
+        assert abs(frames[0][-1].astype(int) - frames[1][-1]).mean() > 0.5
+
     def test_side_by_side_and_part(self, reenact, face_clip):
         status, _, _, output = reenact("--side-by-side", "--start", "0.2", "--duration", "0.2", driving=face_clip)
         assert status == 0
@@ -150,6 +163,10 @@ class TestRefused:
             ["--face", "-1"],
             ["--face", "7"],
             ["--adapt", "-3"],
+            ["--mouth", "-1"],
+            ["--pose", "nan"],
+            ["--pose", "sideways"],
+            ["--blink-rate", "1000"],
             ["--device", "toaster"],
             ["--device", "cuda:99"],
             ["--detector", "eyes"],

@@ -40,6 +40,7 @@ from vivface.warping.mesh import (
     mirror,
     triangles,
 )
+from vivface.warping.regions import part_weights
 
 EXPRESSIONS = ("smile_left", "smile_right", "grin", "brow_up_left", "brow_up_right")
 MOUTH = {  # controls of the package: the sum of controls of the renderer
@@ -184,7 +185,7 @@ def movements(faces: Shapes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_controls(faces: Shapes) -> dict[str, np.ndarray]:
-    """How the movements `MOUTH` move the points: each `(468, 3)`, millimetres, alike on both sides and smooth."""
+    """How the movements `MOUTH` move the points below the eyes, alike on both sides: each `(468, 3)`, millimetres."""
     move, errors = (values.reshape(-1, MESH, 3) for values in movements(faces))
     out = {}
     for name, controls in MOUTH.items():
@@ -195,7 +196,7 @@ def fit_controls(faces: Shapes) -> dict[str, np.ndarray]:
         total *= np.clip(1 - SURE * noise / np.maximum((total**2).sum(1), 1e-9), 0, 1)[:, None]
         for _ in range(SMOOTHINGS):
             total = (total + neighbours() @ total) / 2
-        out[name] = total.astype(np.float16)
+        out[name] = (part_weights()[:MESH, :1] * total).astype(np.float16)
     return out
 
 

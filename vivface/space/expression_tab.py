@@ -27,6 +27,13 @@ ALL_TOGETHER = "all"
 SHOWN = dict(trigger_mode="always_last", concurrency_limit=2, concurrency_id="still", show_progress="hidden", **PRIVATE)
 
 
+def add_expressions(page: Page) -> None:
+    """Fill the tab of expressions, and add the endpoints; must be called inside the page's `gr.Blocks`."""
+    with page.expression_tab:
+        ExpressionTab(page)
+    ExpressionEndpoints(page)
+
+
 class ExpressionTab:
     """Components and events; must be made inside a tab of the page.
 
