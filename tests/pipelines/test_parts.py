@@ -61,12 +61,12 @@ class TestThePhotograph:
 
     def test_the_first_frame_may_be_in_the_middle_of_a_word(self, tiny_pipeline, identity, motion):
         """Once the word is over, lips and chin are where they are without it."""
-        after = slice(12, 21)
+        after = slice(14, 21)
         plain, begun = (
             np.stack(list(tiny_pipeline.render(identity, driving, size=128, detail=True))).astype(int)[after]
-            for driving in (motion, opened(motion, Fraction(1, 4)))
+            for driving in (motion, opened(motion, Fraction(1, 2)))
         )
-        assert np.abs(plain - begun).mean() < 1.5
+        assert np.abs(plain - begun).mean() < 2
 
 
 class TestTheGeneratorsCodes:
