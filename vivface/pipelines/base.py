@@ -303,8 +303,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
             source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
-            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background, parts: As for
-                `render`.
+            refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background, parts: See `render`.
             seed (`int`, *optional*, defaults to 0): Of the tuning to the portrait; nothing else is random.
             face, driving_face (`int`, *optional*): Which face of the portrait and of the video, 0 the largest.
             adapt (`int` or `str`, *optional*): Steps of the checkpoint's own tuning to the portrait, or a method of

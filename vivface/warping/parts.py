@@ -27,6 +27,10 @@ OPEN_SECONDS = 1.0  # over which a driver's open lids are seen
 OPEN, SHARE_OPEN = 80, 0.9  # percentile of the lids' gaps in that time; the share of it below which lids are not let
 
 
+def _between(value: object, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+
 @dataclass(frozen=True)
 class Parts:
     """Strengths of the parts of a motion, and what is to be held whatever the driver does.
@@ -151,7 +155,3 @@ class Blinks:
 
     def _drawn(self) -> float:
         return self._rng.gamma(SPREAD) / SPREAD * self._pause
-
-
-def _between(value: object, most: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
