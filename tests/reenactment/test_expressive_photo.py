@@ -27,7 +27,8 @@ class TestThePhotograph:
         assert np.array_equal(photo({}), photo({"smile": 0})) and photo({}).shape == (128, 128, 3)
 
     def test_an_expression_changes_what_it_should(self, photo):
-        still, opened, winks = (photo(values).astype(int) for values in ({}, {"mouth_open": 1}, {"wink_left": 1}))
+        hardly, wide, wink = {"roll": 0.001}, {"mouth_open": 1}, {"wink_left": 1}  # all of them parted into layers
+        still, opened, winks = (photo(values).astype(int) for values in (hardly, wide, wink))
         mouth, eyes = slice(80, 128), slice(40, 68)
         assert np.abs(opened - still)[mouth].mean() > 6 > 2 > np.abs(opened - still)[eyes].mean()
         assert np.abs(winks - still)[mouth].mean() < 1
