@@ -145,6 +145,13 @@ class Options:
         high=MAX_HEIGHT,
         choices=[("As it is made", 0), ("256 pixels high", 256), ("512 pixels high", 512), ("720 pixels high", 720)],
     )
+    background: str = option(
+        "keep",
+        "Background",
+        "What lies behind the person: 'keep' the photograph's own, or a colour, where the photograph itself moves",
+        info="Of a photograph that moves and is not put back into the whole.",
+        choices=[("As in the photo", "keep"), ("White", "white"), ("Black", "black"), ("Green screen", "#00b140")],
+    )
     compare: bool = option(
         False,
         "Also show everything side by side",
@@ -200,6 +207,10 @@ class Options:
     def shows_detail(self, offered: bool) -> bool:
         """Whether the photograph is moved; `offered`: what the checkpoint is made for."""
         return self.detail and offered
+
+    def shown_background(self, offered: bool) -> str:
+        """What lies behind the person; the photograph's own where nothing else can."""
+        return self.background if self.shows_detail(offered) and not self.paste_back else "keep"
 
     @property
     def key(self) -> tuple:

@@ -153,6 +153,7 @@ class Page:
                 add("start", min_width=120)
                 add("duration", min_width=120)
             add("height")
+            add("background", visible=self.service.pipeline.offers_detail)
         with gr.Accordion("Parts of the motion", open=False, elem_id="parts"):
             gr.HTML(note_line(PARTS_HINT))
             for name in PART_OPTIONS:

@@ -115,6 +115,7 @@ class Renderer:
                 strength=options.strength,
                 parts=options.parts,
                 detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
+                background=options.shown_background(self.pipeline.offers_detail),
             )
 
             # 3. Frames, to the files.
