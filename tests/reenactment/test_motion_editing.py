@@ -171,7 +171,8 @@ class TestPoints:
         assert np.array_equal(joined[:40], first)
         ours, theirs, shown = (Rest.of(points[:25]).shape for points in (first, second, joined[40:]))
         worn = expression_between(theirs, ours)  # what is no expression of the second face is gone
-        assert np.abs(shown - (ours - worn)).max() < 0.2 < np.abs(theirs - (ours - worn)).max()
+        # to a third of a millimetre: lips nearly shut are taken for shut up to the same limit in either face
+        assert np.abs(shown - (ours - worn)).max() < 0.33 < np.abs(theirs - (ours - worn)).max()
         opened = [points[-1, 14, 1] - points[-1, 13, 1] - points[0, 14, 1] + points[0, 13, 1] for points in
                   (second, joined[40:])]  # fmt: skip
         assert opened[1] == pytest.approx(opened[0], rel=0.02)
