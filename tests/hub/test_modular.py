@@ -11,9 +11,9 @@ from PIL import Image
 
 from tests.conftest import REPOSITORY
 from vivface import CheckpointError, OptionError, VivFacePipeline
-from vivface.hub.blocks import SETTINGS, VivFaceBlocks
 from vivface.hub.modular import modular_files
 from vivface.media.video import VideoReader
+from vivface.pipelines.blocks import SETTINGS, VivFaceBlocks
 
 PORTRAIT, CLIP = REPOSITORY / "examples" / "portrait.png", REPOSITORY / "examples" / "driving.mp4"
 RUN = """

@@ -33,11 +33,10 @@ class TestBehind:
     def test_a_colour(self):
         assert (behind("#00b140", 8) == GREEN).all()
 
-    def test_the_middle_of_a_picture(self, tmp_path):
+    def test_the_middle_of_a_picture(self):
         picture = np.zeros((40, 80, 3), np.uint8)
         picture[:, 20:60] = 200
-        Image.fromarray(picture).save(tmp_path / "wide.png")
-        assert (behind(tmp_path / "wide.png", 20) == 200).all()
+        assert (behind(picture, 20) == 200).all()
         assert (behind(picture, 60) > 190).all()
 
     def test_neither_colour_nor_file(self):
@@ -50,6 +49,12 @@ class TestFrames:
         frame = next(iter(result(pipeline, "#00b140")))
         assert np.abs(frame[:20, :20].astype(int) - GREEN).max() < 4
         assert np.abs(frame[60:80, 60:70].astype(int) - GREEN).max(-1).min() > 30
+
+    def test_a_picture_behind_the_person(self, pipeline, tmp_path):
+        Image.new("RGB", (300, 200), GREEN).save(tmp_path / "green.png")
+        for picture in (str(tmp_path / "green.png"), Image.open(tmp_path / "green.png")):
+            frame = next(iter(result(pipeline, picture)))
+            assert np.abs(frame[:20, :20].astype(int) - GREEN).max() < 4
 
     def test_transparent_frames_have_their_opacity(self, pipeline):
         frame = next(iter(result(pipeline, "transparent")))

@@ -1,6 +1,6 @@
 """The files by which diffusers' `ModularPipeline` runs a checkpoint.
 
-    block.py                   from vivface.hub.blocks import VivFaceBlocks
+    block.py                   from vivface.pipelines.blocks import VivFaceBlocks
     modular_config.json        names that class
     modular_model_index.json   where each network lies, and the settings
 
@@ -17,11 +17,12 @@ import diffusers
 
 from vivface.errors import CheckpointError
 from vivface.hub.loading import read_index
-from vivface.pipelines.vivface import VivFacePipeline
+from vivface.hub.registry import pipeline_class
 
+MAIN = "VivFacePipeline"  # the system of which there are blocks
 BLOCK_FILE = '''"""Runs a checkpoint of vivface as modular blocks; needs the package vivface."""
 
-from vivface.hub.blocks import VivFaceBlocks
+from vivface.pipelines.blocks import VivFaceBlocks
 
 __all__ = ["VivFaceBlocks"]
 '''
@@ -37,12 +38,13 @@ def modular_files(folder: Path, repo_id: str | None = None) -> dict[str, str]:
     Raises:
         CheckpointError: If the folder holds no checkpoint of the main system.
     """
-    index = read_index(folder, VivFacePipeline.__name__)
-    for old, new in VivFacePipeline.RENAMED.items():
+    system = pipeline_class(MAIN)
+    index = read_index(folder, MAIN)
+    for old, new in system.RENAMED.items():
         if old in index and new not in index:
             raise CheckpointError(f"The checkpoint '{folder}' is of an earlier version: load it and save it again.")
     version = {"_diffusers_version": diffusers.__version__}
-    networks = {name: kind for name, kind in VivFacePipeline.COMPONENTS.items() if (folder / name).is_dir()}
+    networks = {name: kind for name, kind in system.COMPONENTS.items() if (folder / name).is_dir()}
     places = {
         name: [
             kind.__module__,
@@ -57,7 +59,7 @@ def modular_files(folder: Path, repo_id: str | None = None) -> dict[str, str]:
         ]
         for name, kind in networks.items()
     }
-    settings = {name: index[name] for name in VivFacePipeline.SETTINGS if name in index}
+    settings = {name: index[name] for name in system.SETTINGS if name in index}
     config = {"_class_name": "VivFaceBlocks", "auto_map": {"ModularPipelineBlocks": "block.VivFaceBlocks"}}
     pipeline = {"_class_name": "ModularPipeline", "_blocks_class_name": "VivFaceBlocks"}
     return {

@@ -11,8 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from vivface.errors import BackendError, first_line
 from vivface.hub.card import PLACES, make_card
 from vivface.hub.layout import INDEX, generic_files
-from vivface.hub.modular import modular_files
-from vivface.pipelines.vivface import VivFacePipeline
+from vivface.hub.modular import MAIN, modular_files
 
 CARD = "README.md"
 MODULAR_CARD = """---
@@ -123,7 +122,7 @@ def _is_main_system(folder: Path) -> bool:
         name = json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, LookupError):
         return False
-    return (name if isinstance(name, str) else name[-1]) == VivFacePipeline.__name__
+    return (name if isinstance(name, str) else name[-1]) == MAIN
 
 
 def _commit(

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from vivface.errors import MediaError, OptionError
 from vivface.faces.paste import PasteBack
+from vivface.media.images import load_image
 from vivface.media.tensors import to_images
 from vivface.reenactment.co_driving import PoseSubspace, with_strengths
 from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
-from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background
+from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background, is_picture
 from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
 from vivface.warping.parts import AS_DRIVEN, Parts
 from vivface.warping.photo_edit import PhotoEdit
@@ -76,6 +77,8 @@ class RenderOptions:
         if self.size is not None and (not isinstance(self.size, int) or not 64 <= self.size <= 2048 or self.size % 2):
             raise OptionError(f"`size` is {self.size!r}; expected an even number of pixels, 64 to 2048.")
         check_background(self.background)
+        if is_picture(self.background):
+            object.__setattr__(self, "background", load_image(self.background))
         if not self.keeps_background and (self.paste_back or not self.detail):
             what = "the photograph around a face that is pasted back" if self.paste_back else "the generator's images"
             raise OptionError(f"Another background was asked for, but that of {what} cannot be told from the person.")

@@ -235,11 +235,7 @@ class ReenactmentResult:
         motion, files = self.motion, {"portrait": self.identity.file, "driving video": self.motion.video}
         background = self.options.background
         options = replace(self.options, batch_size=None, background=KEEP)  # the first changes no picture
-        behind = (
-            []
-            if self.options.keeps_background
-            else [background if isinstance(background, str) else np.asarray(background)]
-        )
+        behind = [] if self.options.keeps_background else [background]
         number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options, *behind)
         ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
         photograph = self.options.paste_back or self.options.detail
