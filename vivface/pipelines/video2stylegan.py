@@ -192,7 +192,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, *code_shape)`.
         """
-        w_plus = self.inversion(_resized(images, self.inversion.config.image_size), memory=False).identity
+        w_plus = self.inversion(_resized(images, self.inversion.config.image_size), motion=False, memory=False).identity
         pose = self.pose(_resized(images, self.pose.config.image_size)).pose
         if self._directions_apart is not None:
             w_plus = self._directions_apart.estimate(w_plus, -pose)

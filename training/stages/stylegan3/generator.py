@@ -2,8 +2,9 @@
 
 As in the autodecoder stage, every look (a synthetic person in a light) gets a free code in W, and pose and expression
 enter as linear maps of their labels. The codes start as principal components of small frontal pictures: similar looks
-are neighbours from the first step, where random codes would be seen a few times each and learnt by heart. Motion enters in the rows of W+ in which Video2StyleGAN looks for them, see
-`codes.py`. Crops lie turned and moved at random, and the Fourier features are told how.
+are neighbours from the first step, where random codes would be seen a few times each and learnt by heart. Motion enters
+in the rows of W+ in which Video2StyleGAN looks for it, see `codes.py`. Crops lie turned and moved at random, and the
+Fourier features are told how.
 
 Terms (weights in the preset):
     picture     pixels and edges at three scales, regions weighted

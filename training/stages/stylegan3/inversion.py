@@ -90,7 +90,7 @@ class InversionStage(Stage):
         target = known_codes(self.networks["looks"], motion, batch)
         labels = motion.standardized(batch["pose"], batch["controls"]).flatten(0, 1)
         with self.autocast():
-            found = self.networks["inversion"](batch["photograph"].flatten(0, 1))
+            found = self.networks["inversion"](batch["photograph"].flatten(0, 1), motion=False)
             visible = self.networks["readout"](found.memory)
         codes = found.identity.float()
         errors = {
@@ -126,7 +126,7 @@ class InversionStage(Stage):
         looks, motions = photographs.shape[:2]
         size = self.networks["generator"].config.size
         with torch.no_grad():
-            codes = self.averaged("inversion")(photographs.flatten(0, 1), memory=False).identity
+            codes = self.averaged("inversion")(photographs.flatten(0, 1), motion=False, memory=False).identity
             images = self.networks["generator"](codes)
         seen = nn.functional.interpolate(photographs.flatten(0, 1), (size, size), mode="area")
         return tile([[x[p * motions + j] for j in range(motions) for x in (seen, images)] for p in range(looks)])
