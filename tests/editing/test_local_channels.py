@@ -64,7 +64,7 @@ class TestLayers:
         margin = (seen["feature"].shape[-1] - 32) // 2
         image = seen["feature"][:, 2, margin:-margin, margin:-margin]
         on = (image - image.amin((1, 2), True)) / (image.amax((1, 2), True) - image.amin((1, 2), True)) > 0.5
-        inside, outside = layer_overlaps(generator, codes, on[:, None])
+        inside, outside = layer_overlaps(generator, generator.to_stylespace(codes), on[:, None])
         assert [each.shape for each in inside] == [(1, 0), *[(1, 4)] * 15]
         assert inside[11][0, 2] == 1 and outside[11][0, 2] == 0
 

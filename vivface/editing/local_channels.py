@@ -23,10 +23,12 @@ from torch import Tensor
 
 from vivface.errors import CheckpointError, OptionError
 from vivface.files import check_output, complete_file
-from vivface.models.stylegan3 import StyleGAN3Generator
+from vivface.models.layers.styled import ToRGB
+from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.models.stylegan3 import StyleGAN3Generator, layer_signals
 
 PARTS = ("eyes", "nose", "mouth")
-FOREGROUND, BACKGROUND, ACTIVATION = 0.25, 0.1, 0.5
+FOREGROUND, BACKGROUND, ACTIVATION = 0.2, 0.1, 0.5
 FORMAT = "vivface-local-channels-1"
 
 
@@ -152,40 +154,41 @@ def choose_channels(
 
 @torch.no_grad()
 def layer_overlaps(
-    generator: StyleGAN3Generator, codes: Tensor, masks: Tensor, activation: float = ACTIVATION
+    generator: StyleGAN3Generator | StyleGAN2Generator,
+    styles: Sequence[Tensor],
+    masks: Tensor,
+    activation: float = ACTIVATION,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """IOU+ and IOU- of everything that enters the generator's layers.
 
     Args:
-        generator (`StyleGAN3Generator`): In evaluation mode.
-        codes (`torch.Tensor` of shape `(batch, num_latents, style_dim)`): Faces.
+        generator (`StyleGAN3Generator` or `StyleGAN2Generator`): In evaluation mode.
+        styles (sequence of `torch.Tensor` of shape `(batch, channels)`): Faces; one a layer.
         masks (`torch.Tensor` of shape `(batch, parts, size, size)`): Where their parts are in the images; bool.
         activation (`float`, *optional*, defaults to 0.5): As for `overlap`.
 
     Returns:
-        Two lists of `torch.Tensor` of shape `(parts, channels)`, one a style; the first style, that of the Fourier
-        features, moves the whole image and has no channels.
+        Two lists of `torch.Tensor` of shape `(parts, channels)`, one a style. There are no channels in the first layer,
+        into which no map of the face enters, nor in StyleGAN2's to-RGB layers, which share the maps of the next one.
     """
-    styles = generator.to_stylespace(codes)
     none = masks.new_zeros((masks.shape[1], 0), dtype=torch.float32)
     inside, outside, state = [none], [none], None
     for number, name in enumerate(generator.layer_names[:-1]):
         state = generator(styles=styles, resume=state, stop_after=name)
-        plus, minus = overlap(_image_part(state.feature, _rate(generator, number)), masks, activation)
+        if isinstance(generator.get_submodule(generator.layer_names[number + 1]), ToRGB):
+            plus = minus = none
+        else:
+            plus, minus = overlap(_image_part(generator, number, state.feature), masks, activation)
         inside.append(plus)
         outside.append(minus)
     return inside, outside
 
 
-def _rate(generator: StyleGAN3Generator, number: int) -> int:
-    """Samples a side of the image in the output of layer `number`, the input being 0."""
-    from vivface.models.stylegan3 import layer_signals
-
+def _image_part(generator: StyleGAN3Generator | StyleGAN2Generator, number: int, feature: Tensor) -> Tensor:
+    """The output of layer `number` without the margin that StyleGAN3's maps have around the image."""
+    if not isinstance(generator, StyleGAN3Generator):
+        return feature
     signals = layer_signals(generator.config.size, [1] * (len(generator.layer_names) - 2))
-    return signals[max(number - 1, 0)].rate
-
-
-def _image_part(feature: Tensor, rate: int) -> Tensor:
-    """A map without its margin."""
+    rate = signals[max(number - 1, 0)].rate  # samples a side of the image; the input has the rate of the first layer
     margin = (feature.shape[-1] - rate) // 2
     return feature[:, :, margin : margin + rate, margin : margin + rate]

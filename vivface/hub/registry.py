@@ -17,6 +17,7 @@ PIPELINES = {
     "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
     "ExpressiveCodecPipeline": "vivface.pipelines.codec",
     "Video2StyleGANPipeline": "vivface.pipelines.video2stylegan",
+    "Video2StyleGANAdapterPipeline": "vivface.pipelines.video2stylegan_adapter",
 }
 #: Short names, as the command line has them.
 SYSTEMS = {

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing.local_channels import LocalChannels
 from vivface.errors import OptionError
-from vivface.hub.loading import HUB_OPTIONS, INDEX, bundled_checkpoint, find_file, read_index
+from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read_index
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
@@ -40,9 +40,9 @@ from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections, match_p
 from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.tuning import TuningNetworks
 
-FOLDER = "video2stylegan"  # of a checkpoint of another system that holds one of this
 CHANNELS_FILE = "local_channels.safetensors"
 DIRECTIONS_FILE = "pose_directions.safetensors"
+ADAPTED = ("VivFacePipeline", "Video2StyleGANAdapterPipeline")  # what the adapter to StyleGAN2 is made of
 WEIGHTS = ("alpha", "beta", "gamma", "zeta")
 
 
@@ -110,7 +110,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         if isinstance(pose_steps, bool) or not isinstance(pose_steps, int) or pose_steps < 0:
             raise OptionError(f"`pose_steps` is {pose_steps!r}; expected 0 or more.")
         pose = FaceStateNetwork.from_pretrained() if pose is None else pose
-        _check_fit(generator, inversion)
+        self.check_fit(generator, inversion)
         self.register(
             dict(generator=generator, inversion=inversion, pose=pose, recognizer=recognizer),
             image_size=image_size,
@@ -128,11 +128,11 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """Load a pipeline; without an argument, the one that comes with the package.
+        """Load a pipeline; without an argument, of the networks that come with the package.
 
         Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`, *optional*): Folder or Hub id; or the folder of
-                another system's checkpoint that holds a folder `video2stylegan`.
+            pretrained_model_name_or_path (`str` or `os.PathLike`, *optional*): Folder or Hub id. A checkpoint of
+                ViVFace gives a `Video2StyleGANAdapterPipeline`, which does the same with its StyleGAN2.
             kwargs: As for `VivFacePipeline.from_pretrained`.
 
         Raises:
@@ -140,9 +140,11 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         """
         checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
         hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        within = Path(checkpoint) / FOLDER
-        if (within / INDEX).is_file() and read_index(checkpoint, **hub)["_class_name"] != cls.__name__:
-            checkpoint = within
+        name = read_index(checkpoint, **hub)["_class_name"]
+        if cls is Video2StyleGANPipeline and name in ADAPTED:
+            from vivface.pipelines.video2stylegan_adapter import Video2StyleGANAdapterPipeline
+
+            return Video2StyleGANAdapterPipeline.from_pretrained(checkpoint, **kwargs)
         pipeline = super().from_pretrained(checkpoint, **kwargs)
         if (path := find_file(checkpoint, CHANNELS_FILE, **hub)) is not None:
             pipeline.local_channels = LocalChannels.load(path)
@@ -162,9 +164,32 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
     # The system ------------------------------------------------------------------------------------------------------
 
     @property
+    def latent_rows(self) -> int:
+        """Rows of the codes that E gives."""
+        return self.generator.num_latents
+
+    @property
+    def style_rows(self) -> list[int]:
+        """The row of a code that every layer's style depends on."""
+        return list(range(self.generator.num_latents))
+
+    def invert(self, images: Tensor) -> Tensor:
+        """E: codes `(batch, latent_rows, style_dim)` of aligned images `(batch, 3, size, size)` in [-1, 1]."""
+        images = resized(images, self.inversion.config.image_size)
+        return self.inversion(images, motion=False, memory=False).identity
+
+    def styles_of(self, generator: StyleGAN3Generator, codes: Tensor) -> list[Tensor]:
+        """A: the styles of codes, `(batch, channels)` a layer."""
+        return generator.to_stylespace(codes)
+
+    def draw(self, generator: StyleGAN3Generator, styles: list[Tensor], position: Tensor | None = None) -> Tensor:
+        """G: images of styles, moved and tilted by positions `(batch, 3)`, see `FrameCode`, by Fourier features."""
+        return generator(styles=styles, transform=None if position is None else transform_of(position))
+
+    @property
     def code_shape(self) -> tuple[int, int]:
         """Motion code of a frame, see `FrameCode`."""
-        return self.generator.num_latents + ROWS_BESIDE, self.generator.config.style_dim
+        return self.latent_rows + ROWS_BESIDE, self.generator.config.style_dim
 
     @torch.no_grad()
     def read_portrait(self, portrait: Portrait) -> IdentityCode:
@@ -174,7 +199,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         w_plus = self._whole(FrameCode.unpack(motion))
         return IdentityCode(
             w_plus=w_plus,
-            styles=self.generator.to_stylespace(w_plus),
+            styles=self.styles_of(self.generator, w_plus),
             motion=motion,
             reference=reference,
             photo=portrait.image,
@@ -192,8 +217,8 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, *code_shape)`.
         """
-        w_plus = self.inversion(_resized(images, self.inversion.config.image_size), motion=False, memory=False).identity
-        pose = self.pose(_resized(images, self.pose.config.image_size)).pose
+        w_plus = self.invert(images)
+        pose = self.pose(resized(images, self.pose.config.image_size)).pose
         if self._directions_apart is not None:
             w_plus = self._directions_apart.estimate(w_plus, -pose)
         return FrameCode.still(w_plus, pose).pack()
@@ -223,11 +248,11 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
         # 2. Styles: the driver's eyes, nose and mouth, residual motion elsewhere (eq. 1-3).
         codes = (posed, self._whole(frames), base)
-        reference, driver, moved = (generator.to_stylespace(code) for code in codes)
-        styles = compose(reference, driver, moved, self._local_masks(), self.weights)
+        reference, driver, moved = (self.styles_of(generator, code) for code in codes)
+        styles = compose(reference, driver, moved, self._local_masks(), self.weights, self.style_rows)
 
         # 3. Where the face lies in the picture (eq. 4-6).
-        return generator(styles=styles, transform=_transform(frames.position))
+        return self.draw(generator, styles, frames.position)
 
     # Drivers ---------------------------------------------------------------------------------------------------------
 
@@ -309,6 +334,27 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         """Of eq. 1-3."""
         return Weights(**{name: self.config[name] for name in WEIGHTS})
 
+    @staticmethod
+    def check_fit(generator: StyleGAN3Generator, inversion: HybridEncoder) -> None:
+        """Refuse components that do not fit together.
+
+        Raises:
+            OptionError: If a component does not take what another gives, or the code has no room for a position.
+        """
+        pairs = {
+            "inversion's number of codes": (inversion.config.num_latents, generator.num_latents),
+            "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
+            "generator's configuration": (generator.config.configuration, "R"),
+        }
+        for what, (given, expected) in pairs.items():
+            if given != expected:
+                raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
+        if generator.config.style_dim < 2 * NUMBERS or generator.num_latents <= POSE_ROWS:
+            raise OptionError(
+                f"The generator's codes are {generator.num_latents} x {generator.config.style_dim}; expected more than "
+                f"{POSE_ROWS} rows of at least {2 * NUMBERS} entries."
+            )
+
     # Details ---------------------------------------------------------------------------------------------------------
 
     def tuning_networks(self, generator: StyleGAN3Generator | None = None) -> TuningNetworks:
@@ -342,27 +388,28 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     def _posed(self, identity: IdentityCode, frames: FrameCode) -> Tensor:
         """w_ref^p of eq. 7, `(batch, num_latents, style_dim)`."""
-        own = FrameCode.unpack(identity.motion).pose
+        own = FrameCode.unpack(identity.motion)
         steps, directions = self.config.pose_steps, self.pose_directions
-        return match_pose(self._read_pose, identity.w_plus, own, frames.pose.to(own), steps, directions)
+        return match_pose(self._read_pose, self._whole(own), own.pose, frames.pose.to(own.pose), steps, directions)
 
     def _read_pose(self, w_plus: Tensor) -> Tensor:
         """P_r(G(w)): yaw, pitch, roll `(batch, 3)`, degrees."""
-        return self.pose(_resized(self.generator(w_plus), self.pose.config.image_size)).pose
+        image = self.draw(self.generator, self.styles_of(self.generator, w_plus))
+        return self.pose(resized(image, self.pose.config.image_size)).pose
 
     def _local_masks(self) -> list[Tensor]:
-        layers = [self.generator.input, *self.generator.layers]
+        layers = [self.generator.get_submodule(name) for name in self.generator.layer_names]
         return self.local_channels.masks([layer.modulation.weight.shape[0] for layer in layers])
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
+def resized(images: Tensor, size: int) -> Tensor:
     """Images `(batch, 3, height, height)` at another size."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=images.shape[-1] > size)
 
 
-def _transform(position: Tensor) -> Tensor:
+def transform_of(position: Tensor) -> Tensor:
     """What the Fourier features need for positions `(batch, 3)`, see `FrameCode`: `(batch, 3, 3)`."""
     position = position.float()
     return image_transform(-position[:, 2], position[:, :2])
@@ -371,24 +418,3 @@ def _transform(position: Tensor) -> Tensor:
 def _no_motion(generator: StyleGAN3Generator, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
     """The pivot is the portrait's own code, its motion included."""
     return styles
-
-
-def _check_fit(generator: StyleGAN3Generator, inversion: HybridEncoder) -> None:
-    """Refuse components that do not fit together.
-
-    Raises:
-        OptionError: If a component does not take what another gives, or the code has no room for a position.
-    """
-    pairs = {
-        "inversion's number of codes": (inversion.config.num_latents, generator.num_latents),
-        "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
-        "generator's configuration": (generator.config.configuration, "R"),
-    }
-    for what, (given, expected) in pairs.items():
-        if given != expected:
-            raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
-    if generator.config.style_dim < 2 * NUMBERS or generator.num_latents <= POSE_ROWS:
-        raise OptionError(
-            f"The generator's codes are {generator.num_latents} x {generator.config.style_dim}; expected more than "
-            f"{POSE_ROWS} rows of at least {2 * NUMBERS} entries."
-        )

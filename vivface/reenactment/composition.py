@@ -86,20 +86,23 @@ def compose(
     base: Sequence[Tensor],
     local: Sequence[Tensor],
     weights: Weights,
+    rows: Sequence[int] | None = None,
 ) -> list[Tensor]:
     """The styles of frames (eq. 1-3).
 
     Args:
         reference, driver, base (sequences of `torch.Tensor` of shape `(batch, channels)`): s_ref, s_j and s_base, one a
-            layer, in the order of W+.
+            layer.
         local (sequence of `torch.Tensor` of shape `(channels,)`): Whether a channel is in X_s; bool.
         weights (`Weights`): alpha, beta, gamma, zeta.
+        rows (sequence of `int`, *optional*): The row of W+ that every layer reads; by default the layer's number.
 
     Returns:
         `list[torch.Tensor]`: One a layer, `(batch, channels)`.
     """
     styles = []
-    for row, (s_ref, s_j, s_base, mask) in enumerate(zip(reference, driver, base, local, strict=True)):
+    rows = range(len(reference)) if rows is None else rows
+    for row, s_ref, s_j, s_base, mask in zip(rows, reference, driver, base, local, strict=True):
         mask = mask.to(s_ref.device)
         moved = weights.alpha * s_ref + weights.beta * s_j + weights.gamma * s_base  # eq. 1, 2
         other = s_base + weights.zeta * (s_ref - s_base) if row in RESIDUAL_ROWS else s_ref  # eq. 3

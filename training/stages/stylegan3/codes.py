@@ -14,8 +14,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 POSE_ROWS, EXPRESSION_ROWS = range(0, 8), range(3, 8)
-POSE_SIZE, EXPRESSION_SIZE = 1.0, 1.0  # root mean square of the codes of a row at initialisation
-LOOK_SIZE = 0.5  # standard deviation of the looks' codes at initialisation
+POSE_SIZE, EXPRESSION_SIZE = 0.4, 0.25  # root mean square of the codes of a row at initialisation
+LOOK_SIZE = 0.3  # standard deviation of the looks' codes at initialisation
 ANGLES = 3
 
 

@@ -151,14 +151,14 @@ def draw(networks: dict[str, nn.Module], batch: dict[str, Tensor], magnitude_dec
 
 
 def picture_codes(frames: FaceFrames, width: int) -> Tensor:
-    """Codes `(looks, width)` of the most frontal picture of every look: principal components, half whitened."""
+    """Codes `(looks, width)` of the most frontal picture of every look: principal components, almost whitened."""
     pictures = []
     for look in frames.looks:
         frontal = min(look, key=lambda k: float(np.square(frames.labels(k, frames.quad(k)).pose[:2]).sum()))
         pictures.append(crop_quad(frames.image(frontal), frames.quad(frontal), PICTURE_SIZE).astype(np.float32))
     pictures = torch.from_numpy(np.stack(pictures)).flatten(1)
     scores, spread, _ = torch.linalg.svd(pictures - pictures.mean(0), full_matrices=False)
-    found = (scores * spread.sqrt())[:, :width]
+    found = (scores * spread.pow(0.25))[:, :width]
     codes = torch.zeros(len(pictures), width)
     codes[:, : found.shape[1]] = found
     return codes * LOOK_SIZE / codes.square().mean().sqrt().clamp_min(1e-6)
