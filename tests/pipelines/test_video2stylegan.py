@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import make_tiny_video2stylegan
+from tests.tiny import make_tiny_hyperreenact, make_tiny_video2stylegan
 from vivface import load_pipeline
 from vivface.errors import CheckpointError, MediaError, OptionError
 from vivface.models.stylegan3 import image_transform
@@ -164,9 +164,10 @@ class TestCheckpoint:
         with pytest.raises(OptionError, match="channel 99 of style 3"):
             Video2StyleGANPipeline.from_pretrained(tmp_path)
 
-    def test_another_systems_checkpoint_is_refused(self, tiny_checkpoint):
+    def test_another_systems_checkpoint_is_refused(self, tmp_path):
+        make_tiny_hyperreenact().save_pretrained(tmp_path)
         with pytest.raises(CheckpointError, match="not a Video2StyleGANPipeline"):
-            load_pipeline(tiny_checkpoint, system="video2stylegan")
+            load_pipeline(tmp_path, system="video2stylegan")
 
     def test_components_that_do_not_fit(self, system):
         other = make_tiny_video2stylegan().inversion

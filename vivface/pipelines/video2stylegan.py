@@ -164,6 +164,11 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
     # The system ------------------------------------------------------------------------------------------------------
 
     @property
+    def shown_crop(self) -> str:
+        """Results move as the driver does in the square where its first face is."""
+        return "still"
+
+    @property
     def latent_rows(self) -> int:
         """Rows of the codes that E gives."""
         return self.generator.num_latents

@@ -12,6 +12,7 @@ from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
+from vivface.faces.position import still_square
 from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
@@ -49,8 +50,8 @@ class SteadyCrop:
     """Cuts the face out of consecutive frames, as the network that reads motion sees it, without trembling.
 
     Args:
-        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
-            by its own landmarks.
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, `"still"` stays where the
+            first face was, upright; the others cut every frame by its own landmarks.
         size (`int`): Width and height of a crop in pixels.
 
     Attributes:
@@ -61,6 +62,7 @@ class SteadyCrop:
         self.crop, self.size = crop, size
         self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
         self._points = PointsReader()
+        self.quad: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray, tracked: TrackedFace, time: Seconds) -> np.ndarray:
         """Cut one frame.
@@ -73,7 +75,10 @@ class SteadyCrop:
         Returns:
             `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
         """
-        self.quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        if self.crop == "still":
+            quad = still_square(quad) if self.quad is None else self.quad
+        self.quad = quad
         return crop_quad(image, self.quad, self.size)
 
     def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
