@@ -28,15 +28,16 @@ from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
-from vivface.models.stylegan3 import StyleGAN3Generator, image_transform
+from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.pipelines.checks import check_fit
 from vivface.pipelines.editable import Image
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.composition import ResidualMode, Weights, compose, with_residual
 from vivface.reenactment.drivers import SMOOTHED, DrivenMotion, Drivers, read_frames, smooth_positions
-from vivface.reenactment.frame_code import NUMBERS, ROWS_BESIDE, FrameCode
+from vivface.reenactment.frame_code import NUMBERS, ROWS_BESIDE, FrameCode, image_motion
 from vivface.reenactment.portrait import Portrait
-from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections, match_pose
+from vivface.reenactment.pose_matching import PoseDirections, match_pose
 from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.tuning import TuningNetworks
 
@@ -189,7 +190,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     def draw(self, generator: StyleGAN3Generator, styles: list[Tensor], position: Tensor | None = None) -> Tensor:
         """G: images of styles, moved and tilted by positions `(batch, 3)`, see `FrameCode`, by Fourier features."""
-        return generator(styles=styles, transform=None if position is None else transform_of(position))
+        return generator(styles=styles, transform=None if position is None else image_motion(position))
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -319,16 +320,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         return ReenactmentPipeline.__call__(system, source, motion, adapt=adapt, **options)
 
     def with_weights(self, **weights: float) -> Self:
-        """The same pipeline, sharing all networks, with other weights of eq. 1-3.
-
-        Args:
-            weights (`float`): Some of `alpha`, `beta`, `gamma`, `zeta`.
-
-        Raises:
-            OptionError: If a weight is out of its range.
-        """
-        if not weights:
-            return self
+        """The same pipeline, sharing all networks, with other weights of eq. 1-3, named as in `Weights`."""
         chosen = replace(self.weights, **weights)
         pipeline = copy.copy(self)
         pipeline.register_to_config(**asdict(chosen))
@@ -341,32 +333,23 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     @staticmethod
     def check_fit(generator: StyleGAN3Generator, inversion: HybridEncoder) -> None:
-        """Refuse components that do not fit together.
-
-        Raises:
-            OptionError: If a component does not take what another gives, or the code has no room for a position.
-        """
+        """Refuse components that do not fit together, and codes without room for a position."""
         pairs = {
             "inversion's number of codes": (inversion.config.num_latents, generator.num_latents),
             "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
             "generator's configuration": (generator.config.configuration, "R"),
         }
-        for what, (given, expected) in pairs.items():
-            if given != expected:
-                raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
-        if generator.config.style_dim < 2 * NUMBERS or generator.num_latents <= POSE_ROWS:
-            raise OptionError(
-                f"The generator's codes are {generator.num_latents} x {generator.config.style_dim}; expected more than "
-                f"{POSE_ROWS} rows of at least {2 * NUMBERS} entries."
-            )
+        check_fit(pairs)
+        if generator.config.style_dim < 2 * NUMBERS:
+            raise OptionError(f"`style_dim` is {generator.config.style_dim}; expected {2 * NUMBERS} or more.")
 
     # Details ---------------------------------------------------------------------------------------------------------
 
     def tuning_networks(self, generator: StyleGAN3Generator | None = None) -> TuningNetworks:
         """Copies of G, E and the recognizer, for pivotal tuning."""
-        return TuningNetworks(
-            generator or self.generator, self.inversion, recognizer=self.recognizer, add_motion=_no_motion
-        )
+        networks = (generator or self.generator, self.inversion)
+        # The pivot is the portrait's own code, its motion included
+        return TuningNetworks(*networks, recognizer=self.recognizer, add_motion=lambda _, styles, motion: styles)
 
     def _adjusted(self, identity, tuning, seed, on_progress, driving=None) -> IdentityCode:
         """The checkpoint's own tuning is pivotal tuning, as in the paper; the code stays what the encoder gave."""
@@ -412,14 +395,3 @@ def resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bilinear", antialias=images.shape[-1] > size)
-
-
-def transform_of(position: Tensor) -> Tensor:
-    """What the Fourier features need for positions `(batch, 3)`, see `FrameCode`: `(batch, 3, 3)`."""
-    position = position.float()
-    return image_transform(-position[:, 2], position[:, :2])
-
-
-def _no_motion(generator: StyleGAN3Generator, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
-    """The pivot is the portrait's own code, its motion included."""
-    return styles

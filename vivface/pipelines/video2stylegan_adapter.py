@@ -25,12 +25,13 @@ from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.pipelines.checks import check_fit
 from vivface.pipelines.hybrid import HybridLatentPipeline
-from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline, resized, transform_of
+from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline, resized
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.co_driving import PoseSubspace
 from vivface.reenactment.codes import IdentityCode
-from vivface.reenactment.frame_code import FrameCode
+from vivface.reenactment.frame_code import FrameCode, image_motion
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 from vivface.reenactment.tuning import TuningNetworks
@@ -119,7 +120,7 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
         images = generator(styles=styles)
         if position is None or not position.any():
             return images
-        affine = transform_of(position)[:, :2].clone()
+        affine = image_motion(position)[:, :2].clone()
         affine[:, :, 2] *= 2  # sides of the picture to the halves in which `affine_grid` counts
         grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
         moved = F.grid_sample(images.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
@@ -156,9 +157,7 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
             "inversion's motion codes": (inversion.config.motion_codes, generator.config.motion_codes),
             "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
         }
-        for what, (given, expected) in pairs.items():
-            if given != expected:
-                raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
+        check_fit(pairs)
         if generator.config.motion_codes < POSE_ROWS:
             raise OptionError(
                 f"The generator takes {generator.config.motion_codes} motion codes; expected at least {POSE_ROWS}."

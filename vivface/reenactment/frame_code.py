@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vivface.models.stylegan3 import image_transform
 from vivface.reenactment.composition import RESIDUAL_ROWS
 
 ROWS_BESIDE = len(RESIDUAL_ROWS) + 1  # rows of a code beside those of W+
@@ -69,3 +70,9 @@ class FrameCode:
             position=position.position.expand(count, -1),
             pose=pose.pose.expand(count, -1),
         )
+
+
+def image_motion(position: Tensor) -> Tensor:
+    """The motion of an image to positions `(batch, 3)`, as `StyleGAN3Generator` takes it: `(batch, 3, 3)`."""
+    position = position.float()
+    return image_transform(-position[:, 2], position[:, :2])
