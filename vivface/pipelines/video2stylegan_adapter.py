@@ -37,7 +37,7 @@ from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 from vivface.reenactment.tuning import TuningNetworks
 
 ADAPTER_CHANNELS_FILE = f"video2stylegan/{CHANNELS_FILE}"
-ADAPT_STEPS = 40  # of pivotal tuning, as suits the bundled checkpoint
+ADAPT_STEPS = 20  # of pivotal tuning, as suits the bundled checkpoint
 DEGREES = 20.0  # of an angle of 1 in a pose subspace
 ANGLES = ("yaw", "pitch", "roll")
 
