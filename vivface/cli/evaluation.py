@@ -192,7 +192,8 @@ class Evaluation:
         """The driving frames, cut as the results show them."""
         reader = VideoReader(driving, max_frames=self.frames)
         crop = None
-        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, self.pipeline.shown_crop).frames([]):
+        shown = getattr(self.pipeline, "shown_crop", self.pipeline.config.crop)
+        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, shown).frames([]):
             crop = frame.crop if frame.crop is not None else crop
             yield crop
 

@@ -134,11 +134,6 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         return self.config.crop
 
     @property
-    def shown_crop(self) -> str:
-        """How driving frames are cut that results are to be compared with: a key of `vivface.faces.CROPS`."""
-        return self.config.crop
-
-    @property
     def crops(self) -> tuple[str, str]:
         """How portraits and driving frames are cut: keys of `vivface.faces.CROPS`."""
         return self.config.crop, self.motion_crop

@@ -166,7 +166,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     @property
     def shown_crop(self) -> str:
-        """Results move as the driver does in the square where its first face is."""
+        """How an evaluation cuts driving frames: results move as the driver does in the square of its first face."""
         return "still"
 
     @property
