@@ -2,16 +2,21 @@
 
 import torch
 
+from vivface.editing.local_channels import LocalChannels
 from vivface.models.encoder import HybridEncoder
+from vivface.models.face_state import FaceStateNetwork
 from vivface.models.hypernetwork import ReenactmentHypernetwork
 from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.refinement import RefinementNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.models.stylegan3 import StyleGAN3Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.hybrid import HybridLatentPipeline
 from vivface.pipelines.hyperreenact import HyperReenactPipeline
+from vivface.pipelines.video2stylegan import Video2StyleGANPipeline
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.reenactment.pose_matching import PoseDirections
 
 
 def make_tiny_pipeline(
@@ -68,3 +73,20 @@ def make_tiny_hyperreenact(seed: int = 0, **settings) -> HyperReenactPipeline:
             for parameter in modulation.parameters():
                 torch.nn.init.normal_(parameter, std=0.5)  # they start close to zero, and no pose would be seen
     return HyperReenactPipeline(generator, inversion, appearance, pose, hypernetwork, **{"image_size": 64, **settings})
+
+
+def make_tiny_video2stylegan(seed: int = 0, **settings) -> Video2StyleGANPipeline:
+    """A `Video2StyleGANPipeline` of the real architecture, slim and with random weights; the same for the same seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = StyleGAN3Generator(size=32, style_dim=16, channels=[8] * 14)
+        inversion = HybridEncoder(32, (8, 8, 8, 8, 16), (1, 1, 1, 1), 16, 0, 16, shared_heads=True)
+        pose = FaceStateNetwork(32, (8, 8, 8, 8, 8), (1, 1, 1, 1), join=8)
+        channels = {"eyes": [[4, 1], [9, 0]], "mouth": [[5, 2], [11, 3]]}
+        directions = PoseDirections(0.01 * torch.randn(3, 8, 16))
+    options = dict(image_size=32, pose_steps=2) | settings
+    pipeline = Video2StyleGANPipeline(generator, inversion, pose, **options)
+    pipeline.local_channels = LocalChannels({k: torch.tensor(v, dtype=torch.int32) for k, v in channels.items()})
+    pipeline.pose_directions = directions
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

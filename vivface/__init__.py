@@ -16,6 +16,7 @@ _PUBLIC = {
     "VivFacePipeline": "vivface.pipelines.vivface",
     "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
     "ExpressiveCodecPipeline": "vivface.pipelines.codec",
+    "Video2StyleGANPipeline": "vivface.pipelines.video2stylegan",
     "load_pipeline": "vivface.hub.registry",
     "IdentityCode": "vivface.reenactment.codes",
     "MotionCodes": "vivface.reenactment.codes",

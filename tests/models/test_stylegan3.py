@@ -138,6 +138,11 @@ class TestFilteredLeakyReLU:
         if size == 2000.0:
             assert layer(x).abs().max() < 400
 
+    def test_gradient_of_clamped_values(self):
+        x = (1000 * torch.randn(1, 2, 20, 20, generator=torch.Generator().manual_seed(0))).requires_grad_()
+        self.layer(2, 2, (9, 8), False)(x).sum().backward()
+        assert x.grad.isfinite().all()
+
     def test_gradient(self):
         layer = self.layer(4, 2, (-6, -9), True)
         x = torch.randn(1, 2, 20, 20, dtype=torch.float64, requires_grad=True)

@@ -21,7 +21,9 @@ CLASSES = {
     "latent_discriminator": models.LatentDiscriminator,
     "dense_motion": models.DenseMotionNetwork,
     "face_state": models.FaceStateNetwork,
+    "inversion": models.HybridEncoder,
 }
+STYLEGAN3 = {"stylegan3", "stylegan3_inversion"}  # stages with another generator
 NEEDS_GENERATOR = {"tiny-stage1", "tiny-hybrid"}  # encoder and transformer take their shape from it
 PRESETS = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
 
@@ -133,8 +135,11 @@ class TestPresets:
             arguments = {key: value for key, value in arguments.items() if key != "trunk"}  # of a recognizer elsewhere
             if network == "discriminator":  # the stage gives it the generator's size
                 arguments = {"size": preset.networks["generator"]["size"], **arguments}
+            kind = CLASSES[network]
+            if network == "generator" and preset.stage in STYLEGAN3:
+                kind = models.StyleGAN3Generator
             with torch.device("meta"):
-                build_network(CLASSES[network], arguments, network)
+                build_network(kind, arguments, network)
 
     def test_changes_reach_deep(self):
         preset = read_preset("tiny-supervised", ["data.augment.appearance=0.25", "options.regions.eyes=2"])

@@ -67,6 +67,7 @@ class FaceFrames:
         self.names = tuple(names)
         self.frames: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []  # JPEG, landmarks, controls, pose
         self.people = 0
+        self.looks: list[range] = []  # frames of one person in one light
         for path in (path for folder in folders for path in sorted(Path(folder).glob("*.npz"))):
             with np.load(path) as file:
                 if tuple(file["control_names"]) != self.names:
@@ -74,7 +75,8 @@ class FaceFrames:
                 data, offsets = file["jpeg_bytes"], file["jpeg_offsets"]
                 labels = file["landmarks"], file["controls"], file["pose"]
             self.people += 1
-            count = len(labels[2])
+            count, first = len(labels[2]), len(self.frames)
+            self.looks += [range(k, k + count) for k in range(first, first + len(offsets) - 1, count)]
             for k, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
                 self.frames.append((data[start:stop], *(each[k % count] for each in labels)))
         if not self.frames:

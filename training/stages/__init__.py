@@ -20,6 +20,8 @@ STAGES = {
     "dense_motion": ("training.stages.dense_motion", "DenseMotionStage"),
     "stage2": ("training.stages.refinement", "RefinementStage"),
     "face_state": ("training.stages.face_state", "FaceStateStage"),
+    "stylegan3": ("training.stages.stylegan3.generator", "StyleGAN3Stage"),
+    "stylegan3_inversion": ("training.stages.stylegan3.inversion", "InversionStage"),
 }
 
 

@@ -189,10 +189,11 @@ class Evaluation:
         return self._identity[1]
 
     def _crops(self, driving: Path) -> Iterator[np.ndarray]:
-        """The driving frames, cut as the system cuts them."""
+        """The driving frames, cut as the results show them."""
         reader = VideoReader(driving, max_frames=self.frames)
         crop = None
-        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, self.pipeline.config.crop).frames([]):
+        shown = getattr(self.pipeline, "shown_crop", self.pipeline.config.crop)
+        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, shown).frames([]):
             crop = frame.crop if frame.crop is not None else crop
             yield crop
 

@@ -18,7 +18,9 @@ Checkpoint = Annotated[
 ]
 System = Annotated[
     str | None,
-    typer.Option(help="Which system to build from the checkpoint: vivface, hybrid or codec; default as it says."),
+    typer.Option(
+        help="Which system to build from the checkpoint: vivface, hybrid, codec or video2stylegan; default as it says."
+    ),
 ]
 Adapt = Annotated[
     str | None,

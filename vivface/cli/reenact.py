@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
+from vivface.cli.drivers import Local, Position, Residual, Weight, driver_options
 from vivface.cli.options import (
     Adapt,
     Background,
@@ -92,6 +93,10 @@ def reenact(
         typer.Option(help="A second driving video, or motion file, that gives the pose; DRIVING keeps the expression."),
     ] = None,
     pose: Pose = None,
+    position: Position = None,
+    local: Local = None,
+    residual: Residual = None,
+    weight: Weight = None,
     codec: Annotated[
         str, typer.Option(help="h264, av1, vp9 or prores, as the format takes it; auto for its usual one.")
     ] = "auto",
@@ -137,6 +142,7 @@ def reenact(
     parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
     marks = provenance(mark, manifest, label, label_text)
     pipeline = load(checkpoint, device, detector, system, engine)
+    drivers = driver_options(pipeline, position, local, residual, weight)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Encoding the portrait", total=None, rate="")
@@ -172,6 +178,7 @@ def reenact(
             duration=duration,
             co_driving=co_driving,
             pose=pose,
+            **drivers,
             on_progress=show,
         )
         if save_identity is not None:

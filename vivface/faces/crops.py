@@ -7,10 +7,12 @@ import numpy as np
 from vivface.faces.alignment import ffhq_quad
 from vivface.faces.voxceleb import deca_quad, voxceleb_quad
 
-#: Name of a crop -> its square for 68 landmarks. "stable" takes FFHQ's, and follows slow movement only.
+#: Name of a crop -> its square for 68 landmarks. "stable" takes FFHQ's, and follows slow movement only; "still"
+#: takes FFHQ's of the first face of a video, upright, and stays there.
 CROPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ffhq": ffhq_quad,
     "stable": ffhq_quad,
+    "still": ffhq_quad,
     "voxceleb": voxceleb_quad,
     "deca": deca_quad,
 }

@@ -10,7 +10,7 @@ REGIONS = ("face", "eyes", "brows", "mouth")
 ATTRIBUTE_REGIONS = ("mouth", "jaw", "eyes", "gaze", "brows")
 PUPIL = 0.3  # half axes of the gaze region per width of the eye
 PART_EYES, PART_BROWS = (slice(36, 42), slice(42, 48)), (slice(17, 22), slice(22, 27))
-LIPS, JAW = slice(48, 68), slice(4, 13)
+LIPS, JAW, NOSE = slice(48, 68), slice(4, 13), slice(27, 36)
 
 
 def region_maps(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -54,6 +54,24 @@ def attribute_maps(landmarks: np.ndarray, size: int) -> np.ndarray:
     for part in PART_BROWS:
         maps.hull(5, part, 0.04)
     return maps.soft(size).astype(np.float32) / 255
+
+
+def part_masks(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Masks of eyes, nose and mouth, as `vivface.editing.local_channels` names them.
+
+    Args:
+        landmarks (`np.ndarray` of shape `(68, 2)`): In fractions of the crop.
+        size (`int`): Size of the masks, pixels.
+
+    Returns:
+        `np.ndarray` of shape `(3, size, size)`: bool.
+    """
+    maps = _Canvas(landmarks, 3, 2 * size)  # which draws at half the size
+    for part in PART_EYES:
+        maps.hull(0, part, 0.03)
+    maps.hull(1, NOSE, 0.02)
+    maps.hull(2, LIPS, 0.02)
+    return np.stack([cv2.resize(each, (size, size), interpolation=cv2.INTER_NEAREST) for each in maps.maps]) > 0
 
 
 class _Canvas:

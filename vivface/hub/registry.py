@@ -16,6 +16,8 @@ PIPELINES = {
     "HybridLatentPipeline": "vivface.pipelines.hybrid",
     "HyperReenactPipeline": "vivface.pipelines.hyperreenact",
     "ExpressiveCodecPipeline": "vivface.pipelines.codec",
+    "Video2StyleGANPipeline": "vivface.pipelines.video2stylegan",
+    "Video2StyleGANAdapterPipeline": "vivface.pipelines.video2stylegan_adapter",
 }
 #: Short names, as the command line has them.
 SYSTEMS = {
@@ -23,6 +25,7 @@ SYSTEMS = {
     "hybrid": "HybridLatentPipeline",
     "hyperreenact": "HyperReenactPipeline",
     "codec": "ExpressiveCodecPipeline",
+    "video2stylegan": "Video2StyleGANPipeline",
 }
 
 
@@ -44,8 +47,8 @@ def load_pipeline(
 
     Args:
         checkpoint (`str` or `os.PathLike`, *optional*): Folder or Hub id; the bundled checkpoint by default.
-        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"`, `"hybrid"` or `"codec"`;
-            by default the system that the checkpoint names.
+        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"`, `"hybrid"`, `"codec"`
+            or `"video2stylegan"`; by default the system that the checkpoint names.
         options: As for `from_pretrained` of every system.
 
     Raises:

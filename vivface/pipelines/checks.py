@@ -31,3 +31,17 @@ def check_counts(**values: int | None) -> None:
     for name, value in values.items():
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
             raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")
+
+
+def check_fit(pairs: dict[str, tuple[object, object]]) -> None:
+    """Refuse components that do not fit together.
+
+    Args:
+        pairs (mapping): What is compared -> the value that a component has, and that which another one needs.
+
+    Raises:
+        OptionError: If two values differ.
+    """
+    for what, (given, expected) in pairs.items():
+        if given != expected:
+            raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")

@@ -164,7 +164,7 @@ class CoDrivenMotion(MotionCodes):
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read both streams side by side."""
-        track = _Track(self._pose.batches(batch_size, on_progress=on_progress))
+        track = Track(self._pose.batches(batch_size, on_progress=on_progress))
         held = False
         for batch in self._driving.batches(batch_size, images, on_progress):
             found = [track.at(float(time)) for time in batch.times]
@@ -219,7 +219,7 @@ def check_pose(pose: str | None, co_driving: object | None) -> str:
     return pose
 
 
-class _Track:
+class Track:
     """Codes and points of a stream at any time, asked for in rising order; few frames are held."""
 
     def __init__(self, batches: Iterator[MotionBatch]):

@@ -125,6 +125,8 @@ class MotionBatch:
         images (list of `numpy.ndarray`, *optional*): The driving frames, uint8 RGB, if they were asked for.
         points (`numpy.ndarray` of shape `(batch, 478, 3)`, *optional*): Of the driver's face in its crops, see
             `vivface.warping.mesh`; None where they were not saved.
+        quads (`numpy.ndarray` of shape `(batch, 4, 2)`, *optional*): Where the crops lie in the frames, pixels of the
+            video; None if there is no video.
     """
 
     codes: Tensor
@@ -133,6 +135,7 @@ class MotionBatch:
     found: list[bool]
     images: list[np.ndarray] | None = None
     points: np.ndarray | None = None
+    quads: np.ndarray | None = None
 
 
 class MotionCodes(ABC):

@@ -12,6 +12,7 @@ from vivface.errors import NoFaceError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
+from vivface.faces.position import still_square
 from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
@@ -32,6 +33,8 @@ class DrivingFrame:
             None where the last crop is held.
         image (`numpy.ndarray`, *optional*): The whole frame, uint8 RGB, of `DrivingVideo.shown_size`, if it was asked
             for.
+        quad (`numpy.ndarray` of shape `(4, 2)`, *optional*): Where the crop lies in the frame, pixels of the video;
+            None where the last crop is held.
     """
 
     time: Fraction
@@ -40,21 +43,26 @@ class DrivingFrame:
     found: bool
     points: np.ndarray | None = None
     image: np.ndarray | None = None
+    quad: np.ndarray | None = None
 
 
 class SteadyCrop:
     """Cuts the face out of consecutive frames, as the network that reads motion sees it, without trembling.
 
     Args:
-        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, the others cut every frame
-            by its own landmarks.
+        crop (`str`): A key of `vivface.faces.CROPS`. `"stable"` follows slow movement only, `"still"` stays where the
+            first face was, upright; the others cut every frame by its own landmarks.
         size (`int`): Width and height of a crop in pixels.
+
+    Attributes:
+        quad (`numpy.ndarray` of shape `(4, 2)`): Of the crop that was cut last, pixels of its frame.
     """
 
     def __init__(self, crop: str, size: int):
         self.crop, self.size = crop, size
         self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
         self._points = PointsReader()
+        self.quad: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray, tracked: TrackedFace, time: Seconds) -> np.ndarray:
         """Cut one frame.
@@ -67,8 +75,11 @@ class SteadyCrop:
         Returns:
             `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
         """
-        self._quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
-        return crop_quad(image, self._quad, self.size)
+        quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        if self.crop == "still":
+            quad = still_square(quad) if self.quad is None else self.quad
+        self.quad = quad
+        return crop_quad(image, self.quad, self.size)
 
     def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
         """Points of the face in the crop that was cut last.
@@ -80,7 +91,7 @@ class SteadyCrop:
             `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
         """
         points = self._points.read(image, tracked.face)
-        return None if points is None else to_crop(points, self._quad)
+        return None if points is None else to_crop(points, self.quad)
 
 
 @dataclass
@@ -145,14 +156,14 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop = points = None
+            crop = points = quad = None
             if tracked.found:
                 crop = cut(frame.image, tracked, frame.time)
-                points = cut.points(frame.image, tracked)
+                points, quad = cut.points(frame.image, tracked), cut.quad
             if waiting:
                 waiting = False
-                yield from early.release(crop, points)
-            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, points, image)
+                yield from early.release(crop, points, quad)
+            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, points, image, quad)
         warnings += self.reader.warnings
         if waiting:
             raise NoFaceError(
@@ -181,10 +192,10 @@ class _EarlyFrames:
             packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
         self._frames.append((frame.time, frame.duration, packed))
 
-    def release(self, crop: np.ndarray, points: np.ndarray | None) -> Iterator[DrivingFrame]:
+    def release(self, crop: np.ndarray, points: np.ndarray | None, quad: np.ndarray) -> Iterator[DrivingFrame]:
         """The frames, the first of them with the crop of the first face."""
         for number, (time, duration, packed) in enumerate(self._frames):
             image = None if packed is None else np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
-            first = number == 0
-            yield DrivingFrame(time, duration, crop if first else None, False, points if first else None, image)
+            first = (crop, points, quad) if number == 0 else (None, None, None)
+            yield DrivingFrame(time, duration, first[0], False, first[1], image, first[2])
         self._frames.clear()

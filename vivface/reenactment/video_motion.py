@@ -69,18 +69,20 @@ class VideoMotion(MotionCodes):
             if on_progress is not None:
                 on_progress(Progress("searching", self._driving.searched, self.frames))
 
-        last = last_points = None
+        last = last_points = last_quad = None
         with ReadAhead(open_frames, depth=2 * batch_size, on_wait=tell) as ahead:
             frames = iter(ahead)
             while chunk := list(islice(frames, batch_size)):
                 crops = [frame.crop for frame in chunk if frame.crop is not None]
                 encoded = iter(self._system.encode_crops(crops)) if crops else iter(())
-                codes, points = [], []
+                codes, points, quads = [], [], []
                 for frame in chunk:
                     last = next(encoded) if frame.crop is not None else last
                     codes.append(last)
                     last_points = last_points if frame.points is None else frame.points
                     points.append(last_points)
+                    last_quad = last_quad if frame.quad is None else frame.quad
+                    quads.append(last_quad)
                 yield MotionBatch(
                     torch.stack(codes),
                     times=[frame.time for frame in chunk],
@@ -88,6 +90,7 @@ class VideoMotion(MotionCodes):
                     found=[frame.found for frame in chunk],
                     images=[frame.image for frame in chunk] if images else None,
                     points=None if points[0] is None else np.stack(points),
+                    quads=np.stack(quads),
                 )
 
     def _fit_threads(self) -> None:

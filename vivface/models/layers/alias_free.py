@@ -117,10 +117,16 @@ class AliasFreeConv(nn.Module):
         self.register_buffer("magnitude", torch.ones(()))  # running mean square of the input
         self.size = target.size
 
-        rate = OVERSAMPLING * max(source.rate, target.rate)
+        self._source, self._target, self._radial = source, target, radial
+        self.use_oversampling(OVERSAMPLING)
+
+    def use_oversampling(self, factor: int) -> None:
+        """Choose at which multiple of the larger of both rates the leaky ReLU works: 2 as published, 1 for drafts."""
+        source, target, kernel_size = self._source, self._target, self.weight.shape[2]
+        rate = factor * max(source.rate, target.rate)
         up, down = rate // source.rate, rate // target.rate
         up_filter = lowpass(FILTER_SIZE * up, source.cutoff, 2 * source.half_width, rate)
-        make = radial_lowpass if radial else lowpass
+        make = radial_lowpass if self._radial else lowpass
         down_filter = make(FILTER_SIZE * down, target.cutoff, 2 * target.half_width, rate)
 
         # Padding that gives the target's size, with the centres of both grids in one place
@@ -184,8 +190,17 @@ class AliasFreeToRGB(nn.Module):
 
 
 def _convolve(x: Tensor, weight: Tensor, style: Tensor, demodulation: Tensor, bias: Tensor) -> Tensor:
-    """Full convolution of every sample with its own weight; training shares one weight, as its gradient is dense."""
+    """Full convolution of every sample with its own weight.
+
+    On GPUs, and where a larger kernel is trained, samples share one weight, as its gradient is dense.
+    """
     padding = weight.shape[2] - 1
+    if torch.is_grad_enabled() and x.device.type == "cpu" and padding == 0:
+        batch, channels, height, width = x.shape
+        own = weight[:, :, 0, 0] * (demodulation[:, :, None] * style[:, None, :])  # (batch, out, in)
+        x = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        x = torch.baddbmm(bias.to(x.dtype), x, own.to(x.dtype).transpose(1, 2))  # (batch, pixels, out)
+        return x.view(batch, height, width, -1).permute(0, 3, 1, 2)
     if torch.is_grad_enabled() or x.device.type != "cpu":
         x = x * style[:, :, None, None].to(x.dtype)
         x = F.conv2d(x, weight.to(x.dtype), padding=padding)

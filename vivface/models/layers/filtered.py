@@ -167,7 +167,7 @@ class FilteredLeakyReLU(nn.Module):
         )
         y = F.leaky_relu_(y, SLOPE)
         if self._may_clamp(x):
-            y = y.clamp_(-CLAMP, CLAMP)
+            y = y.clamp(-CLAMP, CLAMP) if y.requires_grad else y.clamp_(-CLAMP, CLAMP)
 
         kernel = _kernel(self.down_filter, x)
         if self.down_filter.ndim == 2:
