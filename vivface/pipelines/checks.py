@@ -2,7 +2,9 @@
 
 from fractions import Fraction
 
-from vivface.errors import OptionError
+import numpy as np
+
+from vivface.errors import MediaError, OptionError
 
 
 def codes_in_words(shape: tuple[int, ...]) -> str:
@@ -12,6 +14,27 @@ def codes_in_words(shape: tuple[int, ...]) -> str:
     if len(shape) > 2:
         return f"motion maps of {' x '.join(map(str, shape))} numbers"
     return f"{shape[0]} motion codes of {shape[1]} numbers"
+
+
+def check_origin(name: str, shapes: tuple[tuple, tuple], fingerprints: tuple[list[float], list[float]]) -> None:
+    """Refuse codes that the encoder of another checkpoint made.
+
+    Args:
+        name (`str`): Of the file, or "the ...", for messages.
+        shapes (pair of `tuple`), fingerprints (pair of `list`): Of the codes, and what the checkpoint takes.
+
+    Raises:
+        MediaError: If they differ.
+    """
+    quoted = name if name.startswith("the ") else f"'{name}'"
+    if shapes[0] != shapes[1]:
+        raise MediaError(
+            f"{quoted} holds {codes_in_words(shapes[0])}, this checkpoint takes {codes_in_words(shapes[1])}: "
+            "extract them with this checkpoint."
+        )
+    theirs, ours = (np.array(fingerprint) for fingerprint in fingerprints)
+    if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
+        raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")
 
 
 def as_seconds(name: str, value: float | Fraction) -> Fraction:
