@@ -29,10 +29,11 @@ from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.pipelines.accelerated import Accelerated
-from vivface.pipelines.checks import as_seconds, check_counts, check_origin
+from vivface.pipelines.checks import as_seconds, check_counts
 from vivface.pipelines.co_drivable import CoDrivable
 from vivface.pipelines.composite import Composite
 from vivface.pipelines.editable import Editable, Image
+from vivface.pipelines.origin import Origin
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
@@ -51,7 +52,7 @@ from vivface.warping.mesh import to_crop
 from vivface.warping.parts import AS_DRIVEN, Parts
 
 
-class ReenactmentPipeline(Tunable, CoDrivable, Composite, Editable, Accelerated, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Accelerated, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -387,26 +388,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Editable, Accelerated,
             return MotionCodes.load(driving)
         return self.encode_motion(driving, *options)
 
-    @property
-    def fingerprint(self) -> list[float]:
-        """The first weights of the network that reads motion, which recognise it in any precision."""
-        return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
-
     def _evaluate(self) -> None:
         """Inference: no dropout, normalisation by the stored statistics."""
         for component in self.components.values():
             if component is not None:
                 component.eval()
-
-    def _own(self, identity: IdentityCode) -> IdentityCode:
-        """The identity on the pipeline's device and in its precision.
-
-        Raises:
-            MediaError: If another checkpoint made it.
-        """
-        self._check_origin("the identity code", tuple(identity.motion.shape[1:]), identity.fingerprint)
-        return identity.to(self._execution_device, getattr(self, self.MOTION_READER).dtype)
-
-    def _check_origin(self, name: str, shape: tuple[int, ...], fingerprint: list[float]) -> None:
-        """Refuse codes that the encoder of another checkpoint made."""
-        check_origin(name, (shape, self.code_shape), (fingerprint, self.fingerprint))

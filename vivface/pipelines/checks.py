@@ -2,39 +2,7 @@
 
 from fractions import Fraction
 
-import numpy as np
-
-from vivface.errors import MediaError, OptionError
-
-
-def codes_in_words(shape: tuple[int, ...]) -> str:
-    """What codes of a shape are, for messages."""
-    if len(shape) == 1:
-        return f"motion codes of {shape[0]} numbers"
-    if len(shape) > 2:
-        return f"motion maps of {' x '.join(map(str, shape))} numbers"
-    return f"{shape[0]} motion codes of {shape[1]} numbers"
-
-
-def check_origin(name: str, shapes: tuple[tuple, tuple], fingerprints: tuple[list[float], list[float]]) -> None:
-    """Refuse codes that the encoder of another checkpoint made.
-
-    Args:
-        name (`str`): Of the file, or "the ...", for messages.
-        shapes (pair of `tuple`), fingerprints (pair of `list`): Of the codes, and what the checkpoint takes.
-
-    Raises:
-        MediaError: If they differ.
-    """
-    quoted = name if name.startswith("the ") else f"'{name}'"
-    if shapes[0] != shapes[1]:
-        raise MediaError(
-            f"{quoted} holds {codes_in_words(shapes[0])}, this checkpoint takes {codes_in_words(shapes[1])}: "
-            "extract them with this checkpoint."
-        )
-    theirs, ours = (np.array(fingerprint) for fingerprint in fingerprints)
-    if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
-        raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")
+from vivface.errors import OptionError
 
 
 def as_seconds(name: str, value: float | Fraction) -> Fraction:
