@@ -193,10 +193,11 @@ class FilmResult(ReenactmentResult):
 
 
 class _FirstSight:
-    """What the first frames of a film show of a face: the face at rest, and the mouth and the eyes wide open."""
+    """What the first frames of a film show of a face: at rest, with shut lips, and with mouth and eyes wide open."""
 
     def __init__(self) -> None:
         self._shapes: list[np.ndarray] = []
+        self._lips: tuple[float, np.ndarray, FilmFace] | None = None
         self._mouth: tuple[float, np.ndarray, FilmFace] | None = None
         self._eyes: tuple[float, np.ndarray, FilmFace] | None = None
 
@@ -208,6 +209,8 @@ class _FirstSight:
         shape = face.face.shape
         self._shapes.append(shape)
         lips, lids = float(lip_gaps(shape).mean()), float(lid_gaps(shape).min())
+        if self._lips is None or lips < self._lips[0]:
+            self._lips = (lips, image, face)
         if self._mouth is None or lips > self._mouth[0]:
             self._mouth = (lips, image, face)
         if self._eyes is None or lids > self._eyes[0]:
@@ -218,7 +221,10 @@ class _FirstSight:
         if not self._shapes:
             return None
         head = FilmHead(Rest.of(np.stack([place(shape, FRONTAL) for shape in self._shapes])), rest, **how)
-        for remember, (_, image, face) in ((head.remember_mouth, self._mouth), (head.remember_eyes, self._eyes)):
+        sights = (self._lips, self._mouth, self._eyes)
+        for remember, (_, image, face) in zip(
+            (head.remember_lips, head.remember_mouth, head.remember_eyes), sights, strict=True
+        ):
             remember(image, face.face, face.quad)
         return head
 

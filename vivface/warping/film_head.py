@@ -29,14 +29,17 @@ from vivface.warping.mesh import (
     triangles,
 )
 from vivface.warping.mouth import OTHER, SAME, MouthLayer, lip_gaps
-from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps
+from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps, lips_apart, with_lip_gaps
 from vivface.warping.surface import facing
 
 OUTLINE = (4.0, 30.0)  # millimetres from the rim of the face within which only an expression is taken back, and beyond
 STAYS = (0.0, 15.0)  # millimetres from the rim within which nothing moves if the head stays, and beyond which all does
 JAW = (0.0, 20.0)  # millimetres below the lips' corners from where the rim moves, too: it is the jaw
-TURNED = (-0.1, 0.25)  # cosines to the camera: points that turn away stay, lest an outline is torn
+TURNED, INNER = (-0.1, 0.25), (15.0, 35.0)  # cosines to the camera and millimetres from the rim: where points near the
+# rim turn away they stay, lest an outline is torn
 LIPS_FOLLOW = 0.4  # of the way from frame to frame that the rim of the lips, as the picture shows it, follows
+WIDE = (4.0, 9.0)  # millimetres between the lips: below, their rim is where the picture shows it; above, tongue and
+# teeth deceive, and it is as far apart as the mesh is known to be wrong
 OPEN, SHUT = 0.8, 0.6  # of the open eye: lids above show an eye worth remembering, below the remembered one is drawn
 FADE_OUT = 0.8  # from frame to frame, how much of the drawn inside of a mouth stays once the film shows the same
 FRONTAL = HeadPose(np.eye(3), 1 / 250, np.array([0.5, 0.5, 0.0]))
@@ -65,7 +68,8 @@ class FilmHead:
     ):
         self._own, self._rest, self._relative, self._strength = _with_open_lids(own), rest, relative, strength
         self._replace_pose, self._crops = replace_pose, ("stable", crop)
-        self._lips: np.ndarray | None = None  # from the mesh to the rim that the picture shows, millimetres
+        self._lips: np.ndarray | None = None  # from the mesh to the rim that the picture shows, millimetres ...
+        self._lips_at_rest = np.zeros_like(own.shape)  # ... and of shut lips
         self._mouth: RememberedMouth | None = None
         self._eyes: HeadInPicture | None = None
 
@@ -77,6 +81,10 @@ class FilmHead:
         """Take the eyes from a frame, see `draw`; from one in which they are open."""
         mouth = self._mouth  # of no use there
         self._eyes = HeadInPicture(image, Window.around(quad), place(face.shape, face.pose), still=True, mouth=mouth)
+
+    def remember_lips(self, image: np.ndarray, face: PosedFace, quad: np.ndarray) -> None:
+        """Take the rim of the lips from a frame in which they are shut, or nearly so."""
+        self._lips_at_rest = _rim_of_lips(image, face, Window.around(quad))
 
     def remember_mouth(self, image: np.ndarray, face: PosedFace, quad: np.ndarray) -> None:
         """Take the inside of the mouth from a frame, see `draw`; best from one whose mouth is open."""
@@ -116,9 +124,8 @@ class FilmHead:
         self._mouth.see(shown.shape)
         lids = lid_gaps(face.shape) / np.maximum(self._own.lids, 1e-6)
         eyes = self._eyes if lids.min() < SHUT else None
-        head = HeadInPicture(
-            image, window, place(shown.shape, shown.pose), free, not self._replace_pose, self._mouth, eyes
-        )
+        points, stays = place(shown.shape, shown.pose), not self._replace_pose
+        head = HeadInPicture(image, window, points, free, stays, matte=False, mouth=self._mouth, eyes=eyes)
         if lids.min() > OPEN:
             self._eyes = head
         picture = image.copy()
@@ -126,18 +133,20 @@ class FilmHead:
         return picture
 
     def _with_lips(self, image: np.ndarray, face: PosedFace, window: Window) -> np.ndarray:
-        """The shape with the rim of the lips where the picture shows it, which follows slowly."""
-        points = to_crop(place(face.shape, face.pose), window.quad)
-        fitted = PosedFace.of(fit_lips(window.cut(image), points)).shape - PosedFace.of(points).shape
+        """The shape with the rim of the lips where it is, which follows slowly."""
+        fitted = _rim_of_lips(image, face, window)
         self._lips = fitted if self._lips is None else self._lips + LIPS_FOLLOW * (fitted - self._lips)
-        return face.shape + self._lips
+        wide = float(step(lip_gaps(face.shape).max(), *WIDE))
+        shape = face.shape + (1 - wide) * self._lips + wide * self._lips_at_rest
+        seen = lip_gaps(shape)
+        return with_lip_gaps(shape, seen + wide * np.maximum(lips_apart(face.shape, self._own) - seen, 0))
 
     def _target(self, shown: PosedFace, quad: np.ndarray, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
         """Shape in millimetres and pose in pixels that the frame's face is to have."""
         if self._relative:
             shape, pose = self._retarget(shown.shape, shown.shape)(driver)
         else:
-            shape, pose = self._retarget(self._own.shape + self._lips, self._own.shape)(driver)
+            shape, pose = self._retarget(self._own.shape + self._lips_at_rest, self._own.shape)(driver)
             shape = shape + _rim()[:, None] * (self._kept(shown.shape) - self._own.shape)
         change = self._strength * (shape - shown.shape)
         if self._replace_pose:
@@ -166,6 +175,12 @@ class RememberedMouth(MouthLayer):
         return self._strength
 
 
+def _rim_of_lips(image: np.ndarray, face: PosedFace, window: Window) -> np.ndarray:
+    """From the lips of the mesh to the rim that a picture shows: `(478, 3)`, millimetres."""
+    points = to_crop(place(face.shape, face.pose), window.quad)
+    return PosedFace.of(fit_lips(window.cut(image), points)).shape - PosedFace.of(points).shape
+
+
 def _with_open_lids(rest: Rest) -> Rest:
     """A face at rest whose lids are as far apart as they are when the eyes are open."""
     shape = rest.shape.copy()
@@ -181,7 +196,8 @@ def _moves(points: np.ndarray) -> np.ndarray:
     layout = triangles().layout
     below = step(layout[:, 1] - layout[MOUTH_CORNERS, 1].mean(), *JAW)
     inner = np.maximum(step(_from_outline(), *STAYS), below)
-    return np.concatenate([inner * step(facing(points[:MESH]), *TURNED), np.ones(POINTS - MESH)])
+    faces = np.maximum(step(facing(points[:MESH]), *TURNED), step(_from_outline(), *INNER))
+    return np.concatenate([inner * faces, np.ones(POINTS - MESH)])
 
 
 @cache

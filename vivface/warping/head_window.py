@@ -145,6 +145,8 @@ class HeadInPicture:
             1; all of them by default.
         still (`bool`, *optional*, defaults to False): Whether the head stays where it is, so that no part of it comes
             to light that the picture does not show.
+        matte (`bool`, *optional*, defaults to True): Whether the head moves before its background, see
+            `PhotoCompositor`; else the background around it moves with it.
         mouth (`MouthLayer`, *optional*): The inside of the mouth; by default what this picture shows of it.
         eyes (`HeadInPicture`, *optional*): Another picture of this head, which shows the eyes open.
     """
@@ -156,6 +158,7 @@ class HeadInPicture:
         points: np.ndarray,
         free: np.ndarray | None = None,
         still: bool = False,
+        matte: bool = True,
         mouth: MouthLayer | None = None,
         eyes: HeadInPicture | None = None,
     ):
@@ -163,7 +166,7 @@ class HeadInPicture:
         wide = window.cut(picture, SURROUNDINGS)
         eyes = None if eyes is None else eyes.compositor
         points = to_crop(points, window.quad)
-        self.compositor = BoundedCompositor(wide, points, window.drawn, free, not still, mouth, eyes)
+        self.compositor = BoundedCompositor(wide, points, window.drawn, free, matte and not still, mouth, eyes)
         if still:
             self.compositor.surface.hold()
         self._still = self.compositor.unmoved()
