@@ -120,7 +120,7 @@ class FilmHead:
         if self._mouth is None:
             self.remember_mouth(image, face, quad)
         shown = PosedFace(self._with_lips(image, face, window), face.pose)
-        shape, pose = self._target(shown, quad, driver)
+        shape, pose = self._target(shown, face.shape, quad, driver)
         self._mouth.see(shown.shape)
         lids = lid_gaps(face.shape) / np.maximum(self._own.lids, 1e-6)
         eyes = self._eyes if lids.min() < SHUT else None
@@ -141,13 +141,15 @@ class FilmHead:
         seen = lip_gaps(shape)
         return with_lip_gaps(shape, seen + wide * np.maximum(lips_apart(face.shape, self._own) - seen, 0))
 
-    def _target(self, shown: PosedFace, quad: np.ndarray, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
-        """Shape in millimetres and pose in pixels that the frame's face is to have."""
+    def _target(
+        self, shown: PosedFace, seen: np.ndarray, quad: np.ndarray, driver: np.ndarray
+    ) -> tuple[np.ndarray, HeadPose]:
+        """Shape in millimetres and pose in pixels that the frame's face is to have; `seen` is its mesh."""
         if self._relative:
             shape, pose = self._retarget(shown.shape, shown.shape)(driver)
         else:
             shape, pose = self._retarget(self._own.shape + self._lips_at_rest, self._own.shape)(driver)
-            shape = shape + _rim()[:, None] * (self._kept(shown.shape) - self._own.shape)
+            shape = shape + _rim()[:, None] * (self._kept(seen) - self._own.shape)
         change = self._strength * (shape - shown.shape)
         if self._replace_pose:
             return shown.shape + change, pose_in_picture(pose, quad)
