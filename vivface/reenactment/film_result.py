@@ -23,9 +23,9 @@ from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.reenactment.rendering import RenderedFrame, RenderOptions
 from vivface.reenactment.result import ReenactmentResult, System
 from vivface.warping.film_head import FRONTAL, FilmHead
+from vivface.warping.gaps import lip_gaps
 from vivface.warping.head_window import Window
 from vivface.warping.mesh import place
-from vivface.warping.mouth import lip_gaps
 from vivface.warping.retargeting import Rest, lid_gaps
 from vivface.warping.territories import Territories
 
@@ -157,7 +157,9 @@ class FilmResult(ReenactmentResult):
         for place_, number in enumerate(seen):
             face = frame.faces[number]
             free = None if territories is None else territories.of(place_, Window.around(face.quad))
-            picture = heads[number].draw(picture, face.face, face.quad, points[number], free, face.anew)
+            picture = heads[number].draw(
+                picture, face.face, face.quad, points[number], free, face.anew, float(frame.time)
+            )
         return picture
 
     def _heads(self, rests: dict[int, Rest], on_progress: OnProgress) -> list[FilmHead | None]:
@@ -175,6 +177,7 @@ class FilmResult(ReenactmentResult):
             relative=self.options.motion_mode == "relative",
             strength=self.options.strength,
             replace_pose=self.film_options.head == "replace",
+            parts=self.options.parts,
             crop=self._system.crops[1],
         )
         return [sight.head(rests[id(motion)], **how) for sight, motion in zip(first, self.drivers, strict=True)]

@@ -21,6 +21,7 @@ from vivface.reenactment.result import ReenactmentResult, System
 from vivface.warping.head_window import HeadInPicture, Window, in_picture, pose_in_picture
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import to_crop
+from vivface.warping.parts import PartMotion
 from vivface.warping.retargeting import REST_FRAMES, Rest, Retargeting
 from vivface.warping.territories import Territories
 
@@ -69,11 +70,14 @@ class MovingHead:
         relative = options.motion_mode == "relative"
         own = to_crop(fitted, identity.quad)
         self._retargeting = Retargeting(own, rest, relative, options.strength, crops, identity.points)
+        self._parts = PartMotion(options.parts, self._retargeting.portrait) if options.parts.changes else None
         self._head = HeadInPicture(identity.photo, window, fitted, free)
 
-    def draw(self, picture: np.ndarray, driver: np.ndarray) -> None:
-        """Draw the head under a driver's points `(478, 3)` into a picture, uint8 RGB, changed in place."""
+    def draw(self, picture: np.ndarray, driver: np.ndarray, seconds: float) -> None:
+        """Draw the head under a driver's points `(478, 3)` at a time into a picture, uint8 RGB, changed in place."""
         shape, pose = self._retargeting(driver)
+        if self._parts is not None:
+            shape, pose = self._parts(shape, pose, seconds)
         self._head.draw(picture, shape, pose_in_picture(pose, self._quad))
 
 
@@ -145,7 +149,7 @@ class FacesResult(ReenactmentResult):
                     points[id(self.motion)] = None if batch.points is None else batch.points[number]
                     picture = self.identity.photo.copy()
                     for face, head in zip(self.faces, heads, strict=True):
-                        head.draw(picture, points[id(face.motion)])
+                        head.draw(picture, points[id(face.motion)], float(time))
                     shown = batch.images[number] if batch.images else None
                     yield RenderedFrame(picture, time, batch.durations[number], batch.found[number], shown)
                 done += len(batch.times)

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 
 from vivface.faces.pose import HeadPose
+from vivface.warping.gaps import lip_gaps, with_lip_gaps
 from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import (
@@ -28,8 +29,9 @@ from vivface.warping.mesh import (
     to_crop,
     triangles,
 )
-from vivface.warping.mouth import OTHER, SAME, MouthLayer, lip_gaps
-from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps, lips_apart, with_lip_gaps
+from vivface.warping.mouth import OTHER, SAME, MouthLayer
+from vivface.warping.parts import AS_DRIVEN, PartMotion, Parts
+from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps, lips_apart
 from vivface.warping.surface import facing
 
 OUTLINE = (4.0, 30.0)  # millimetres from the rim of the face within which only an expression is taken back, and beyond
@@ -54,6 +56,7 @@ class FilmHead:
         relative (`bool`, *optional*, defaults to False): Add the driver's changes to what the film's face does.
         strength (`float`, *optional*, defaults to 1.0): How far to go from the film's own expression to that.
         replace_pose (`bool`, *optional*, defaults to False): Turn the head as the driver does, instead of as it turns.
+        parts (`Parts`, *optional*): Strengths of the parts of the motion; 0 leaves a part to the film.
         crop (`str`, *optional*): How the driver is cut: a key of `vivface.faces.crops.CROPS`.
     """
 
@@ -64,9 +67,11 @@ class FilmHead:
         relative: bool = False,
         strength: float = 1.0,
         replace_pose: bool = False,
+        parts: Parts = AS_DRIVEN,
         crop: str = "stable",
     ):
         self._own, self._rest, self._relative, self._strength = _with_open_lids(own), rest, relative, strength
+        self._parts, self._motion = parts, None
         self._replace_pose, self._crops = replace_pose, ("stable", crop)
         self._lips: np.ndarray | None = None  # from the mesh to the rim that the picture shows, millimetres ...
         self._lips_at_rest = np.zeros_like(own.shape)  # ... and of shut lips
@@ -100,6 +105,7 @@ class FilmHead:
         driver: np.ndarray,
         free: np.ndarray | None,
         anew: bool,
+        seconds: float,
     ) -> np.ndarray:
         """A frame with the driver's expression.
 
@@ -110,6 +116,7 @@ class FilmHead:
             driver (`np.ndarray` of shape `(478, 3)`): Points in the driver's crop.
             free (`np.ndarray`, *optional*): What of the window may move, see `HeadInPicture`.
             anew (`bool`): Whether the face was just found, as after a cut.
+            seconds (`float`): When the frame is shown.
 
         Returns:
             `np.ndarray` of shape `(height, width, 3)`: uint8 RGB.
@@ -121,6 +128,8 @@ class FilmHead:
             self.remember_mouth(image, face, quad)
         shown = PosedFace(self._with_lips(image, face, window), face.pose)
         shape, pose = self._target(shown, face.shape, quad, driver)
+        if self._parts.changes:
+            shape, pose = self._in_parts(shown)(shape, pose, seconds)
         self._mouth.see(shown.shape)
         lids = lid_gaps(face.shape) / np.maximum(self._own.lids, 1e-6)
         eyes = self._eyes if lids.min() < SHUT else None
@@ -154,6 +163,12 @@ class FilmHead:
         if self._replace_pose:
             return shown.shape + change, pose_in_picture(pose, quad)
         return shown.shape + _moves(place(shown.shape, shown.pose))[:, None] * change, shown.pose
+
+    def _in_parts(self, shown: PosedFace) -> PartMotion:
+        if self._motion is None:
+            self._motion = PartMotion(self._parts, shown)
+        self._motion.portrait = shown
+        return self._motion
 
     def _kept(self, shape: np.ndarray) -> np.ndarray:
         """A frame's shape without its expression."""

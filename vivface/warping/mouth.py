@@ -77,7 +77,7 @@ class MouthLayer:
         area = float(self.teeth.sum()) / self._density**2
         self.colors = mouth_colors(photo, points, self.teeth, float(step(area, *COLORS_FROM)))
         self._parts = {name: self._recolored(name) for name in parts()}
-        self._gap = lip_gaps(own)
+        self._gap = _gaps(own)
         self._middle = float(own[[NOSE, 13, 14], 0].mean())
         self._depth = float(own[[13, 14], 2].mean()) + BEHIND_LIPS
         self._edge = float(own[NOSE, 1]) + TEETH_BELOW_NOSE
@@ -187,7 +187,7 @@ class MouthLayer:
 
     def strength(self, shape: np.ndarray) -> float:
         """How far this layer covers what the skin's layer shows between the lips, from 0 to 1."""
-        return float(step(np.abs(lip_gaps(shape) - self._gap).max(), SAME, OTHER))
+        return float(step(np.abs(_gaps(shape) - self._gap).max(), SAME, OTHER))
 
     def _behind(
         self, box: tuple[int, int, int, int], pose: HeadPose, depth: float, size: int
@@ -254,7 +254,7 @@ class MouthLayer:
         return cv2.remap(self._parts[name], u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def lip_gaps(shape: np.ndarray) -> np.ndarray:
+def _gaps(shape: np.ndarray) -> np.ndarray:
     """How far the lips are apart `(9,)`, millimetres."""
     return shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
 

@@ -126,13 +126,6 @@ def lips_apart(shape: np.ndarray, rest: Rest) -> np.ndarray:
     return np.maximum(seen - rest.lips - NARROW_SHUT * narrower, 0) * (1 + NARROW_GAIN * narrower)
 
 
-def with_lip_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """A shape `(478, 3)` with other gaps `(9,)` of its lips; the lower lip takes most of the change."""
-    shape = shape.copy()
-    shape[:MESH, 1] += _lip_weights() @ (gaps - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]))
-    return shape
-
-
 def lid_gaps(shape: np.ndarray) -> np.ndarray:
     """Mean gap of the lids `(2,)`, right and left, millimetres."""
     upper, lower = _both(UPPER_LID), _both(LOWER_LID)
