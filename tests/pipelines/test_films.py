@@ -54,6 +54,15 @@ def test_without_strength_the_film_stays_as_it_is(tiny_pipeline, film):
         assert difference.max() <= 8 and difference.mean() < 0.01
 
 
+def test_parts_may_be_left_to_the_film(tiny_pipeline, film):
+    from vivface.warping.parts import Parts
+
+    driver = talking(tiny_pipeline, OPENING)
+    driven, left = (list(tiny_pipeline(film, driver, parts=Parts(mouth=mouth)))[-1] for mouth in (1.0, 0.0))
+    own = lips(tiny_pipeline, frames_of(film)[-1])
+    assert abs(lips(tiny_pipeline, left) - own) < 0.01 < abs(lips(tiny_pipeline, driven) - own)
+
+
 def test_times_and_sound_of_the_film_are_kept(tiny_pipeline, film, face_clip, tmp_path):
     path = tiny_pipeline(film, talking(tiny_pipeline, OPENING)).save(tmp_path / "out.mp4")
     assert read_times(path) == read_times(film)

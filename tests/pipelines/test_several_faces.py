@@ -65,6 +65,16 @@ def test_each_face_follows_its_own_driver(tiny_pipeline, group):
         assert lips(tiny_pipeline, last)[which] > lips(tiny_pipeline, first)[which] + 0.02
 
 
+def test_parts_hold_for_every_face(tiny_pipeline, group):
+    from vivface.warping.parts import Parts
+
+    first, last = first_and_last(
+        tiny_pipeline(group, talking(tiny_pipeline, OPEN), faces="all", parts=Parts(keep_lips_shut=True))
+    )
+    gaps = zip(lips(tiny_pipeline, first), lips(tiny_pipeline, last), strict=True)
+    assert all(abs(before - after) < 0.015 for before, after in gaps)
+
+
 def test_one_driver_moves_all(tiny_pipeline, group):
     result = tiny_pipeline(group, talking(tiny_pipeline, OPEN), faces="all")
     assert len(result.faces) == 2 and result.faces[0].motion is result.faces[1].motion

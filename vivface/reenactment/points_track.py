@@ -17,7 +17,7 @@ from vivface.errors import MediaError, OptionError
 from vivface.reenactment.codes import BATCH_SIZE, MotionCodes
 from vivface.reenactment.progress import OnProgress
 from vivface.warping.mesh import POINTS, step
-from vivface.warping.retargeting import REST_FRAMES, Rest
+from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
 
 Fit = Literal["trim", "loop", "hold", "mirror"]
 FITS = ("trim", "loop", "hold", "mirror")
@@ -70,9 +70,14 @@ class PointsTrack:
         Raises:
             MediaError: If the driver has no points of a face.
         """
-        while len(self._first) < REST_FRAMES and (frame := next(self._stream, None)) is not None:
+        while len(self._first) < MOST_REST_FRAMES and (frame := next(self._stream, None)) is not None:
             self._first.append(frame)
-        return Rest.of(np.stack([points for _, _, points in self._first]))
+            if len(self._first) % REST_FRAMES == 0 and rest_is_seen(self._seen()):
+                break
+        return Rest.of(self._seen())
+
+    def _seen(self) -> np.ndarray:
+        return np.stack([points for _, _, points in self._first])
 
     def at(self, seconds: float) -> np.ndarray | None:
         """Points `(478, 3)` in the driver's crop at a time; None after the end of a trimmed driver."""

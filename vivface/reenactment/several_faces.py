@@ -12,17 +12,17 @@ import numpy as np
 
 from vivface.errors import MediaError
 from vivface.faces.alignment import quad_size
-from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
+from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.points_track import Fit, PointsTrack
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
-from vivface.reenactment.rendering import RenderedFrame, RenderOptions
+from vivface.reenactment.rendering import RenderedFrame, RenderOptions, frames_at_rest
 from vivface.reenactment.result import ReenactmentResult, System
 from vivface.warping.head_window import HeadInPicture, Window, in_picture, pose_in_picture
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import to_crop
 from vivface.warping.parts import PartMotion
-from vivface.warping.retargeting import REST_FRAMES, Rest, Retargeting
+from vivface.warping.retargeting import MOST_REST_FRAMES, Rest, Retargeting
 from vivface.warping.territories import Territories
 
 
@@ -134,8 +134,8 @@ class FacesResult(ReenactmentResult):
             }
 
             # 2. Each face as a photograph of its own.
-            first, batches = _first_of(batches)
-            heads = self._heads(first, tracks)
+            first, seen = frames_at_rest(batches)
+            batches, heads = chain(first, batches), self._heads(seen, tracks)
 
             # 3. Frame by frame, smaller heads first.
             done = 0
@@ -155,16 +155,15 @@ class FacesResult(ReenactmentResult):
                 done += len(batch.times)
                 on_progress(Progress("rendering", done, self.motion.frames))
 
-    def _heads(self, first: list[MotionBatch], tracks: dict[int, PointsTrack]) -> list[MovingHead]:
+    def _heads(self, seen: list[np.ndarray], tracks: dict[int, PointsTrack]) -> list[MovingHead]:
         rests = {key: track.rest() for key, track in tracks.items()}
         if any(face.motion is self.motion for face in self.faces):
-            seen = [batch.points for batch in first if batch.points is not None]
             if not seen:
                 raise MediaError(
                     f"'{self.motion.name}' has no points of a face, by which a photograph is moved: extract the motion "
                     "again from its video."
                 )
-            rests[id(self.motion)] = Rest.of(np.concatenate(seen)[:REST_FRAMES])
+            rests[id(self.motion)] = Rest.of(np.concatenate(seen)[:MOST_REST_FRAMES])
         hulls = [in_picture(face.identity.points, face.identity.quad) for face in self.faces]
         territories = Territories([*hulls, *self._others], self.size)
         heads = []
@@ -180,11 +179,3 @@ class FacesResult(ReenactmentResult):
         for face in self.faces:
             notes += [*face.identity.warnings, *(() if face.motion is self.motion else face.motion.warnings)]
         return list(dict.fromkeys(notes))
-
-
-def _first_of(batches: Iterator[MotionBatch]) -> tuple[list[MotionBatch], Iterator[MotionBatch]]:
-    """The first batches, enough for a face at rest, and all of them."""
-    first: list[MotionBatch] = []
-    while sum(len(batch.times) for batch in first) < REST_FRAMES and (batch := next(batches, None)) is not None:
-        first.append(batch)
-    return first, chain(first, batches)
