@@ -68,11 +68,9 @@ def test_each_face_follows_its_own_driver(tiny_pipeline, group):
 def test_parts_hold_for_every_face(tiny_pipeline, group):
     from vivface.warping.parts import Parts
 
-    first, last = first_and_last(
-        tiny_pipeline(group, talking(tiny_pipeline, OPEN), faces="all", parts=Parts(keep_lips_shut=True))
-    )
-    gaps = zip(lips(tiny_pipeline, first), lips(tiny_pipeline, last), strict=True)
-    assert all(abs(before - after) < 0.015 for before, after in gaps)
+    driver = talking(tiny_pipeline, OPEN)
+    first, last = first_and_last(tiny_pipeline(group, driver, faces="all", parts=Parts(mouth=0.0, eyes=0.0, brows=0.0)))
+    assert np.abs(first.astype(int) - last).max() <= 3  # the driver's head stays, and so does all the rest
 
 
 def test_one_driver_moves_all(tiny_pipeline, group):
