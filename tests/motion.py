@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator
 from fractions import Fraction
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
@@ -16,6 +18,7 @@ class ListedMotion(MotionCodes):
         times (list of `Fraction`, *optional*): Of every frame, and where the last one ends; 25 a second by default.
         missing (collection of `int`): Frames without a face.
         fail_after (`int`, *optional*): The batch that starts here or later interrupts the program.
+        points (`numpy.ndarray` of shape `(frames, 478, 3)`, *optional*): Of the driver's face.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class ListedMotion(MotionCodes):
         missing: Collection[int] = (),
         fingerprint: list[float] | None = None,
         fail_after: int | None = None,
+        points: np.ndarray | None = None,
     ):
         shape = tuple(codes.shape[1:])
         super().__init__(
@@ -41,6 +45,8 @@ class ListedMotion(MotionCodes):
         self._times = times or [Fraction(n, 25) for n in range(len(codes) + 1)]
         self._missing = missing
         self._fail_after = fail_after
+        self._points = points
+        self.has_points = points is not None
 
     def batches(self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress=None) -> Iterator[MotionBatch]:
         times = self._times
@@ -53,4 +59,15 @@ class ListedMotion(MotionCodes):
                 times=[times[row] for row in rows],
                 durations=[times[row + 1] - times[row] for row in rows],
                 found=[row not in self._missing for row in rows],
+                points=None if self._points is None else self._points[rows.start : rows.stop],
             )
+
+
+def talking(system, lips: list[float], fps: int = 25) -> ListedMotion:
+    """The motion of the mean face, its lips so many millimetres apart in each frame, for a system."""
+    from tests.warping.faces import face, points
+
+    times = [Fraction(n, fps) for n in range(len(lips) + 1)]
+    codes = torch.zeros(len(lips), *system.code_shape)
+    shown = np.stack([points(face(lips=gap)) for gap in lips])
+    return ListedMotion(codes, times, Fraction(fps), Fraction(1, fps), fingerprint=system.fingerprint, points=shown)

@@ -193,6 +193,23 @@ class TestReenact:
             with pytest.raises(OptionError, match=words):
                 run(service, visitor, portrait, face_clip, tmp_path / "c", timeline=wrong)
 
+    def test_several_faces(self, service, visitor, two_faces, face_clip, tmp_path):
+        """Both move, in the whole photograph; who is not there is named."""
+        updates, last = run(service, visitor, two_faces, face_clip, tmp_path, faces="0:0, 1:0", compare=True)
+        frames = read(last.result.video)
+        with Image.open(two_faces) as photo:
+            assert frames[0].shape[1::-1] == photo.size
+        middle = frames[0].shape[1] // 2
+        changed = np.abs(frames[0].astype(int) - frames[-1]).max(-1) > 12
+        assert changed[:, :middle].any() and changed[:, middle:].any()
+        with pytest.raises(NoFaceError, match="Face 5 was asked for"):
+            run(service, visitor, two_faces, face_clip, tmp_path, faces="5:0")
+
+    @pytest.mark.parametrize("faces", ["0", "0:0;1:1", "0:/etc/passwd", "0:nod", "-1:0", "everybody"])
+    def test_pairs_of_faces_are_numbers(self, faces):
+        with pytest.raises(OptionError, match="faces"):
+            Options(faces=faces)
+
     def test_part_of_the_clip(self, service, visitor, portrait, face_clip, tmp_path):
         _, last = run(service, visitor, portrait, face_clip, tmp_path, start=0.2, duration=0.4)
         assert last.report.frames == 10

@@ -9,6 +9,7 @@ import typer
 
 from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.drivers import Local, Position, Residual, Weight, driver_options
+from vivface.cli.film_options import Faces, Fit, FitChoice, Head, HeadChoice, Sound
 from vivface.cli.options import (
     Adapt,
     Background,
@@ -41,6 +42,7 @@ from vivface.cli.options import (
     provenance,
     read_parts,
 )
+from vivface.errors import OptionError
 
 
 class MotionMode(StrEnum):
@@ -52,7 +54,11 @@ class MotionMode(StrEnum):
 
 def reenact(
     source: Annotated[
-        Path, typer.Argument(help="The portrait: an image with a face, or a file of an earlier --save-identity.")
+        Path,
+        typer.Argument(
+            help="The portrait: an image with a face, or a file of an earlier --save-identity; or a film whose face is "
+            "to wear the driver's expression."
+        ),
     ],
     driving: Annotated[
         Path, typer.Argument(help="The driving video, a file saved by `vivface motion`, or a name, as nod.")
@@ -84,6 +90,10 @@ def reenact(
     seed: Annotated[int, typer.Option(help="Of the tuning to the portrait, and of blinks.")] = 0,
     face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
     driving_face: DrivingFace = None,
+    faces: Faces = None,
+    fit: Fit = FitChoice.TRIM,
+    head: Head = HeadChoice.KEEP,
+    sound: Sound = None,
     adapt: Adapt = None,
     edit: Edit = None,
     start: Start = 0.0,
@@ -120,7 +130,7 @@ def reenact(
     engine: Engine = "torch",
     detector: Detector = "auto",
 ) -> None:
-    """Animate a portrait with the motion of a video."""
+    """Animate a portrait, or the face of a film, with the motion of a video."""
     from vivface.editing import parse_edits
     from vivface.media.coding import MUXERS, choose_coding
     from vivface.media.output import OUTPUT_SUFFIXES, check_film
@@ -145,7 +155,7 @@ def reenact(
     drivers = driver_options(pipeline, position, local, residual, weight)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
-        task = bar.add_task("Encoding the portrait", total=None, rate="")
+        task = bar.add_task("Reading the source", total=None, rate="")
         began = time.perf_counter()
 
         def show(progress) -> None:
@@ -179,9 +189,15 @@ def reenact(
             co_driving=co_driving,
             pose=pose,
             **drivers,
+            faces=faces,
+            fit=fit.value,
+            head=head.value,
+            sound=None if sound is None else sound.value,
             on_progress=show,
         )
         if save_identity is not None:
+            if result.identity is None or faces is not None:
+                raise OptionError("--save-identity is for a portrait with one face, not for films and --faces.")
             result.identity.save(save_identity)
         prepared = time.perf_counter() - began
         result.save(
@@ -198,7 +214,7 @@ def reenact(
     frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     print(
         f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), "
-        f"after {prepared:.1f} s for the portrait"
+        f"after {prepared:.1f} s for the source"
     )
 
 

@@ -100,6 +100,19 @@ def save_image(path: str | os.PathLike, image: np.ndarray, finish: Callable[[Pat
             finish(temporary, path)
 
 
+def is_film(source: object) -> bool:
+    """Whether a source is the path of a video, and of no image that `load_image` reads; animated images are images."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    try:
+        with Image.open(source, formats=READ_FORMATS):
+            return False
+    except Image.DecompressionBombError:
+        return False
+    except IMAGE_DAMAGE:
+        return _is_video(source)
+
+
 def _is_video(image: object) -> bool:
     if not isinstance(image, str | os.PathLike):
         return False

@@ -21,7 +21,7 @@ from diffusers import DiffusionPipeline, ModelMixin
 from torch import Tensor
 
 from vivface.editing import AttributeDirections, Edits, TimedEdits
-from vivface.errors import MediaError, OptionError
+from vivface.errors import OptionError
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
@@ -29,13 +29,16 @@ from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
 from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.pipelines.accelerated import Accelerated
-from vivface.pipelines.checks import as_seconds, check_counts, codes_in_words
+from vivface.pipelines.checks import as_seconds, check_counts
 from vivface.pipelines.co_drivable import CoDrivable
+from vivface.pipelines.composite import Composite
 from vivface.pipelines.editable import Editable, Image
+from vivface.pipelines.origin import Origin
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
 from vivface.reenactment.driving import DrivingVideo
+from vivface.reenactment.face_pairs import Faces
 from vivface.reenactment.motion_library import find_motion
 from vivface.reenactment.portrait import Portrait, source_name
 from vivface.reenactment.progress import OnProgress
@@ -49,7 +52,7 @@ from vivface.warping.mesh import to_crop
 from vivface.warping.parts import AS_DRIVEN, Parts
 
 
-class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionPipeline):
+class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Accelerated, DiffusionPipeline):
     """Base of the systems that re-enact a portrait with the motion of a video.
 
     A subclass registers its components and settings in `__init__` (`image_size`, the width and height in pixels of what
@@ -295,12 +298,17 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         duration: float | Fraction | None = None,
         co_driving: str | os.PathLike | MotionCodes | None = None,
         pose: str | None = None,
+        faces: Faces | None = None,
+        fit: str = "trim",
+        head: str = "keep",
+        sound: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> ReenactmentResult:
         """Re-enact a portrait with the motion of a video, lazily: frames are made as they are read.
 
         Args:
-            source (as `image` of `encode_identity`, or `IdentityCode`): The portrait.
+            source (as `image` of `encode_identity`, or `IdentityCode`): The portrait; or a film (`str`, `os.PathLike`),
+                whose face then wears the driver's expression in every frame.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
             refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background, parts: See `render`.
@@ -311,6 +319,15 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
                 none with detail, which shows the photograph.
             start, duration (`float` or `Fraction`, *optional*): The part of the video to use, seconds.
             co_driving, pose (*optional*): A second video that gives the pose, or `pose="source"`; see `co_drive`.
+            faces (`str`, mapping or sequence, *optional*): Several faces of the picture, each with what drives it: a
+                face of the video, another clip, or both, as `[(0, 0), (1, "other.mp4"), (2, ("other.mp4", 1))]`; or
+                `"all"`, for one driver of all. The whole picture is shown; see `vivface.reenactment.face_pairs`.
+            fit (`str`, *optional*, defaults to `"trim"`): What follows the end of a driver that is shorter than the
+                film (with `faces`, than `driving`): `"trim"` nothing, `"hold"` its last frame, `"loop"` its beginning,
+                `"mirror"` itself backwards.
+            head (`str`, *optional*, defaults to `"keep"`): Whether the head of a film moves as it does (`"keep"`) or is
+                turned as the driver's (`"replace"`).
+            sound (`str`, *optional*): Of a film's result, `"source"` (the default) or `"driving"`.
             on_progress (callable, *optional*): Told of every step of tuning; may raise to stop.
 
         Returns:
@@ -325,6 +342,10 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
         options = RenderOptions(refine, paste_back, motion_mode, strength, batch_size, shows, size, background, parts)
         tuning = Tuning.parse(self.config.adapt_steps if adapt is None else adapt)
         pose = check_pose(pose, co_driving)
+        film = self.film_options(source, head, fit, sound)
+        if self.composes(source, faces):
+            self.check_composed(edits, pose, adapt, detail)
+            return self.compose(source, driving, options, film, faces, face, driving_face, start, duration)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)
@@ -367,34 +388,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Editable, Accelerated, DiffusionP
             return MotionCodes.load(driving)
         return self.encode_motion(driving, *options)
 
-    @property
-    def fingerprint(self) -> list[float]:
-        """The first weights of the network that reads motion, which recognise it in any precision."""
-        return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
-
     def _evaluate(self) -> None:
         """Inference: no dropout, normalisation by the stored statistics."""
         for component in self.components.values():
             if component is not None:
                 component.eval()
-
-    def _own(self, identity: IdentityCode) -> IdentityCode:
-        """The identity on the pipeline's device and in its precision.
-
-        Raises:
-            MediaError: If another checkpoint made it.
-        """
-        self._check_origin("the identity code", tuple(identity.motion.shape[1:]), identity.fingerprint)
-        return identity.to(self._execution_device, getattr(self, self.MOTION_READER).dtype)
-
-    def _check_origin(self, name: str, shape: tuple[int, ...], fingerprint: list[float]) -> None:
-        """Refuse codes that the encoder of another checkpoint made."""
-        quoted = name if name.startswith("the ") else f"'{name}'"
-        if shape != self.code_shape:
-            raise MediaError(
-                f"{quoted} holds {codes_in_words(shape)}, this checkpoint takes {codes_in_words(self.code_shape)}: "
-                "extract them with this checkpoint."
-            )
-        ours, theirs = np.array(self.fingerprint), np.array(fingerprint)
-        if ours.shape != theirs.shape or not np.abs(ours - theirs).max() <= 1e-2 * np.abs(ours).max():
-            raise MediaError(f"{quoted} was made by the encoder of another checkpoint: extract it with this one.")

@@ -5,15 +5,6 @@ from fractions import Fraction
 from vivface.errors import OptionError
 
 
-def codes_in_words(shape: tuple[int, ...]) -> str:
-    """What codes of a shape are, for messages."""
-    if len(shape) == 1:
-        return f"motion codes of {shape[0]} numbers"
-    if len(shape) > 2:
-        return f"motion maps of {' x '.join(map(str, shape))} numbers"
-    return f"{shape[0]} motion codes of {shape[1]} numbers"
-
-
 def as_seconds(name: str, value: float | Fraction) -> Fraction:
     """Seconds as they were meant: 0.2 is a fifth, not the float next to it."""
     try:

@@ -253,7 +253,7 @@ def _moving_photo(
     Raises:
         MediaError: If the portrait or the motion has no points of a face.
     """
-    first, seen = _frames_at_rest(batches)
+    first, seen = frames_at_rest(batches)
     if identity.points is None or not seen:
         what = "portrait" if identity.points is None else "driving motion"
         raise MediaError(
@@ -279,7 +279,7 @@ def _moving_photo(
     return chain(first, batches), moving
 
 
-def _frames_at_rest(batches: Iterator[MotionBatch]) -> tuple[list[MotionBatch], list[np.ndarray]]:
+def frames_at_rest(batches: Iterator[MotionBatch]) -> tuple[list[MotionBatch], list[np.ndarray]]:
     """The first batches, and the points of those that have any, read until the lips have met, within limits."""
     first: list[MotionBatch] = []
     seen: list[np.ndarray] = []

@@ -88,7 +88,7 @@ class ReenactmentResult:
         self.motion = motion
         self.options = options
         self.edits = edits
-        self.report = Report(warnings=list(identity.warnings))
+        self.report = Report(warnings=self._first_notes())
         self._system = system
 
     @property
@@ -122,19 +122,10 @@ class ReenactmentResult:
             recorder (`MotionRecorder`, *optional*): Receives the motion codes.
             on_progress (callable, *optional*): See `vivface.reenactment.progress`.
         """
-        self.report = report = Report(warnings=list(self.identity.warnings))
+        self.report = report = Report(warnings=self._first_notes())
         began = time.perf_counter()
         bar = self._system.progress_bar(total=self.motion.frames or 0)
-        frames = render_frames(
-            self._system,
-            self.identity,
-            self.motion,
-            self.options,
-            edits=self.edits,
-            images=images,
-            recorder=recorder,
-            on_progress=on_progress,
-        )
+        frames = self._render(images, recorder, on_progress)
         try:
             for frame in frames:
                 report.frames += 1
@@ -145,12 +136,36 @@ class ReenactmentResult:
         finally:
             frames.close()
             bar.close()
-        report.warnings += self.motion.warnings
+        report.warnings += [note for note in self._notes() if note not in report.warnings]
+
+    def _render(
+        self, images: bool, recorder: MotionRecorder | None, on_progress: OnProgress | None
+    ) -> Iterator[RenderedFrame]:
+        """The frames, see `frames`."""
+        return render_frames(
+            self._system,
+            self.identity,
+            self.motion,
+            self.options,
+            edits=self.edits,
+            images=images,
+            recorder=recorder,
+            on_progress=on_progress,
+        )
+
+    def _first_notes(self) -> list[str]:
+        """What a user should know before the frames are made."""
+        return list(self.identity.warnings)
+
+    def _notes(self) -> list[str]:
+        """What a user should know once the frames are made."""
+        notes, report = list(self.motion.warnings), self.report
         if report.missing:
-            report.warnings.append(
+            notes.append(
                 f"No face was seen in {report.missing} of the {report.frames} frames of '{self.motion.name}': the "
                 "motion was held there."
             )
+        return notes
 
     def save(
         self,
@@ -204,7 +219,7 @@ class ReenactmentResult:
         if rows and self.options.is_transparent:
             raise OptionError("A row has no transparent background: give a colour or a picture, or leave out the row.")
         stamp = self.stamp(provenance)
-        row = _Row(self.identity.photo, self.motion.video_size, size) if rows else None
+        row = self._row(size) if rows else None
         with ExitStack() as stack:
             recorder = stack.enter_context(MotionRecorder(self.motion, save_motion)) if save_motion else None
             writer = stack.enter_context(self._writer(path, row.size if side_by_side else size, stamp, codec, quality))
@@ -232,14 +247,28 @@ class ReenactmentResult:
 
         The number of the mark follows from portrait, motion and options, so that the same call makes the same pictures.
         """
-        motion, files = self.motion, {"portrait": self.identity.file, "driving video": self.motion.video}
-        background = self.options.background
         options = replace(self.options, batch_size=None, background=KEEP)  # the first changes no picture
-        behind = [] if self.options.keeps_background else [background]
-        number = number_of(self.identity.photo, motion.name, motion.start, motion.duration, options, *behind)
-        ingredients = [Ingredient(title, file) for title, file in files.items() if file is not None]
+        number = number_of(*self._origin(), options, *self._behind())
+        ingredients = [Ingredient(title, file) for file, title in self._files().items()]
         photograph = self.options.paste_back or self.options.detail
         return Stamp(provenance or Provenance(), number, photograph, ingredients)
+
+    def _origin(self) -> list[object]:
+        """What the pictures follow from, beside the options; see `number_of`."""
+        return [self.identity.photo, self.motion.name, self.motion.start, self.motion.duration]
+
+    def _behind(self) -> list[object]:
+        """What lies behind the person in place of the photograph's own background."""
+        return [] if self.options.keeps_background else [self.options.background]
+
+    def _files(self) -> dict[Path, str]:
+        """Files that the result is made from, and what they are."""
+        files = {self.identity.file: "portrait", self.motion.video: "driving video"}
+        return {file: title for file, title in files.items() if file is not None}
+
+    def _row(self, size: tuple[int, int]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """What puts a driving frame and a result of a width and height into a row, with the attribute `size`."""
+        return _Row(self.identity.photo, self.motion.video_size, size)
 
     def _writer(
         self, path: str | Path, size: tuple[int, int], stamp: Stamp, codec: str, quality: float

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,16 @@ class SliderInput(gr.Slider):
         return payload
 
 
+class FacePairs(gr.Textbox):
+    """A `gr.Textbox` for pairs of faces, which count from 1 on the page and from 0 everywhere else."""
+
+    is_template = True
+
+    def preprocess(self, payload: str | None) -> str | None:
+        """The text with every number lowered by 1; one below is refused later, as everything that is not understood."""
+        return None if payload is None else re.sub(r"\d{1,6}", lambda number: str(int(number[0]) - 1), payload)
+
+
 def option_component(name: str, **changes: Any) -> gr.components.Component:
     """The control of an option, from what the option says about itself."""
     item = option_fields()[name]
@@ -96,6 +107,8 @@ def option_component(name: str, **changes: Any) -> gr.components.Component:
         return gr.JSON({}, **looks)
     if about["kind"] is bool:
         return gr.Checkbox(item.default, **looks)
+    if name == "faces":
+        return FacePairs(item.default, max_lines=1, **looks)
     if "longest" in about:
         return gr.Textbox(item.default, lines=2, max_lines=8, **looks)
     if about["kind"] is str:

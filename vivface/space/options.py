@@ -42,6 +42,14 @@ class Options:
 
     face: int = option(0, "Face of the portrait", "Face of the portrait, 0 the largest", low=0)
     driving_face: int = option(0, "Face of the video", "Face of the driving video, 0 the largest", low=0)
+    faces: str = option(
+        "",
+        "Several faces at once",
+        "Several faces of the portrait, each with a face of the video that drives it, counted from 0, as 0:0,1:1; or "
+        "all, for one driver of all; empty for one face",
+        info="Faces of the portrait and of the video by their numbers, as 1:1, 2:2; or all. Empty: the chosen face.",
+        longest=200,
+    )
     detail: bool = option(
         True,
         "Move the photograph itself",
@@ -176,6 +184,8 @@ class Options:
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, _checked(item, getattr(self, item.name)))
+        if not re.fullmatch(r"\s*(all|\d+:\d+(\s*,\s*\d+:\d+)*)?\s*", self.faces):
+            raise OptionError(f"`faces` is {self.faces!r}; expected all, or numbers of faces in pairs, as 0:0,1:1.")
         if self.height and (self.height < 64 or self.height % 2):
             raise OptionError(f"`height` is {self.height}; expected 0, or an even number from 64 to {MAX_HEIGHT}.")
 

@@ -144,6 +144,7 @@ class Page:
         add("compare")
         add("label")
         with gr.Accordion("More options", open=False, elem_id="more-options"):
+            add("faces", placeholder="1:1, 2:2", visible=self.service.pipeline.offers_detail)
             add("detail", visible=self.service.pipeline.offers_detail)
             add("refine", visible=getattr(self.service.pipeline, "refinement", None) is not None)
             add("adapt", visible=self.service.pipeline.config.adapt_steps > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vivface.pipelines.base import ReenactmentPipeline
 from vivface.provenance import Provenance
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.expressive_photo import ExpressivePhoto
+from vivface.reenactment.face_pairs import Faces, face_pairs
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.result import Report
@@ -104,19 +106,23 @@ class Renderer:
                 motion = motion.map(lambda batches: _recorded(batches, recorder))
             motion = smooth_motion(motion, options.smoothing)
 
-            # 2. The edited portrait under it.
-            result = self.pipeline(
-                identity,
-                motion,
-                edits=self._edits(options),
-                refine=options.refine,
-                paste_back=options.paste_back,
-                motion_mode=options.motion_mode,
-                strength=options.strength,
-                parts=options.parts,
-                detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
-                background=options.shown_background(self.pipeline.offers_detail),
-            )
+            # 2. The edited portrait under it, or several faces of its photograph.
+            made = dict(motion_mode=options.motion_mode, strength=options.strength, edits=self._edits(options))
+            made["parts"] = options.parts
+            if options.faces.strip():
+                faces = self._faces(driving, motion, options)
+                result = self.pipeline(identity.photo, motion, faces=faces, **made)
+                result.identity.file = identity.file
+            else:
+                result = self.pipeline(
+                    identity,
+                    motion,
+                    refine=options.refine,
+                    paste_back=options.paste_back,
+                    detail=None if options.shows_detail(self.pipeline.offers_detail) else False,
+                    background=options.shown_background(self.pipeline.offers_detail),
+                    **made,
+                )
 
             # 3. Frames, to the files.
             first = FirstFrames(outputs.preview, motion.fps)
@@ -132,6 +138,17 @@ class Renderer:
             finally:
                 first.wait()
             return result.report
+
+    def _faces(self, driving: str, motion: MotionCodes, options: Options) -> Faces:
+        """What drives each face: the motion at hand, or that of another face of the same video."""
+        if options.faces.strip() == "all":
+            return "all"
+        opened = {options.driving_face: motion}
+        pairs = face_pairs(options.faces)
+        for face in {pair.driving_face for pair in pairs} - set(opened):
+            other = self.open_motion(driving, replace(options, driving_face=face))
+            opened[face] = smooth_motion(other, options.smoothing)
+        return [(pair.face, opened[pair.driving_face]) for pair in pairs]
 
     def _edits(self, options: Options) -> TimedEdits | None:
         """Edits that stay the same, and those over time."""

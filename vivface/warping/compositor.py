@@ -31,18 +31,28 @@ class PhotoCompositor:
         beyond (`float`, *optional*): Crops beyond the crop from where on nothing moves.
         background (optional): What lies behind the person, see `vivface.warping.background`; `"transparent"` makes
             frames RGBA.
+        matte (`bool`, *optional*, defaults to True): Tell the person from the background, so that this does not move
+            with the head.
+        mouth (`MouthLayer`, *optional*): The inside of the mouth; by default what the photograph shows of it.
 
     Raises:
         MediaError: If there is another background, and the person cannot be told from the photograph's own.
     """
 
     def __init__(
-        self, photo: np.ndarray, points: np.ndarray, size: int, beyond: float = BEYOND, background: Background = KEEP
+        self,
+        photo: np.ndarray,
+        points: np.ndarray,
+        size: int,
+        beyond: float = BEYOND,
+        background: Background = KEEP,
+        matte: bool = True,
+        mouth: MouthLayer | None = None,
     ):
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
-        self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5)
+        self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5) if matte else None
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -51,7 +61,7 @@ class PhotoCompositor:
             self._plate = None
         else:
             self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
-        self.mouth = MouthLayer(inner_crop(photo, size), points, lip_loop())
+        self.mouth = mouth or MouthLayer(inner_crop(photo, size), points, lip_loop())
 
     def still(self) -> np.ndarray:
         """The photograph as it is, before the background: uint8 RGB `(size, size, 3)`, RGBA if that is transparent."""
@@ -117,7 +127,7 @@ class PhotoCompositor:
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         """Draw an eye as it lies behind its lids."""
-        size, loop = self.size, eye_loops()[side]
+        size, loop = len(frame), eye_loops()[side]
         target = place(shape[loop], pose)
         box = _box(target, size)
         if box is None:

@@ -116,7 +116,7 @@ class MouthLayer:
             return lower, upper
         box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
         part = np.s_[box[1] : box[3], box[0] : box[2]]
-        x, y = self._behind(box, self.face.pose, self._depth)
+        x, y = self._behind(box, self.face.pose, self._depth, self.size)
         if self._curve is None:
             rim = self.face.shape[UPPER_LIP]
             edge = np.interp(x + self._middle, rim[:, 0], rim[:, 1]) + UPPER_WITHIN
@@ -169,8 +169,7 @@ class MouthLayer:
             shape (`np.ndarray` of shape `(478, 3)`): The face in millimetres.
             pose (`HeadPose`): Where it is in the crop.
         """
-        change = float(np.abs(_gaps(shape) - self._gap).max())
-        strength = float(step(change, SAME, OTHER))
+        strength = self.strength(shape)
         if strength == 0:
             return
         seen = [np.flatnonzero((mask > 0).any(axis)) for axis in (1, 0)]
@@ -180,17 +179,23 @@ class MouthLayer:
         left, top = box[0] + columns.start, box[1] + rows.start
         right, bottom = box[0] + columns.stop, box[1] + rows.stop
         mask = mask[rows, columns]
-        x, y = self._behind((left, top, right, bottom), pose, self._depth)
+        x, y = self._behind((left, top, right, bottom), pose, self._depth, len(frame))
         inside = self._paint(x, y, shape, pose)
         part = frame[top:bottom, left:right]
         weight = (mask * strength)[..., None]
         part[:] = np.round(part + weight * (255 * inside - part)).clip(0, 255).astype(np.uint8)
 
-    def _behind(self, box: tuple[int, int, int, int], pose: HeadPose, depth: float) -> tuple[np.ndarray, np.ndarray]:
+    def strength(self, shape: np.ndarray) -> float:
+        """How far this layer covers what the skin's layer shows between the lips, from 0 to 1."""
+        return float(step(np.abs(_gaps(shape) - self._gap).max(), SAME, OTHER))
+
+    def _behind(
+        self, box: tuple[int, int, int, int], pose: HeadPose, depth: float, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where pixels of a box meet the arch of the teeth: x from the middle and y, millimetres `(height, width)`."""
         left, top, right, bottom = box
-        u = (np.arange(left, right, dtype=np.float32) + 0.5) / self.size - pose.center[0]
-        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / self.size - pose.center[1]
+        u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - pose.center[0]
+        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - pose.center[1]
         turn = pose.turn
         back = np.linalg.inv(turn[:2, :2])
         slope = back @ turn[:2, 2]  # how far a point moves in the plane of the lips for a millimetre of depth

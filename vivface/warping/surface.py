@@ -55,7 +55,7 @@ class HeadSurface:
         self.corners = np.concatenate([surface.corners, *strips])
         self._around = np.arange(len(self.corners)) >= len(surface.corners)
         self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
-        self._facing, self._center = _facing(points[:MESH]), points[[1, 168], :2].mean(0)
+        self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
@@ -63,6 +63,11 @@ class HeadSurface:
         moved = np.stack([place(ring, pose) for ring in self._rings])
         rings = self._still + self._follows[..., None] * (moved - self._still)
         return np.concatenate([place(shape[:MESH], pose), *rings, self._rim])
+
+    def hold(self) -> None:
+        """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
+        self._follows = np.zeros_like(self._follows)
+        self.values[:, 4] = 0
 
     @property
     def two_sided(self) -> bool:
@@ -75,7 +80,7 @@ class HeadSurface:
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
         farther inside, the more the target shows of them.
         """
-        exposed = _facing(target[:MESH]) - self._facing
+        exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
         share *= step(triangles().layout[:, 1], *CHEEKS)
         values = self.values.copy()
@@ -90,8 +95,8 @@ class HeadSurface:
         loops = [MESH + k * count + across for k in range(len(RINGS))]
         rim = MESH + len(RINGS) * count + np.arange(count)  # stays
         other = self.source[np.concatenate([mirror(), *loops, rim]), :2]
-        facing = self._facing
-        hidden = step((facing[mirror()] - facing) / 2, *HIDDEN) * step(-facing, *NOT_FACING)
+        own = self._facing
+        hidden = step((own[mirror()] - own) / 2, *HIDDEN) * step(-own, *NOT_FACING)
         hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
         return np.concatenate([other, hidden[:, None]], 1)
 
@@ -115,7 +120,7 @@ def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(rings), np.stack(follows)
 
 
-def _facing(points: np.ndarray) -> np.ndarray:
+def facing(points: np.ndarray) -> np.ndarray:
     """Cosine between the surface's normal at each point `(468, 3)` of the mesh and the way to the camera `(468,)`."""
     corners = triangles().corners
     first, second, third = (points[corners[:, k]] for k in range(3))
