@@ -90,3 +90,14 @@ def make_tiny_video2stylegan(seed: int = 0, **settings) -> Video2StyleGANPipelin
     pipeline.pose_directions = directions
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def make_tiny_hypernetwork(seed: int = 0) -> ReenactmentHypernetwork:
+    """A `ReenactmentHypernetwork` for the networks of `make_tiny_pipeline(recognizer=True)`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = ReenactmentHypernetwork(16, 320, 12, 3, (32,) * 5, shared_width=8, specific_width=8)
+        for modulation in (network.pose_modulation, network.appearance_modulation):
+            for parameter in modulation.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)
+    return network

@@ -62,9 +62,10 @@ class DataOptions(Options):
     motions: int = option(4, "grid batches: motions J")
     driving_frames: int = option(1, "grid batches: driving frames D per motion")
     source_candidates: int = option(1, "grid batches: frames drawn, of which the most frontal becomes the source")
-    crop: Literal["source", "stable", "ffhq"] = option(
+    crop: Literal["source", "stable", "ffhq", "voxceleb"] = option(
         "source",
         "'source': all frames by the source's quad (pairs and grids); 'ffhq': each frame by its own quad (pairs); "
+        "'voxceleb': each frame by HyperReenact's square around its landmarks (pairs); "
         "'stable': around each face as the pipeline's stable crop, off by a drift per motion (grids)",
     )
     align: bool = option(False, "videos: find the face and align it (else frames are taken as aligned squares)")

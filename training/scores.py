@@ -11,7 +11,7 @@ from vivface.metrics.psnr import psnr
 from vivface.metrics.ssim import ssim
 
 
-def held_out_pairs(preset: Preset, masks: bool = False) -> PairBatches:
+def held_out_pairs(preset: Preset, masks: bool = False, landmarks: bool = False) -> PairBatches:
     """The triples of people that a run does not train on, without augmentation.
 
     They come from the folders `data.validation`; else from those that `data.held_out` or the split of prepared clips
@@ -19,7 +19,7 @@ def held_out_pairs(preset: Preset, masks: bool = False) -> PairBatches:
 
     Args:
         preset (`Preset`): Of the run.
-        masks (`bool`, *optional*, defaults to False): See `PairBatches`.
+        masks, landmarks (`bool`, *optional*, default to False): See `PairBatches`.
 
     Raises:
         OptionError: If fewer than two people are held out.
@@ -31,7 +31,7 @@ def held_out_pairs(preset: Preset, masks: bool = False) -> PairBatches:
         split = "all" if data.kind == "prepared" else "train"
     clips = open_clips(data, split, preset.loop.seed)
     data = data.model_copy(update={"augment": still, "order": "random"})
-    return PairBatches(clips, data, preset.loop.seed + 1, masks)
+    return PairBatches(clips, data, preset.loop.seed + 1, masks, landmarks)
 
 
 def image_scores(image: Tensor, target: Tensor, perceptual: nn.Module) -> dict[str, Tensor]:

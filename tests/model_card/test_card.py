@@ -142,6 +142,12 @@ class TestBundled:
         assert text.strip() == str(make_card(folder, "face-state-128")).strip()
         assert "FaceStateNetwork.from_pretrained()" in text and "must not judge" in text
 
+    def test_tells_of_the_hypernetwork(self):
+        text = (BUNDLED / "README.md").read_text(encoding="utf-8")
+        section = text.partition("## HyperReenact from the same networks")[2].partition("\n## ")[0]
+        assert "--system hyperreenact" in section and "ICCV 2023" in section
+        assert "phase 3 (cross re-enactment)" in section and "| yaw correlation |" in section
+
     def test_pushed_with_snippets_of_the_hub(self):
         text = card_text(BUNDLED, "alice/bundled")
         assert 'VivFacePipeline.from_pretrained("alice/bundled")' in text and "from_pretrained()" not in text
@@ -176,7 +182,7 @@ class TestSnippets:
 
     @pytest.mark.slow
     def test_bundled(self, folder, tmp_path):
-        self.run((BUNDLED / "README.md").read_text(encoding="utf-8"), folder, tmp_path, count=3)
+        self.run((BUNDLED / "README.md").read_text(encoding="utf-8"), folder, tmp_path, count=4)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("name", ["tiny", 'a "tiny" folder'])

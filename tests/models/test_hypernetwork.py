@@ -256,3 +256,37 @@ class TestPoseEncoder:
             PoseEncoder(64, 4, (1, 1))
         with pytest.raises(ValueError, match="64, 64"):
             PoseEncoder(64, 4, (1, 1, 1, 1))(torch.zeros(1, 3, 32, 32))
+
+
+class TestRelativeToStyles:
+    """Absolute changes of modulated weights, divided by the source's styles."""
+
+    def network(self, relative_to: str) -> ReenactmentHypernetwork:
+        torch.manual_seed(0)
+        return ReenactmentHypernetwork(8, 8, 8, 3, (8, 8, 8), 4, 4, relative_to=relative_to).eval()
+
+    def test_undoes_the_modulation(self):
+        """W s (1 + offset) = W (s + d), but where s is small."""
+        appearance, pose = torch.randn(2, 8, 3, 3), torch.randn(2, 8, 3, 3)
+        plain, divided = self.network("weights"), self.network("styles")
+        styles = [torch.full((1, 8), 2.0) for _ in range(plain.layer_count)]
+        with torch.no_grad():
+            changes, offsets = plain(appearance, pose), divided(appearance, pose, styles=styles)
+        for change, offset in zip(changes, offsets, strict=True):
+            assert (change is None) == (offset is None)
+            if change is not None:
+                torch.testing.assert_close(2.0 * offset, change, rtol=5e-3, atol=1e-6)
+
+    def test_small_styles_stay_small(self):
+        styles = [torch.zeros(1, 8) for _ in range(8)]
+        with torch.no_grad():
+            offsets = self.network("styles")(torch.randn(1, 8, 3, 3), torch.randn(1, 8, 3, 3), styles=styles)
+        assert all(float(offset.abs().max()) == 0 for offset in offsets if offset is not None)
+
+    def test_needs_styles(self):
+        with pytest.raises(ValueError, match="`styles` are missing"):
+            self.network("styles")(torch.randn(1, 8, 3, 3), torch.randn(1, 8, 3, 3))
+
+    def test_other_bases_are_refused(self):
+        with pytest.raises(ValueError, match="`relative_to` is 'codes'"):
+            self.network("codes")

@@ -6,11 +6,22 @@ import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
 
 from tests.clips import read_sound_packets, read_times
+from tests.conftest import REPOSITORY
 from tests.motion import ListedMotion
-from tests.tiny import make_tiny_hyperreenact, make_tiny_pipeline
-from vivface import HyperReenactPipeline, IdentityCode, MediaError, MotionCodes, OptionError, load_pipeline
+from tests.tiny import make_tiny_hypernetwork, make_tiny_hyperreenact, make_tiny_pipeline
+from vivface import (
+    CheckpointError,
+    HyperReenactPipeline,
+    IdentityCode,
+    MediaError,
+    MotionCodes,
+    OptionError,
+    load_pipeline,
+)
 from vivface.faces.voxceleb import voxceleb_quad
 from vivface.media.tensors import to_images
+
+EXAMPLES = REPOSITORY / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +231,84 @@ class TestCommandLine:
 
         with pytest.raises(NoFaceError, match="Face 3 was asked for"):
             list(pipeline.encode_motion(face_clip, face=3))
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    """A ViVFace checkpoint that holds a hypernetwork."""
+    folder = tmp_path_factory.mktemp("donor") / "vivface"
+    make_tiny_pipeline(recognizer=True).save_pretrained(folder)
+    make_tiny_hypernetwork().save_pretrained(folder / "hyperreenact")
+    return folder
+
+
+class TestWithoutPoseEncoder:
+    """Built from a ViVFace checkpoint: its motion codes are the pose map."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def built(cls, donor):
+        pipeline = load_pipeline(donor, system="hyperreenact")
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def test_takes_over_the_networks(self, built, donor):
+        assert type(built) is HyperReenactPipeline and built.pose is None
+        assert built.config.crop == built.motion_crop == "stable" and built.motion_size == 64
+        assert built.config.truncation == 1.0 and built.config.adapt_steps == 0
+        assert HyperReenactPipeline.from_pretrained(donor, truncation=0.5).config.truncation == 0.5
+        assert HyperReenactPipeline.from_pretrained(donor, dtype=torch.bfloat16).hypernetwork.dtype == torch.bfloat16
+
+    def test_frames_are_the_definition(self, built, portrait):
+        identity = built.encode_identity(portrait)
+        assert identity.memory.shape == (1, 16, 3, 3) and identity.motion.shape == (1, 12, 3, 3)
+        crops = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        with torch.no_grad():
+            codes = built.inversion(crops).motion
+            pose = codes.flatten(1)[:, :, None, None].repeat(1, 1, 3, 3)
+            face = built.appearance.crop(identity.reference)
+            offsets = built.hypernetwork(built.appearance.features(face)[-1], pose)
+            wanted = to_images(built.generator(built.inversion(identity.reference).identity, offsets=offsets))
+            listed = ListedMotion(built.read_motion(crops), fingerprint=built.fingerprint)
+        assert difference(list(built.render(identity, listed)), wanted) <= 1
+
+    def test_saved_as_a_checkpoint_of_its_own(self, built, portrait, face_clip, tmp_path):
+        built.save_pretrained(tmp_path)
+        loaded = load_pipeline(tmp_path)
+        loaded.set_progress_bar_config(disable=True)
+        assert type(loaded) is HyperReenactPipeline and loaded.pose is None
+        frames = [next(iter(pipeline(portrait, face_clip))) for pipeline in (built, loaded)]
+        assert difference(*frames) == 0
+
+    def test_is_refused_without_a_hypernetwork(self, tiny_checkpoint):
+        with pytest.raises(CheckpointError, match="holds no hyperreenact/config.json"):
+            load_pipeline(tiny_checkpoint, system="hyperreenact")
+
+    def test_a_hypernetwork_for_other_maps_is_refused(self, built):
+        parts = {**built.components, "hypernetwork": make_tiny_hyperreenact().hypernetwork}
+        with pytest.raises(OptionError, match="do not fit together"):
+            HyperReenactPipeline(**parts, image_size=64, crop="stable")
+
+
+class TestBundled:
+    def test_works_at_once(self, run_cli, portrait, face_clip, tmp_path):
+        out = tmp_path / "out.mp4"
+        status, _, err = run_cli(
+            "reenact", portrait, face_clip, "-o", out, "--system", "hyperreenact", "--duration", "0.3"
+        )
+        assert status == 0, err
+        assert len(read_times(out)) > 0
+
+    def test_pose_and_person_come_from_where_they_should(self):
+        """A portrait, driven by its own motion, is nearer to itself than without the hypernetwork; another motion
+        changes more than noise."""
+        pipeline = load_pipeline(system="hyperreenact")
+        pipeline.set_progress_bar_config(disable=True)
+        identity = pipeline.encode_identity(EXAMPLES / "portrait.png")
+        with torch.no_grad():
+            own = pipeline.generate(identity, identity.motion)
+            plain = pipeline.generator(styles=identity.styles)
+        errors = [float((image - identity.reference).abs().mean()) for image in (own, plain)]
+        assert errors[0] < errors[1]
+        frames = np.stack(list(pipeline(identity, EXAMPLES / "driving.mp4", duration=1.0))).astype(float)
+        assert np.abs(frames[-1] - frames[0]).mean() > 1

@@ -22,6 +22,8 @@ CLASSES = {
     "dense_motion": models.DenseMotionNetwork,
     "face_state": models.FaceStateNetwork,
     "inversion": models.HybridEncoder,
+    "appearance": models.IdentityNetwork,
+    "hypernetwork": models.ReenactmentHypernetwork,
 }
 STYLEGAN3 = {"stylegan3", "stylegan3_inversion"}  # stages with another generator
 NEEDS_GENERATOR = {"tiny-stage1", "tiny-hybrid"}  # encoder and transformer take their shape from it

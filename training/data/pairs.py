@@ -8,7 +8,7 @@ from torch import Tensor
 
 from training.arguments import DataOptions
 from training.augment import degrade, sample_appearance
-from training.data.clips import Clips
+from training.data.clips import Clips, Move
 from training.data.crops import (
     SkipUnreadable,
     check_crop,
@@ -21,6 +21,10 @@ from training.data.crops import (
 from training.data.quads import jitter
 from training.data.regions import feature_mask
 from vivface.errors import MediaError, OptionError
+from vivface.faces.voxceleb import voxceleb_quad
+
+IMAGES = ("source", "same", "other")  # of a triple
+FINE = 1024  # pixels of a crop in which the VoxCeleb square, which has whole pixels, is laid
 
 
 class ImageBatches:
@@ -71,8 +75,9 @@ class PairBatches:
     """Training triples of the papers: `source` and `same` from one clip, `other` of another identity, (B, 3, S, S).
 
     Source and same share crop jitter and appearance; with `options.crop` "source" both are cropped by the source's quad
-    (where the clips have quads), with "ffhq" each by its own. With `masks`, `source_mask` and `same_mask` (B, 1, S, S)
-    are 1 at their mouths, eyes and brows, else 0.
+    (where the clips have quads), with "ffhq" each by its own, with "voxceleb" each by its VoxCeleb square. With
+    `masks`, `source_mask` and `same_mask` (B, 1, S, S) are 1 at their mouths, eyes and brows, else 0. With `landmarks`,
+    `source_landmarks`, `same_landmarks` and `other_landmarks` (B, 68, 2) are in fractions of the crops.
 
     With `options.order` "random" every source is drawn anew; with "epochs" each frame of each clip is the source once
     an epoch, in an order of its own every epoch. Item `i` is the same whenever it is made, so a run resumes in the
@@ -82,18 +87,19 @@ class PairBatches:
         clips (`Clips`): Source of the crops.
         options (`DataOptions`): Batch size B, image size S and augmentation.
         seed (`int`, *optional*, defaults to 0): Of all choices.
-        masks (`bool`, *optional*, defaults to False): See above; the images are the same with and without.
+        masks, landmarks (`bool`, *optional*, default to False): See above; images are the same with and without.
 
     Raises:
-        OptionError: If `options.crop` is neither "source" nor "ffhq", the clips show a single identity, or masks are
-            asked of clips without landmarks.
+        OptionError: If `options.crop` is another, the clips show a single identity, or masks, landmarks or the crop
+            "voxceleb" are asked of clips without landmarks.
     """
 
-    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0, masks: bool = False):
-        check_crop(options, "source", "ffhq")
+    def __init__(self, clips: Clips, options: DataOptions, seed: int = 0, masks: bool = False, landmarks: bool = False):
+        check_crop(options, "source", "ffhq", "voxceleb")
         if clips.classes < 2:
             raise OptionError(f"data.folders {options.folders} show a single person, expected at least 2")
         self.clips, self.options, self.seed, self.masks = clips, options, seed, masks
+        self.with_landmarks = landmarks
         epochs = options.order == "epochs"
         self._labels = np.asarray(clips.labels)
         self._epochs = EpochOrder([_length(clips, k) for k in range(len(self._labels))], seed) if epochs else None
@@ -106,14 +112,13 @@ class PairBatches:
             self._skip(lambda attempt, n=n: self._triple(rng, None if attempt else n))
             for n in range(first, first + self.options.batch)
         ]
-        columns = list(zip(*triples, strict=True))
-        batch = {name: stack_images(images) for name, images in zip(("source", "same", "other"), columns, strict=False)}
-        for name, masks in zip(("source_mask", "same_mask"), columns[3:], strict=False):
-            batch[name] = stack_labels(masks)[:, None]
+        batch = {name: stack_images([triple[name] for triple in triples]) for name in IMAGES}
+        for name in (name for name in triples[0] if name not in IMAGES):
+            batch[name] = stack_labels([triple[name] for triple in triples])
         return batch
 
-    def _triple(self, rng: np.random.Generator, number: int | None) -> list[np.ndarray]:
-        """Source, same and other of sample `number` of the run or of any, and with `masks` those of the first two."""
+    def _triple(self, rng: np.random.Generator, number: int | None) -> dict[str, np.ndarray]:
+        """Sample `number` of the run, or any."""
         if self._epochs is None or number is None:
             clip = int(rng.integers(len(self._labels)))
             length = self.clips.length(clip)
@@ -122,12 +127,20 @@ class PairBatches:
             clip, first = self._epochs[number]
             others = max(self.clips.length(clip) - 1, 1)
             second = (first + 1 + int(rng.integers(others))) % self.clips.length(clip)
-        pair, masks = self._crops(rng, clip, first, second)
+        pair, points = self._crops(rng, clip, first, second)
         stranger = int(rng.choice(np.flatnonzero(self._labels != self._labels[clip])))
         third = int(rng.integers(self.clips.length(stranger)))
-        return [*pair, *self._crops(rng, stranger, third)[0], *masks]
+        other, points_of_other = self._crops(rng, stranger, third)
+        triple = dict(zip(IMAGES, [*pair, *other], strict=True))
+        if self.masks:
+            for name, each in zip(IMAGES, points, strict=False):
+                triple[f"{name}_mask"] = feature_mask(each, self.options.size)[None]
+        if self.with_landmarks:
+            triple |= {f"{name}_landmarks": x for name, x in zip(IMAGES, points + points_of_other, strict=True)}
+        return triple
 
     def _crops(self, rng: np.random.Generator, clip: int, *frames: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Frames of a clip, and where their faces are in them, if anything asks for that."""
         options, augment = self.options, self.options.augment
         seed = int(rng.integers(2**31))
         appearance = sample_appearance(rng, options.size, augment.appearance)
@@ -136,11 +149,23 @@ class PairBatches:
             return jitter(np.random.default_rng(seed), quad, *source_ranges(augment))
 
         anchor = frames[0] if options.crop == "source" else None
-        images = [appearance(self.clips.crop(clip, frame, options.size, anchor, move)) for frame in frames]
-        if not self.masks:
+        moves = [self._voxceleb(clip, k, move) if options.crop == "voxceleb" else move for k in frames]
+        images = [
+            appearance(self.clips.crop(clip, k, options.size, anchor, m)) for k, m in zip(frames, moves, strict=True)
+        ]
+        if not (self.masks or self.with_landmarks):
             return images, []
-        points = [self.clips.landmarks(clip, frame, anchor, move) for frame in frames]
-        return images, [feature_mask(each, options.size) for each in points]
+        return images, [self.clips.landmarks(clip, k, anchor, m) for k, m in zip(frames, moves, strict=True)]
+
+    def _voxceleb(self, clip: int, frame: int, move: Move) -> Move:
+        """From a frame's own quad to the VoxCeleb square around its face, then as `move`."""
+        points = self.clips.landmarks(clip, frame)
+        square = (voxceleb_quad(points * FINE - 0.5) + 0.5) / FINE
+
+        def moved(quad: np.ndarray) -> np.ndarray:
+            return move(quad[0] + square[:, :1] * (quad[3] - quad[0]) + square[:, 1:] * (quad[1] - quad[0]))
+
+        return moved
 
 
 def _length(clips: Clips, clip: int) -> int:

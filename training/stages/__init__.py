@@ -18,6 +18,7 @@ STAGES = {
     "supervised": ("training.stages.supervised", "SupervisedStage"),
     "stage1": ("training.stages.reenactment", "ReenactmentStage"),
     "dense_motion": ("training.stages.dense_motion", "DenseMotionStage"),
+    "hyperreenact": ("training.stages.hyperreenact", "HyperReenactStage"),
     "stage2": ("training.stages.refinement", "RefinementStage"),
     "face_state": ("training.stages.face_state", "FaceStateStage"),
     "stylegan3": ("training.stages.stylegan3.generator", "StyleGAN3Stage"),

@@ -19,7 +19,8 @@ Checkpoint = Annotated[
 System = Annotated[
     str | None,
     typer.Option(
-        help="Which system to build from the checkpoint: vivface, hybrid, codec or video2stylegan; default as it says."
+        help="Which system to build from the checkpoint: vivface, hybrid, hyperreenact, codec or video2stylegan; "
+        "default as it says."
     ),
 ]
 Adapt = Annotated[

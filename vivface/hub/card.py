@@ -21,6 +21,7 @@ from vivface import models
 from vivface.errors import CheckpointError
 
 RECORD, TRAINING, METRICS = "conversion.json", "training.json", "metrics.json"
+HYPERREENACT = "hyperreenact"  # of a ViVFace checkpoint: a hypernetwork for its generator, with records of its own
 TEMPLATE = "template.md"
 PIPELINE_TAG = "image-to-video"
 PLACES = ("bundled", "folder", "hub")
@@ -183,12 +184,22 @@ def make_card(folder: Path, name: str | None = None, place: str | None = None) -
             conversion=conversion,
             training=training,
             metrics=metrics,
+            hyperreenact=_hyperreenact(folder, index),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"The records in '{folder}' ({TRAINING}, {METRICS}) do not have the form that a card is filled from "
             f"({type(error).__name__}: {error})."
         ) from error
+
+
+def _hyperreenact(folder: Path, index: dict | None) -> dict | None:
+    """What the card of a ViVFace checkpoint says of the hypernetwork that it holds besides."""
+    added = folder / HYPERREENACT
+    if index is None or not (added / "config.json").is_file():
+        return None
+    records = {name: _json(added, file) or {} for name, file in (("training", TRAINING), ("metrics", METRICS))}
+    return {"component": read_components(added, None)[0], "paper": PAPERS["HyperReenactPipeline"], **records}
 
 
 def _place(folder: Path, name: str) -> str:

@@ -47,8 +47,8 @@ def load_pipeline(
 
     Args:
         checkpoint (`str` or `os.PathLike`, *optional*): Folder or Hub id; the bundled checkpoint by default.
-        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"`, `"hybrid"`, `"codec"`
-            or `"video2stylegan"`; by default the system that the checkpoint names.
+        system (`str`, *optional*): Build this one from the checkpoint's networks: `"vivface"`, `"hybrid"`,
+            `"hyperreenact"`, `"codec"` or `"video2stylegan"`; by default the system that the checkpoint names.
         options: As for `from_pretrained` of every system.
 
     Raises:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from vivface.models.precision import PrecisionMixin
 
 FUSIONS = ("matrix", "elementwise")
+BASES = ("weights", "styles")
+STYLE_FLOOR = 0.1  # below this size a style says little about what a change of it would do
 SLOPE = 0.01  # of the leaky ReLU in blocks
 INIT_STD = 0.01  # of the refinement's convolutions
 SHARED_INIT_STD = 1 / 40  # of the shared matrices
@@ -150,9 +152,12 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         specific_width (`int`, *optional*, defaults to 256): Inner channels of the others.
         fusion (`str`, *optional*, defaults to `"matrix"`): How eq. 1 multiplies maps: `"matrix"`, channel by channel as
             matrices (the authors' code), or `"elementwise"` (the paper).
+        relative_to (`str`, *optional*, defaults to `"weights"`): What the blocks give changes of: `"weights"`, the
+            paper's relative ones, or `"styles"`, absolute changes d of modulated weights W (s + d), which are divided
+            by the source's styles s (ours: a motion then is the same change for everybody).
 
     Raises:
-        ValueError: If the side is even or below 3, or the fusion is another.
+        ValueError: If the side is even or below 3, or the fusion or what changes are relative to is another.
     """
 
     @register_to_config
@@ -166,12 +171,15 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         shared_width: int = 128,
         specific_width: int = 256,
         fusion: Literal["matrix", "elementwise"] = "matrix",
+        relative_to: Literal["weights", "styles"] = "weights",
     ):
         super().__init__()
         if side < 3 or side % 2 == 0:
             raise ValueError(f"`side` is {side}; expected an odd number from 3.")
         if fusion not in FUSIONS:
             raise ValueError(f"`fusion` is {fusion!r}; expected one of {', '.join(FUSIONS)}.")
+        if relative_to not in BASES:
+            raise ValueError(f"`relative_to` is {relative_to!r}; expected one of {', '.join(BASES)}.")
         self.pose_projection = nn.Conv2d(pose_channels, channels, kernel_size=1)
         self.appearance_projection = None
         if appearance_channels != channels:
@@ -191,7 +199,12 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         self.layer_count = len(shapes)
 
     def forward(
-        self, appearance: Tensor, pose: Tensor | None = None, *, motion: Tensor | None = None
+        self,
+        appearance: Tensor,
+        pose: Tensor | None = None,
+        *,
+        motion: Tensor | None = None,
+        styles: Sequence[Tensor] | None = None,
     ) -> list[Tensor | None]:
         """What to change in the generator (HyperReenact, sec. 3.2).
 
@@ -200,14 +213,18 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
             pose (`torch.Tensor` of shape `(batch, pose_channels, side, side)`, *optional*): Of the driver.
             motion (`torch.Tensor` of shape `(batch, channels, side, side)`, *optional*): In place of `pose`, what
                 `project` made of it.
+            styles (`Sequence[torch.Tensor]`, *optional*): Of the source, `(batch or 1, input channels)` for every
+                layer; needed where changes are relative to them.
 
         Returns:
             `list[torch.Tensor | None]`: For every layer of the generator in call order its relative change
             `(batch, output channels, input channels)`, None for to-RGB layers.
 
         Raises:
-            ValueError: If not one of `pose` and `motion` is given, or a shape is wrong.
+            ValueError: If not one of `pose` and `motion` is given, styles are missing, or a shape is wrong.
         """
+        if styles is None and self.config.relative_to == "styles":
+            raise ValueError("`styles` are missing; expected those of the source, to which changes are relative.")
         if (pose is None) == (motion is None):
             raise ValueError(f"{'neither' if pose is None else 'both'} of `pose` and `motion` given; expected one.")
         motion = self.project(pose) if motion is None else motion
@@ -221,6 +238,10 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         for name, block in self.blocks.items():
             if name not in shared:
                 offsets[int(name)] = block(refined)
+        if self.config.relative_to == "styles":
+            for place, style in enumerate(styles):
+                if offsets[place] is not None:
+                    offsets[place] = offsets[place] * _inverse(style)[:, None]
         return offsets
 
     @apply_forward_hook
@@ -264,6 +285,11 @@ class ReenactmentHypernetwork(PrecisionMixin, ModelMixin, ConfigMixin):
             raise ValueError(
                 f"`{name}` has shape {tuple(feature.shape)}; expected (batch, {', '.join(map(str, expected))})."
             )
+
+
+def _inverse(style: Tensor) -> Tensor:
+    """1 / s, which fades where s is small: there no relative change can make W (s + d) of W s."""
+    return style / (style.square() + STYLE_FLOOR**2)
 
 
 def layer_channels(generator_channels: Sequence[int]) -> list[tuple[int, int] | None]:

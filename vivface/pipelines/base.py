@@ -370,7 +370,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
 
     def images(self, images: Sequence[np.ndarray]) -> Tensor:
         """uint8 RGB images `(size, size, 3)` as a batch `(batch, 3, size, size)` in [-1, 1] for the networks."""
-        return to_tensor(images, self._execution_device, getattr(self, self.MOTION_READER).dtype)
+        return to_tensor(images, self._execution_device, self.motion_reader.dtype)
 
     def _shows_detail(
         self, detail: bool | None, edits: TimedEdits | None, motion: MotionCodes, source: object, tuned: bool = False

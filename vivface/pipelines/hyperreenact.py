@@ -9,23 +9,34 @@ Bounareli et al., "HyperReenact: One-Shot Reenactment via Jointly Learning to Re
 
 from __future__ import annotations
 
+import os
+from typing import Any, Self
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import ModelMixin
 from torch import Tensor
 
-from vivface.errors import OptionError
+from vivface.editing import AttributeDirections
+from vivface.errors import CheckpointError, OptionError
 from vivface.faces.alignment import quad_size
 from vivface.faces.crops import CROPS, face_quad
 from vivface.faces.voxceleb import arcface_transform
+from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, load_component, read_index
 from vivface.models.encoder import HybridEncoder
 from vivface.models.hypernetwork import ReenactmentHypernetwork, layer_channels
 from vivface.models.identity import IdentityNetwork
 from vivface.models.pose_encoder import PoseEncoder
+from vivface.models.pose_map import motion_pose_map
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait
+
+FOLDER = "hyperreenact"  # of a checkpoint of another system, with the hypernetwork alone
+FFHQ_CROPS = ("ffhq", "stable")  # in these the appearance network knows where the face is
 
 
 class HyperReenactPipeline(ReenactmentPipeline):
@@ -38,11 +49,12 @@ class HyperReenactPipeline(ReenactmentPipeline):
         generator (`StyleGAN2Generator`): G.
         inversion (`HybridEncoder`): e4e; the identity code of a portrait, without mean latent.
         appearance (`IdentityNetwork`): E_app; its last feature map.
-        pose (`PoseEncoder`): E_p.
+        pose (`PoseEncoder`, *optional*): E_p; without it the motion codes of the inversion are the pose map.
         hypernetwork (`ReenactmentHypernetwork`): Refinement module and H.
         image_size (`int`, *optional*, defaults to 256): Width and height in pixels of what the inversion sees.
         crop (`str`, *optional*, defaults to `"voxceleb"`): How the portrait is cut: a key of `vivface.faces.CROPS`.
-        pose_crop (`str`, *optional*, defaults to `"deca"`): The same of what the pose encoder sees.
+        pose_crop (`str`, *optional*, defaults to `"deca"`): The same of what the pose encoder sees; without one,
+            driving frames are cut as the portrait is.
         truncation (`float`, *optional*, defaults to 0.7): How far codes go from the mean latent, in [0, 1].
         adapt_steps (`int`, *optional*, defaults to 0): This system is not tuned to portraits: 0.
         detail (`bool`, *optional*, defaults to `False`): Whether re-enactments move the photograph itself, unless
@@ -61,6 +73,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
     }
     SETTINGS = ("image_size", "crop", "pose_crop", "truncation", "adapt_steps", "detail")
     MOTION_READER = "pose"
+    _optional_components = ["pose"]
     model_cpu_offload_seq = "inversion->appearance->pose->hypernetwork->generator"
 
     def __init__(
@@ -68,7 +81,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         generator: StyleGAN2Generator,
         inversion: HybridEncoder,
         appearance: IdentityNetwork,
-        pose: PoseEncoder,
+        pose: PoseEncoder | None,
         hypernetwork: ReenactmentHypernetwork,
         image_size: int = 256,
         crop: str = "voxceleb",
@@ -95,6 +108,47 @@ class HyperReenactPipeline(ReenactmentPipeline):
             detail=detail,
         )
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
+        """Load a pipeline; without an argument, from the checkpoint that comes with the package.
+
+        A checkpoint of `VivFacePipeline` serves too if it holds a folder `hyperreenact` with a hypernetwork for its
+        generator (trained by the stage of that name): its encoder is the inversion, whose motion codes are the pose
+        map, and its recognizer reads appearance.
+
+        Args:
+            pretrained_model_name_or_path, kwargs: As for `VivFacePipeline.from_pretrained`.
+
+        Raises:
+            CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
+        """
+        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
+        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
+        if read_index(checkpoint, **hub)["_class_name"] != VivFacePipeline.__name__:
+            return super().from_pretrained(checkpoint, **kwargs)
+
+        if find_file(checkpoint, f"{FOLDER}/config.json", **hub) is None:
+            raise CheckpointError(
+                f"'{checkpoint}' is of another system, and it holds no {FOLDER}/config.json, the hypernetwork that "
+                "this one adds: train it with the stage hyperreenact, or load the checkpoint as the system it is."
+            )
+        own = {name: kwargs.pop(name) for name in ("truncation", "detail") if name in kwargs}
+        donor = VivFacePipeline.from_pretrained(checkpoint, **{"transformer": None, "refinement": None, **kwargs})
+        weights = {name: kwargs[name] for name in ("variant", "low_cpu_mem_usage") if kwargs.get(name) is not None}
+        dtype = kwargs.get("torch_dtype", kwargs.get("dtype"))
+        pipeline = cls(
+            donor.generator,
+            donor.encoder,
+            donor.recognizer,
+            None,
+            load_component(ReenactmentHypernetwork, checkpoint, FOLDER, dtype=dtype, **weights, **hub),
+            image_size=donor.config.image_size,
+            crop=donor.config.crop,
+            **{"truncation": 1.0, **own},
+        )
+        pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
+        return pipeline
+
     @property
     def code_shape(self) -> tuple[int, int, int]:
         """Motion code of a frame, `(channels, side, side)` of the hypernetwork."""
@@ -108,14 +162,19 @@ class HyperReenactPipeline(ReenactmentPipeline):
         return super().fingerprint[:4] + projection.detach().flatten()[:4].tolist()
 
     @property
+    def motion_reader(self) -> ModelMixin:
+        """The network that sees driving frames: the pose encoder, or the inversion in its place."""
+        return self.inversion if self.pose is None else self.pose
+
+    @property
     def motion_size(self) -> int:
-        """Width and height of what the pose encoder sees, in pixels."""
-        return self.pose.config.image_size
+        """Width and height of what it sees, in pixels."""
+        return self.motion_reader.config.image_size
 
     @property
     def motion_crop(self) -> str:
         """How driving frames are cut: a key of `vivface.faces.CROPS`."""
-        return self.config.pose_crop
+        return self.config.crop if self.pose is None else self.config.pose_crop
 
     @torch.no_grad()
     def read_portrait(self, portrait: Portrait) -> IdentityCode:
@@ -129,8 +188,12 @@ class HyperReenactPipeline(ReenactmentPipeline):
         code = self.generator.truncate(code, self.config.truncation)
 
         # 2. E_app, once a source.
-        landmarks = _in_crop(portrait.landmarks, quad, size)
-        appearance = self.appearance.features(appearance_crop(reference, landmarks, self.appearance.config.image_size))
+        if crop in FFHQ_CROPS:
+            face = self.appearance.crop(reference)
+        else:
+            landmarks = _in_crop(portrait.landmarks, quad, size)
+            face = appearance_crop(reference, landmarks, self.appearance.config.image_size)
+        appearance = self.appearance.features(face)
 
         # 3. E_p on the source, where relative motion starts.
         motion = self.read_motion(self.images([portrait.crop(self.motion_crop, self.motion_size)]))
@@ -154,7 +217,11 @@ class HyperReenactPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, channels, side, side)`.
         """
-        return self.hypernetwork.project(self.network(self.pose)(images)).contiguous()
+        if self.pose is None:
+            pose = motion_pose_map(self.network(self.inversion), images, self.hypernetwork.config.side)
+        else:
+            pose = self.network(self.pose)(images)
+        return self.hypernetwork.project(pose).contiguous()
 
     @torch.no_grad()
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:
@@ -168,7 +235,8 @@ class HyperReenactPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
-        offsets = self.network(self.hypernetwork)(identity.memory, motion=motion)
+        styles = identity.styles if self.hypernetwork.config.relative_to == "styles" else None
+        offsets = self.network(self.hypernetwork)(identity.memory, motion=motion, styles=styles)
         return self.network(self.generator)(styles=identity.styles, offsets=offsets)
 
 
@@ -200,7 +268,7 @@ def _check_fit(
     generator: StyleGAN2Generator,
     inversion: HybridEncoder,
     appearance: IdentityNetwork,
-    pose: PoseEncoder,
+    pose: PoseEncoder | None,
     hypernetwork: ReenactmentHypernetwork,
 ) -> None:
     """Refuse components of different systems.
@@ -212,12 +280,14 @@ def _check_fit(
     made = layer_channels(config.generator_channels)
     taken = [None if "rgb" in name else tuple(layer.weight.shape[1::-1]) for name, layer in _layers(generator)]
     last = appearance.config.image_size // 2 ** len(appearance.config.units)
+    codes = inversion.config.motion_codes * inversion.config.style_dim
+    pose_shape = (codes, config.side) if pose is None else (pose.channels, pose.side)
     pairs = {
         "hypernetwork's generator channels": (made, taken),
         "inversion's number of codes": (inversion.config.num_latents, generator.num_latents),
         "inversion's length of codes": (inversion.config.style_dim, generator.config.style_dim),
         "appearance map": ((appearance.config.widths[-1], last), (config.appearance_channels, config.side)),
-        "pose map": ((pose.channels, pose.side), (config.pose_channels, config.side)),
+        "pose map": (pose_shape, (config.pose_channels, config.side)),
     }
     for what, (given, expected) in pairs.items():
         if given != expected:

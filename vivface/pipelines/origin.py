@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from diffusers import ModelMixin
 
 from vivface.errors import MediaError
 from vivface.reenactment.codes import IdentityCode
@@ -17,9 +18,14 @@ class Origin:
     code_shape: tuple[int, ...]
 
     @property
+    def motion_reader(self) -> ModelMixin:
+        """The network that sees driving frames."""
+        return getattr(self, self.MOTION_READER)
+
+    @property
     def fingerprint(self) -> list[float]:
         """The first weights of the network that reads motion, which recognise it in any precision."""
-        return next(getattr(self, self.MOTION_READER).parameters()).detach().flatten()[:8].tolist()
+        return next(self.motion_reader.parameters()).detach().flatten()[:8].tolist()
 
     def _own(self, identity: IdentityCode) -> IdentityCode:
         """The identity on the pipeline's device and in its precision.
@@ -28,7 +34,7 @@ class Origin:
             MediaError: If another checkpoint made it.
         """
         self._check_origin("the identity code", tuple(identity.motion.shape[1:]), identity.fingerprint)
-        return identity.to(self._execution_device, getattr(self, self.MOTION_READER).dtype)
+        return identity.to(self._execution_device, self.motion_reader.dtype)
 
     def _check_origin(self, name: str, shape: tuple[int, ...], fingerprint: list[float]) -> None:
         """Refuse codes that the encoder of another checkpoint made."""
