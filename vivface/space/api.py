@@ -83,6 +83,7 @@ class Endpoints:
             portrait = ImageUpload(label="portrait")
             driving = gr.Video(label="driving", include_audio=True)
             motion_file = gr.File(label="motion_file", file_types=[MOTION_SUFFIX])
+            co_driving = gr.File(label="co_driving", file_types=["video", MOTION_SUFFIX])
             consent = gr.Checkbox(False, label="consent")
             options = {name: option_parameter(name) for name in option_fields()}
             suspect = gr.File(label="file", file_types=["image", "video"])
@@ -93,7 +94,7 @@ class Endpoints:
 
         one_at_a_time = dict(concurrency_limit=WAITING_RUNS, concurrency_id="render")
         stills = dict(concurrency_limit=2, concurrency_id="still")
-        files = [portrait, driving, motion_file, consent]
+        files = [portrait, driving, motion_file, consent, co_driving]
         clip = named("driving_face", "start")
         for function, inputs, outputs, limits in (
             (self.reenact, [*files, *options.values()], [video, comparison, motion, text], one_at_a_time),
@@ -114,6 +115,7 @@ class Endpoints:
         driving: str | None = None,
         motion_file: str | None = None,
         consent: bool = False,
+        co_driving: str | None = None,
         *,
         options: Options,
         visitor: str,
@@ -125,13 +127,15 @@ class Endpoints:
             driving: A video with a face; its audio is kept.
             motion_file: A motion file of an earlier run (.safetensors), used instead of the video.
             consent: True if the person in the portrait agreed, or you have the right to use the image.
+            co_driving: A second video with a face, or a motion file: the head follows it, mouth and eyes the first.
             {options}
 
         Returns:
             The video, the side by side video, the motion file, and a line with frames, seconds and frames per second.
         """
         admitted = self.service.admit(portrait, consent)
-        for update in self.service.reenact(visitor or new_visitor(), admitted, motion_file or driving, options):
+        visitor = visitor or new_visitor()
+        for update in self.service.reenact(visitor, admitted, motion_file or driving, options, co_driving):
             if update.result is None:
                 yield None, None, None, progress_words(update)
                 continue

@@ -59,7 +59,15 @@ class Events:
         page = self.page
         running = page.run.click(
             self._run,
-            [page.visitor, page.portrait, page.driving, page.motion_file, page.consent, *page.options.values()],
+            [
+                page.visitor,
+                page.portrait,
+                page.driving,
+                page.motion_file,
+                page.co_driving,
+                page.consent,
+                *page.options.values(),
+            ],
             [getattr(page, name) for name in RESULTS],
             concurrency_limit=WAITING_RUNS,
             concurrency_id="render",
@@ -109,6 +117,7 @@ class Events:
         portrait: str | None,
         driving: str | None,
         motion_file: str | None,
+        co_driving: str | None,
         consent: bool,
         *values: Any,
     ) -> Iterator[tuple]:
@@ -131,7 +140,7 @@ class Events:
             options = Options.of(dict(zip(self.page.options, values, strict=True)))
             admitted = self.service.admit(portrait, consent)
             shown = None
-            for update in self.service.reenact(visitor, admitted, motion_file or driving, options):
+            for update in self.service.reenact(visitor, admitted, motion_file or driving, options, co_driving):
                 if update.result is not None:
                     yield _changed(**_finished(update), **idle)
                     continue

@@ -24,6 +24,7 @@ from vivface.space.text import (
     NO_EDITS,
     NO_LIVE,
     PARTS_HINT,
+    SECOND_DRIVER_HINT,
     VERIFY_HINT,
     note_line,
 )
@@ -127,6 +128,9 @@ class Page:
             height=180,
         )
         self.options["driving_face"] = self.driving_faces.face
+        with gr.Accordion("A second driver", open=False, elem_id="second-driver"):
+            gr.HTML(note_line(SECOND_DRIVER_HINT))
+            self.co_driving = gr.Video(label="Motion of the head", sources=["upload"], elem_id="co-driving")
         if examples:
             gr.Examples(
                 [[str(path)] for path in examples],

@@ -91,14 +91,20 @@ class Renderer:
         return self.limits.open_driving(self.pipeline, driving, face, options.start, options.duration)
 
     def render(
-        self, identity: IdentityCode, driving: str, options: Options, outputs: Outputs, on_progress: OnProgress
+        self,
+        identity: IdentityCode,
+        driving: str,
+        options: Options,
+        outputs: Outputs,
+        on_progress: OnProgress,
+        co_driving: str | None = None,
     ) -> Report:
-        """Write the files of a run.
+        """Write the files of a run; the head follows `co_driving`, a second video or motion file, if there is one.
 
         Raises:
             VivFaceError: What a visitor can cause.
         """
-        with plain_names(driving), ExitStack() as stack:
+        with plain_names(*(path for path in (driving, co_driving) if path)), ExitStack() as stack:
             # 1. The motion, saved as it was read, then smoothed.
             motion = self.open_motion(driving, options)
             if outputs.motion is not None:
@@ -109,6 +115,9 @@ class Renderer:
             # 2. The edited portrait under it, or several faces of its photograph.
             made = dict(motion_mode=options.motion_mode, strength=options.strength, edits=self._edits(options))
             made["parts"] = options.parts
+            if co_driving is not None:
+                whole = replace(options, driving_face=0, start=0.0, duration=0.0, compare=False)
+                made["co_driving"] = self.open_motion(co_driving, whole)
             if options.faces.strip():
                 faces = self._faces(driving, motion, options)
                 result = self.pipeline(identity.photo, motion, faces=faces, **made)

@@ -249,7 +249,14 @@ class ReenactmentService(CodecService):
 
     # Runs ------------------------------------------------------------------------------------------------------------
 
-    def reenact(self, visitor: str, portrait: Portrait, driving: str | None, options: Options) -> Iterator[Update]:
+    def reenact(
+        self,
+        visitor: str,
+        portrait: Portrait,
+        driving: str | None,
+        options: Options,
+        co_driving: str | None = None,
+    ) -> Iterator[Update]:
         """Re-enact a portrait and tell how far it is. Closing the iterator stops the work, and so does `stop`.
 
         Args:
@@ -257,6 +264,7 @@ class ReenactmentService(CodecService):
             portrait (`Portrait`): From `admit`.
             driving (`str`, *optional*): Path of a video or of a motion file.
             options (`Options`): How.
+            co_driving (`str`, *optional*): Path of a second video or motion file, which the head follows.
 
         Returns:
             Iterator of `Update`: The last one carries `Outputs`, whose files go when the iterator is closed.
@@ -269,7 +277,7 @@ class ReenactmentService(CodecService):
             raise OptionError(NO_DRIVING)
         self.renderer.check_edits(options)
         driving_key = self._file_key(driving)
-        known = portrait.is_example and driving_key in self._examples
+        known = portrait.is_example and driving_key in self._examples and co_driving is None
         key = (portrait.key, driving_key, options.key) if known else None
         if key is not None:
             with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
@@ -284,7 +292,7 @@ class ReenactmentService(CodecService):
             identity = self.encode(visitor, portrait, options.face, adapt, job.on_progress)
             job.check()
             job.step = "Opening the driving video"
-            job.report = self.renderer.render(identity, driving, options, outputs, job.on_progress)
+            job.report = self.renderer.render(identity, driving, options, outputs, job.on_progress, co_driving)
             if key is not None:
                 self.results.keep(key, outputs, job.report)
             return outputs

@@ -28,6 +28,7 @@ NO_LIVE = (
     "to use it."
 )
 EDIT_HINT = "Change the portrait here: the sliders apply to the whole video and to Live, the lines below to the video."
+SECOND_DRIVER_HINT = "The head turns and moves as in this video; mouth, eyes, brows and voice stay those of the first."
 PARTS_HINT = "For the video and for Live: 0 keeps the portrait's own, 1 follows the driver, 2 goes twice as far."
 EXPRESSION_HINT = (
     "Move the photograph itself: its mouth, eyes, brows and head. Left and right are the person's. What you make is an "

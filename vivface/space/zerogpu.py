@@ -152,13 +152,19 @@ class LentRenderer(Renderer):
             return follow(self._still(file, edits, refine), _ignore)
 
     def render(
-        self, identity: IdentityCode, driving: str, options: Options, outputs: Outputs, on_progress: OnProgress
+        self,
+        identity: IdentityCode,
+        driving: str,
+        options: Options,
+        outputs: Outputs,
+        on_progress: OnProgress,
+        co_driving: str | None = None,
     ) -> Report:
         """See `Renderer.render`."""
         with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
             file = str(identity.save(f"{folder}/identity.safetensors"))
             frames = self._frames(driving, options)
-            return follow(self._render(file, driving, options, outputs, frames), on_progress)
+            return follow(self._render(file, driving, options, outputs, co_driving, frames), on_progress)
 
     def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
         """See `Renderer.save_motion`."""
@@ -201,11 +207,15 @@ class LentRenderer(Renderer):
         self._enter()
         yield from tell(lambda _: Renderer.edited_still(self, self._load(file), edits, refine))
 
-    def _render_there(self, file: str, driving: str, options: Options, outputs: Outputs, frames: int) -> Iterator:
+    def _render_there(
+        self, file: str, driving: str, options: Options, outputs: Outputs, co_driving: str | None, frames: int
+    ) -> Iterator:
         self._enter()
-        yield from tell(
-            lambda on_progress: Renderer.render(self, self._load(file), driving, options, outputs, on_progress)
-        )
+
+        def work(on_progress: OnProgress) -> Report:
+            return Renderer.render(self, self._load(file), driving, options, outputs, on_progress, co_driving)
+
+        yield from tell(work)
 
     def _save_motion_there(self, driving: str, options: Options, path: Path, frames: int) -> Iterator:
         self._enter()
