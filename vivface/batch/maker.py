@@ -38,7 +38,7 @@ class BatchSettings:
     Attributes:
         checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
         refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
-            (`str`), detail (`bool`), size (`int`): As for the pipeline.
+            (`str`), detail (`bool`), size (`int`), background (`str`): As for the pipeline.
         parts (`Parts`, *optional*), pose (`str`, *optional*): As for the pipeline; `"source"` for the portrait's pose.
         edits (tuple of `str`): Each as `parse_edits` takes it.
         mark, manifest (`bool`), label (`bool` or `str`): As for `Provenance`.
@@ -59,6 +59,7 @@ class BatchSettings:
     adapt: str | None = None
     detail: bool | None = None
     size: int | None = None
+    background: str = "keep"
     parts: Parts | None = None
     pose: str | None = None
     edits: tuple[str, ...] = ()
@@ -204,7 +205,6 @@ class ClipMaker:
             paste_back=settings.paste_back,
             motion_mode=settings.motion_mode,
             strength=settings.strength,
-            parts=settings.parts,
             pose=settings.pose,
             batch_size=settings.batch_size,
             seed=settings.seed,
@@ -213,8 +213,10 @@ class ClipMaker:
             edits=self._edits,
             detail=settings.detail,
             size=settings.size,
+            background=settings.background,
             start=clip.start,
             duration=clip.duration,
+            **({} if settings.parts is None else {"parts": settings.parts}),
         )
 
     def _identity(self, clip: Clip) -> IdentityCode:

@@ -9,6 +9,7 @@ import typer
 
 from vivface.cli.options import (
     Adapt,
+    Background,
     BlinkRate,
     Brows,
     Checkpoint,
@@ -90,6 +91,7 @@ def batch(
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     detail: Detail = None,
     size: Size = "auto",
+    background: Background = "keep",
     paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
     motion_mode: Annotated[
         MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
@@ -133,7 +135,15 @@ def batch(
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
     pixel_size, marks = pixels(size), provenance(mark, manifest, label, label_text)
     parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
-    RenderOptions(refine, paste_back, motion_mode.value, strength, batch_size, bool(detail), pixel_size, parts)
+    RenderOptions(
+        paste_back=paste_back,
+        strength=strength,
+        batch_size=batch_size,
+        detail=detail is not False,
+        size=pixel_size,
+        background=background,
+        parts=parts,
+    )
     check_pose(pose, None)
     if adapt is not None:
         Tuning.parse(adapt)
@@ -158,6 +168,7 @@ def batch(
         adapt=adapt,
         detail=detail,
         size=pixel_size,
+        background=background,
         edits=tuple(edit or ()),
         mark=marks.mark,
         manifest=marks.manifest,
