@@ -175,24 +175,24 @@ class TestJob:
         assert list(updates)[-1].result == "made"
 
     def test_one_at_a_time_in_order(self):
-        queue, order, running = JobQueue(), [], []
+        queue, order, running, go = JobQueue(), [], [], threading.Event()
 
-        def work(number: int, job: Job) -> None:
+        def work(number: int) -> None:
             running.append(number)
             assert len(running) == 1
-            time.sleep(0.02)
+            go.wait(10)  # until all are in the queue, and one of them has left it
             order.append(number)
             running.remove(number)
 
         jobs = []
         for number in range(6):
-            jobs.append(Job(lambda job, number=number: work(number, job), queue).start())
-            while len(queue) < 1 and jobs[-1].is_running:
+            jobs.append(Job(lambda job, number=number: work(number), queue).start())
+            while len(queue) <= number:
                 time.sleep(0.001)
-            time.sleep(0.005)
         jobs[3].cancel()
+        go.set()
         assert all(job.wait(10) for job in jobs)
-        assert [number for number in order] == [0, 1, 2, 4, 5]
+        assert order == [0, 1, 2, 4, 5]
         assert isinstance(jobs[3].error, Cancelled) and all(job.error is None for job in jobs if job is not jobs[3])
 
 
