@@ -57,7 +57,7 @@ class TestEndpoints:
         for name, endpoint in endpoints.items():
             assert endpoint["description"], name
         described = {parameter["parameter_name"] for parameter in endpoints["/reenact"]["parameters"]}
-        assert described == {"portrait", "driving", "motion_file", "consent", *option_fields()}
+        assert described == {"portrait", "driving", "motion_file", "consent", "co_driving", *option_fields()}
 
     def test_reenact(self, client, portrait, face_clip):
         video, comparison, motion, line = client.predict(
