@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from training.arguments import AugmentOptions, DataOptions
+from vivface.models.face_state import CONTROLS as FACE_CONTROLS
 
 CONTROLS = ("jaw_open", "blink")
 STILL = AugmentOptions(
@@ -99,4 +100,18 @@ def write_people(folder: Path, groups: int = 2, people: int = 3, frames: int = 6
         for k in range(people):
             seed = group * 100 + k
             write_person(folder / f"person-{seed:06d}.npz", group, seed, frames, size)
+    return folder
+
+
+def write_controlled_people(folder: Path) -> Path:
+    """Four drawn people with all controls: how far mouth and lids are open is true, the others are 0."""
+    write_people(folder, groups=2, people=2, frames=6, size=128)
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        jaw, blink = arrays["controls"].T
+        controls = np.zeros((len(jaw), len(FACE_CONTROLS)), np.float32)
+        controls[:, FACE_CONTROLS.index("jaw_open")] = jaw
+        controls[:, [FACE_CONTROLS.index("blink_left"), FACE_CONTROLS.index("blink_right")]] = blink[:, None]
+        np.savez(path, **arrays | {"controls": controls, "control_names": np.array(FACE_CONTROLS)})
     return folder

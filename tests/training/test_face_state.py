@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.people import STILL, options_of, write_people
+from tests.training.people import STILL, options_of, write_controlled_people
 from training.data.face_frames import MIRRORED, FaceBatches, FaceFrames, FaceLabels
 from training.evaluation.face_measures import eyes_apart, landmark_error, lids, mouth, turn_between, turned_image
 from training.stages.face_state import correlation, measure
@@ -24,16 +24,7 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four drawn people with all controls: how far mouth and lids are open is true, the others are 0."""
-    folder = write_people(tmp_path_factory.mktemp("faces") / "people", groups=2, people=2, frames=6, size=128)
-    for path in folder.glob("*.npz"):
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-        jaw, blink = arrays["controls"].T
-        controls = np.zeros((len(jaw), len(CONTROLS)), np.float32)
-        controls[:, CONTROLS.index("jaw_open")] = jaw
-        controls[:, [CONTROLS.index("blink_left"), CONTROLS.index("blink_right")]] = blink[:, None]
-        np.savez(path, **arrays | {"controls": controls, "control_names": np.array(CONTROLS)})
-    return folder
+    return write_controlled_people(tmp_path_factory.mktemp("faces") / "people")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background, is_picture
+from vivface.warping.head_window import inside
 from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
 from vivface.warping.parts import AS_DRIVEN, Parts
 from vivface.warping.photo_edit import PhotoEdit
@@ -30,7 +31,6 @@ from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, res
 
 MotionMode = Literal["absolute", "relative"]
 MAX_STRENGTH = 3.0
-FADING = 0.02  # of a pasted square's side
 
 
 @dataclass(frozen=True)
@@ -231,13 +231,7 @@ def paste_back(identity: IdentityCode, size: int, detail: bool) -> PasteBack:
     if not detail:
         return PasteBack(identity.photo, identity.quad, size, harmonize=True)
     size = reached(size, PASTED)
-    return PasteBack(identity.photo, enlarged(identity.quad, PASTED), size, mask=_inside(size))
-
-
-def _inside(size: int) -> np.ndarray:
-    """1 inside of a square, `(size, size)`, fading at its border."""
-    from_border = np.minimum(np.arange(size), np.arange(size)[::-1]) / (FADING * size)
-    return np.minimum.outer(from_border, from_border).clip(0, 1).astype(np.float32)
+    return PasteBack(identity.photo, enlarged(identity.quad, PASTED), size, mask=inside(size))
 
 
 def _moving_photo(

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
-from vivface.warping.mesh import LOWER_LID, LOWER_LIP, MESH, UPPER_LID, UPPER_LIP, mirror
-from vivface.warping.retargeting import least_lids, lid_gaps, lid_weights, lip_weights
+from vivface.warping.mesh import (
+    LID_CORNERS,
+    LOWER_LID,
+    LOWER_LIP,
+    MESH,
+    MOUTH_CORNERS,
+    UPPER_LID,
+    UPPER_LIP,
+    mirror,
+    triangles,
+)
+
+LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
+LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
+LID_REACH = 5.0  # millimetres over which a change of the lids fades
 
 
 def lip_gaps(shape: np.ndarray) -> np.ndarray:
@@ -30,7 +46,7 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     found = lid_gaps(shape)
     shape = shape.copy()
     for side in (0, 1):
-        upper, lower = (points if side == 0 else mirror()[points] for points in (UPPER_LID, LOWER_LID))
+        upper, lower = both_sides(UPPER_LID)[side], both_sides(LOWER_LID)[side]
         each = shape[lower, 1] - shape[upper, 1]  # (7,)
         change = each - each * max(gaps[side], 0.0) / max(found[side], 0.3)  # down
         shape[:MESH, 1] += lid_weights(side) @ np.where(each < 0, each, change)
@@ -40,3 +56,58 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def open_lids(shape: np.ndarray) -> np.ndarray:
     """Gaps `(2,)` of a face's lids when they are open, millimetres: its own, unless it shuts them."""
     return np.maximum(lid_gaps(shape), least_lids(shape))
+
+
+def lid_gaps(shape: np.ndarray) -> np.ndarray:
+    """Mean gap of the lids `(2,)`, right and left, millimetres."""
+    upper, lower = both_sides(UPPER_LID), both_sides(LOWER_LID)
+    return (shape[lower, 1] - shape[upper, 1]).mean(1)
+
+
+def least_lids(shape: np.ndarray) -> np.ndarray:
+    """Gaps `(2,)` below which lids are not taken for open, millimetres."""
+    corners = shape[both_sides(LID_CORNERS)]  # (2, 2, 3)
+    return LEAST_LIDS * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
+
+
+def both_sides(points: np.ndarray) -> np.ndarray:
+    """Points of the right eye with those of the left `(2, n)`."""
+    return np.stack([points, mirror()[points]])
+
+
+@cache
+def lip_weights() -> np.ndarray:
+    """`(468, 9)`: how far each point follows a change of the gap at each pair of points of the lips."""
+    layout = triangles().layout
+    upper, lower = layout[UPPER_LIP], layout[LOWER_LIP]
+    line = np.concatenate([layout[MOUTH_CORNERS[:1]], (upper + lower) / 2, layout[MOUTH_CORNERS[1:]]])
+    middle = np.interp(layout[:, 0], line[:, 0], line[:, 1])
+    below = layout[:, 1] > middle
+    rim = np.where(
+        below, np.interp(layout[:, 0], lower[:, 0], lower[:, 1]), np.interp(layout[:, 0], upper[:, 0], upper[:, 1])
+    )
+    beyond = np.where(below, layout[:, 1] - rim, rim - layout[:, 1]).clip(0)
+    along, across = LIP_REACH
+    near = np.exp(-(((layout[:, :1] - upper[None, :, 0]) / along) ** 2) / 2 * 4)
+    near /= np.maximum(near.sum(1, keepdims=True), 1.0)
+    weights = near * np.exp(-((beyond / across) ** 2))[:, None]
+    weights *= np.where(below, LOWER_SHARE, LOWER_SHARE - 1)[:, None]
+    rows = np.eye(len(UPPER_LIP))
+    weights[UPPER_LIP], weights[LOWER_LIP] = (LOWER_SHARE - 1) * rows, LOWER_SHARE * rows
+    weights[MOUTH_CORNERS] = 0
+    return weights
+
+
+@cache
+def lid_weights(side: int) -> np.ndarray:
+    """`(468, 7)`: how far each point follows the points of an upper lid down."""
+    layout = triangles().layout
+    upper, lower, corners = (both_sides(points)[side] for points in (UPPER_LID, LOWER_LID, LID_CORNERS))
+    distance = np.linalg.norm(layout[:, None, :2] - layout[None, upper, :2], axis=2)  # (468, 7)
+    weights = np.exp(-((distance / LID_REACH) ** 2))
+    weights /= np.maximum(weights.sum(1, keepdims=True), 1.0)
+    order = np.argsort(layout[upper, 0])
+    weights[layout[:, 1] > np.interp(layout[:, 0], layout[upper[order], 0], layout[upper[order], 1]) + 0.2] = 0
+    weights[lower], weights[corners] = 0, 0
+    weights[upper] = np.eye(len(upper))
+    return weights

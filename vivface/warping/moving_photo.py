@@ -61,8 +61,8 @@ class MovingPhoto:
         seen = points
         if edit is not None:
             wide, points = edit.apply(wide, points, size)
-        self._still = inner_crop(wide, size)
-        fitted = fit_lips(self._still, points)
+        crop = inner_crop(wide, size)
+        fitted = fit_lips(crop, points)
         self._retarget = partial(Retargeting, fitted, relative=relative, strength=strength, crops=crops, seen=seen)
         self._retargeting = self._retarget(rest)
         self._parts = PartMotion(parts, self.face) if parts is not None and parts.changes else None
@@ -71,8 +71,8 @@ class MovingPhoto:
             size = reached(size, reach)
             wide = cut_photo(photo, enlarged(quad, SURROUNDINGS * reach), round(size * SURROUNDINGS), crops[0])
             if edit is not None:
-                wide = with_crop(wide, self._still)
-            self._still, fitted = inner_crop(wide, size), _shrunk(fitted, reach)
+                wide = with_crop(wide, crop)
+            fitted = _shrunk(fitted, reach)
         self._compositor = PhotoCompositor(wide, fitted, size, BEYOND if reach == 1 else 0.0, background)
         self._still = self._compositor.still()
 

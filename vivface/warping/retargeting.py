@@ -20,19 +20,23 @@ from safetensors.numpy import load
 from vivface.faces.alignment import quad_center, quad_size
 from vivface.faces.crops import face_quad
 from vivface.faces.pose import HeadPose
+from vivface.warping.gaps import (
+    LOWER_SHARE,
+    both_sides,
+    least_lids,
+    lid_gaps,
+    lip_gaps,
+    lip_weights,
+    with_lid_gaps,
+)
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
-    LOWER_LID,
-    LOWER_LIP,
     MESH,
     MOUTH_CORNERS,
-    UPPER_LID,
     UPPER_LIP,
     PosedFace,
     landmarks_of,
-    mirror,
-    triangles,
 )
 from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
 
@@ -41,21 +45,15 @@ REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken:
 SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LID_GAIN = 1.25  # how much more lids move than the networks see
-LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.8, MOST_SHUT)  # millimetres between lips that touch, as the networks see them: least and most
 WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
 NARROW = 0.25  # how much narrower than at rest a mouth counts at most; of such a mouth ...
-NARROW_SHUT, NARROW_GAIN = (
-    11.0,
-    5.0,
-)  # ... the networks see shut lips so many millimetres apart, and too little of a gap
-LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
+NARROW_SHUT = 11.0  # ... the networks see shut lips so many millimetres apart,
+NARROW_GAIN = 5.0  # and so much less of a gap
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
 MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
-LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
-LID_REACH = 5.0  # millimetres over which a change of the lids fades
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
@@ -120,27 +118,10 @@ def lips_apart(shape: np.ndarray, rest: Rest) -> np.ndarray:
 
     The networks see rounded lips apart when they touch, and less of a gap than there is when they part.
     """
-    seen = shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
+    seen = lip_gaps(shape)
     seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
     narrower = float(np.clip(1 - _mouth_width(shape) / _mouth_width(rest.shape), 0, NARROW))
     return np.maximum(seen - rest.lips - NARROW_SHUT * narrower, 0) * (1 + NARROW_GAIN * narrower)
-
-
-def lid_gaps(shape: np.ndarray) -> np.ndarray:
-    """Mean gap of the lids `(2,)`, right and left, millimetres."""
-    upper, lower = _both(UPPER_LID), _both(LOWER_LID)
-    return (shape[lower, 1] - shape[upper, 1]).mean(1)
-
-
-def least_lids(shape: np.ndarray) -> np.ndarray:
-    """Gaps `(2,)` below which lids are not taken for open, millimetres."""
-    corners = shape[_both(LID_CORNERS)]  # (2, 2, 3)
-    return LEAST_LIDS * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1)
-
-
-def _both(points: np.ndarray) -> np.ndarray:
-    """Points of the right eye with those of the left `(2, n)`."""
-    return np.stack([points, mirror()[points]])
 
 
 def frontal_placement(shape: np.ndarray, crop: str) -> tuple[np.ndarray, float]:
@@ -181,8 +162,6 @@ class Retargeting:
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
-        self._lip_weights = lip_weights()
-        self._lid_weights = [lid_weights(side) for side in (0, 1)]
 
     def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
         """The portrait's face under the driver's motion.
@@ -215,9 +194,9 @@ class Retargeting:
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's."""
         wanted = lips_apart(driver, self.rest) * self._mouth
-        change = wanted - (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])  # (9,)
+        change = wanted - lip_gaps(shape)  # (9,)
         shape = shape.copy()
-        weights = self._lip_weights
+        weights = lip_weights()
         shape[:MESH, 1] += weights @ change
         lifted = np.maximum(shape[NOSE, 1] + HIGHEST_LIP - shape[UPPER_LIP, 1], 0)
         lifted = np.minimum(lifted, np.maximum(change, 0))
@@ -229,21 +208,14 @@ class Retargeting:
         share = _alike((lid_gaps(driver) / self.rest.lids - SHUT_LIDS) / (1 - SHUT_LIDS))
         share = 1 - LID_GAIN * (1 - share)
         wider = LID_GAIN * _alike(np.clip(lid_gaps(driver) - self.rest.lids, 0, MOST_WIDER))
-        wanted, found = np.clip(share, 0, 1) * self._lids + wider, lid_gaps(shape)
-        shape = shape.copy()
-        for side in (0, 1):
-            upper, lower = _both(UPPER_LID)[side], _both(LOWER_LID)[side]
-            gaps = shape[lower, 1] - shape[upper, 1]
-            change = gaps - gaps * max(wanted[side], 0) / max(found[side], 0.3)  # (7,): down
-            change = np.where(gaps < 0, gaps, change)
-            shape[:MESH, 1] += self._lid_weights[side] @ change
-        return shape
+        wanted = np.clip(share, 0, 1) * self._lids + wider
+        return with_lid_gaps(shape, wanted)
 
     def _look(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Look where the driver looks: the irises lie between the corners of the eyes as the driver's do."""
         shape = shape.copy()
         for side, iris in enumerate(IRISES):
-            corners = _both(LID_CORNERS)[side]
+            corners = both_sides(LID_CORNERS)[side]
             offset = driver[iris][0] - driver[corners].mean(0)
             own = self.portrait.shape[iris] - self.portrait.shape[corners].mean(0)
             change = np.clip(offset[:2] - own[0, :2], -MOST_GAZE, MOST_GAZE)
@@ -269,41 +241,3 @@ def pose_between(first: HeadPose, second: HeadPose, share: float) -> HeadPose:
 
 def _mouth_width(shape: np.ndarray) -> float:
     return float(np.linalg.norm(shape[MOUTH_CORNERS[1]] - shape[MOUTH_CORNERS[0]]))
-
-
-@cache
-def lip_weights() -> np.ndarray:
-    """`(468, 9)`: how far each point follows a change of the gap at each pair of points of the lips."""
-    layout = triangles().layout
-    upper, lower = layout[UPPER_LIP], layout[LOWER_LIP]
-    line = np.concatenate([layout[MOUTH_CORNERS[:1]], (upper + lower) / 2, layout[MOUTH_CORNERS[1:]]])
-    middle = np.interp(layout[:, 0], line[:, 0], line[:, 1])
-    below = layout[:, 1] > middle
-    rim = np.where(
-        below, np.interp(layout[:, 0], lower[:, 0], lower[:, 1]), np.interp(layout[:, 0], upper[:, 0], upper[:, 1])
-    )
-    beyond = np.where(below, layout[:, 1] - rim, rim - layout[:, 1]).clip(0)
-    along, across = LIP_REACH
-    near = np.exp(-(((layout[:, :1] - upper[None, :, 0]) / along) ** 2) / 2 * 4)
-    near /= np.maximum(near.sum(1, keepdims=True), 1.0)
-    weights = near * np.exp(-((beyond / across) ** 2))[:, None]
-    weights *= np.where(below, LOWER_SHARE, LOWER_SHARE - 1)[:, None]
-    rows = np.eye(len(UPPER_LIP))
-    weights[UPPER_LIP], weights[LOWER_LIP] = (LOWER_SHARE - 1) * rows, LOWER_SHARE * rows
-    weights[MOUTH_CORNERS] = 0
-    return weights
-
-
-@cache
-def lid_weights(side: int) -> np.ndarray:
-    """`(468, 7)`: how far each point follows the points of an upper lid down."""
-    layout = triangles().layout
-    upper, lower, corners = (_both(points)[side] for points in (UPPER_LID, LOWER_LID, LID_CORNERS))
-    distance = np.linalg.norm(layout[:, None, :2] - layout[None, upper, :2], axis=2)  # (468, 7)
-    weights = np.exp(-((distance / LID_REACH) ** 2))
-    weights /= np.maximum(weights.sum(1, keepdims=True), 1.0)
-    order = np.argsort(layout[upper, 0])
-    weights[layout[:, 1] > np.interp(layout[:, 0], layout[upper[order], 0], layout[upper[order], 1]) + 0.2] = 0
-    weights[lower], weights[corners] = 0, 0
-    weights[upper] = np.eye(len(upper))
-    return weights
