@@ -29,6 +29,7 @@ from vivface.warping.gaps import (
     lip_weights,
     with_lid_gaps,
 )
+from vivface.warping.jaw import CHIN, jaw_drop, jaw_weights
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
@@ -192,10 +193,13 @@ class Retargeting:
         return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
-        """Set the gap of the lips to the driver's."""
+        """Set the gap of the lips to the driver's; the jaw goes down with it."""
         wanted = lips_apart(driver, self.rest) * self._mouth
-        change = wanted - lip_gaps(shape)  # (9,)
         shape = shape.copy()
+        own, middle = self.portrait.shape, len(UPPER_LIP) // 2
+        seen = shape[CHIN[-1], 1] - own[CHIN[-1], 1]
+        shape[:MESH, 1] += jaw_weights() * jaw_drop(seen, wanted[middle], lip_gaps(own)[middle])
+        change = wanted - lip_gaps(shape)  # (9,)
         weights = lip_weights()
         shape[:MESH, 1] += weights @ change
         lifted = np.maximum(shape[NOSE, 1] + HIGHEST_LIP - shape[UPPER_LIP, 1], 0)
