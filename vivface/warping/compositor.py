@@ -79,7 +79,7 @@ class PhotoCompositor:
         target, size = self.surface.target(shape, pose), self.size
         order = self.surface.order(target)
         base = min(BASE, size)
-        values = self.surface.shown_values(target)
+        values = self.surface.shown_values(target, pose)
         where = self._positions(target, values, order, (0, 0, base, base), base)
         where = cv2.resize(where, (size, size), interpolation=cv2.INTER_LINEAR)
         points = place(shape, pose)

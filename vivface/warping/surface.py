@@ -7,6 +7,7 @@ less and less downwards, where the neck ends in shoulders that stay. Beyond the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -25,6 +26,11 @@ CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all 
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
 NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
 HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
+TORN = (1.4, 1.9)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
+WIDER = (1.2, 1.6)  # ... if it is so many times as wide on the other side
+LEAST_WIDTH = 0.01  # crops
+BESIDE = (0.2, 0.5)  # shares of the face's half width at which something lies beside it: begins, does ...
+BELOW = (70.0, 105.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
 
 
 class HeadSurface:
@@ -46,6 +52,7 @@ class HeadSurface:
         outline = surface.outline
         self._rings, self._follows = _rings(face.shape[outline])
         still = [place(ring, face.pose) for ring in self._rings]
+        self._across, self._wide = _across(), _widths(points, still[0])
         self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
         self._rim = _rim(self._still[-1], face.pose.center, beyond)
         self.source = np.concatenate([points[:MESH], *self._still, self._rim])
@@ -57,6 +64,7 @@ class HeadSurface:
         self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
+        self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
@@ -67,34 +75,40 @@ class HeadSurface:
     def hold(self) -> None:
         """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
         self._follows = np.zeros_like(self._follows)
-        self.values[:, 4] = 0
+        self.values[:, 4], self._narrow = 0, np.zeros_like(self._narrow)
 
     @property
     def two_sided(self) -> bool:
         """Whether a side of the face is hidden in the portrait, so that the other one is shown there too."""
-        return bool(self.values[:, 4].max() > 0.02)
+        return bool(max(self.values[:, 4].max(), self._narrow.max()) > 0.02)
 
-    def shown_values(self, target: np.ndarray) -> np.ndarray:
-        """`values` for a target `(P, 3)`: what the portrait hardly shows of a side that turns to the camera is skin.
+    def shown_values(self, target: np.ndarray, pose: HeadPose) -> np.ndarray:
+        """`values` for a target `(P, 3)` and its pose: what to show of a side that turns to the camera.
 
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
-        farther inside, the more the target shows of them.
+        farther inside, the more the target shows of them. What lies beside the face, ear and hair, is that of the
+        other side where the portrait shows too little of it.
         """
         exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
         share *= step(triangles().layout[:, 1], *CHEEKS)
         values = self.values.copy()
         values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
+        torn = step(_widths(target, place(self._rings[0], pose)) / self._wide, *TORN) * self._narrow
+        sides = _sides()
+        right, left = (torn * sides).max(1)  # all of a side
+        torn, count = np.maximum(right * sides[0], left * sides[1]), len(torn)
+        for loop in (triangles().outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS)))):
+            values[loop, 4] = np.maximum(values[loop, 4], torn)
+        torn = np.where(triangles().layout[:, 0] < 0, right, left) * (1 - step(self._facing, *GRAZING))
+        values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
         return values
 
     def _other_side(self, face: PosedFace) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""
-        outline, count = triangles().outline, len(triangles().outline)
-        place_of = {int(point): k for k, point in enumerate(outline)}
-        across = np.array([place_of.get(int(mirror()[point]), k) for k, point in enumerate(outline)])
-        loops = [MESH + k * count + across for k in range(len(RINGS))]
-        rim = MESH + len(RINGS) * count + np.arange(count)  # stays
-        other = self.source[np.concatenate([mirror(), *loops, rim]), :2]
+        count = len(triangles().outline)
+        loops = [MESH + k * count + self._across for k in range(len(RINGS) + 1)]  # the rim is the last
+        other = self.source[np.concatenate([mirror(), *loops]), :2]
         own = self._facing
         hidden = step((own[mirror()] - own) / 2, *HIDDEN) * step(-own, *NOT_FACING)
         hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
@@ -104,6 +118,32 @@ class HeadSurface:
         """Triangles `(T,)` from back to front: what lies around the face is behind it, eyes and mouth behind skin."""
         depth = target[self.corners, 2].mean(1) + 10.0 * self._around + 1.0 * self._inside
         return np.argsort(-depth, kind="stable")
+
+
+def _across() -> np.ndarray:
+    """The point of the outline on the other side, for each `(N,)`."""
+    place_of = {int(point): k for k, point in enumerate(triangles().outline)}
+    return np.array([place_of.get(int(mirror()[point]), k) for point, k in place_of.items()])
+
+
+@cache
+def _sides() -> np.ndarray:
+    """How far points of the outline lie at the right and at the left side of the face `(2, N)`, in [0, 1]."""
+    x, y, _ = triangles().layout[triangles().outline].T
+    return np.stack([step(side * x / np.abs(x).max(), *BESIDE) for side in (-1, 1)]) * (1 - step(y, *BELOW))
+
+
+def _widths(points: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """How wide it is between a face's outline and a ring `(N, 3)` around it, in its image: `(N,)`, crops.
+
+    Args:
+        points (`np.ndarray` of shape `(P, 3)`): Those of the mesh first.
+        ring (`np.ndarray` of shape `(N, 3)`): The ring, whether the face covers it or not.
+    """
+    outline = points[triangles().outline, :2]
+    away = outline - points[[1, 168], :2].mean(0)
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    return np.maximum(((ring[:, :2] - outline) * away).sum(1), LEAST_WIDTH)
 
 
 def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
