@@ -44,9 +44,9 @@ def jaw_drop(seen: float, gap: float, own: float) -> float:
 def jaw_weights() -> np.ndarray:
     """How far each point of the mesh follows the chin down `(468,)`, in [0, 1].
 
-    The jaw line moves nearly as that of rendered heads (0.45, 0.64, 0.87 beside the chin, which is more pointed than a
-    stiff bone that turns below the ears), the middle of the lower lip with the chin, the upper lip and what is above the
-    tip of the nose not at all; all between moves as the mean of its neighbours.
+    The jaw line moves nearly as that of rendered heads, whose chins (0.45, 0.64, 0.87 beside the middle) become more
+    pointed than a stiff bone would; the middle of the lower lip moves with the chin; the upper lip and what lies above
+    the tip of the nose do not move; all between moves as the mean of its neighbours.
     """
     layout = triangles().layout
     known = np.full(MESH, np.nan)
