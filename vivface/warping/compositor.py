@@ -53,6 +53,8 @@ class PhotoCompositor:
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
         self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5) if matte else None
+        if self._layers is not None:
+            self.surface.stay_inside(self._opacity)
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -111,6 +113,10 @@ class PhotoCompositor:
             other = _sample(photo, where[..., 2:])
             head = np.round(head + hidden * (other.astype(np.float32) - head)).astype(np.uint8)
         return head if self._plate is None else self._before_background(head)
+
+    def _opacity(self, places: np.ndarray) -> np.ndarray:
+        """How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1]."""
+        return _sample(self._layers.person[..., 3], places[:, None].astype(np.float32))[:, 0] / 255
 
     def _before_background(self, person: np.ndarray) -> np.ndarray:
         """RGBA `(size, size, 4)` over the background: RGB."""
