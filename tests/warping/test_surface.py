@@ -81,3 +81,30 @@ def test_upright_pose_has_the_rings_around_the_face():
     low, high = surface.source[:MESH, :2].min(0), surface.source[:MESH, :2].max(0)
     outside = ((rings < low) | (rings > high)).any(1)
     assert outside.mean() > 0.7
+
+
+def test_what_a_turn_would_tear_beside_the_face_is_that_of_the_other_side():
+    surface, pose = HeadSurface(points(face(), turned(20))), turned(20)
+    count = len(triangles().outline)
+
+    def other(pose):
+        shown = surface.shown_values(surface.target(face(), pose), pose)[:, 4]
+        return shown[MESH : MESH + count]  # the inner ring
+
+    assert other(pose).max() < 0.02  # as in the portrait
+    ahead = other(turned(0))
+    far = surface.source[MESH : MESH + count, 0] < 0.5 if ahead.argmax() else None
+    assert ahead.max() > 0.95 and (ahead > 0.5).sum() > 4
+    assert len({bool(side) for side in far[ahead > 0.5]}) == 1  # one side only
+    assert other(turned(40)).max() < 0.02  # a side that turns away is hidden anyway
+
+
+def test_points_of_the_face_on_the_background_take_their_colours_from_farther_inside():
+    surface = HeadSurface(points(face()))
+    before = surface.values[:MESH, :2].copy()
+    right = before[:, 0].min() + 0.03  # the person begins here
+    surface.stay_inside(lambda places: (places[:, 0] > right).astype(float))
+    after = surface.values[:MESH, :2]
+    outside = before[:, 0] <= right
+    assert outside.any() and (after[outside, 0] > right).all()
+    assert np.array_equal(after[~outside], before[~outside])

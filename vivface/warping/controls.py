@@ -17,6 +17,7 @@ from vivface.errors import OptionError
 from vivface.faces.pose import HeadPose, turn_of
 from vivface.warping.gaps import lip_gaps, open_lids, with_lid_gaps, with_lip_gaps
 from vivface.warping.gaze import EYE_RADIUS, iris_places, with_irises
+from vivface.warping.jaw import with_jaw_down
 from vivface.warping.mesh import MESH, PosedFace, mirror, triangles
 from vivface.warping.movements import mouth_movements
 from vivface.warping.regions import BROWS, part_weights
@@ -149,6 +150,7 @@ class ControlledFace:
         gaps = lip_gaps(own) + sum(amounts[name] * lip_gaps(moves[name]) for name in OPENING)
         shut = max(-values["mouth_open"], 0.0)
         shape[:MESH] -= shut * lip_gaps(own).max() / lip_gaps(moves["mouth_open"]).max() * moves["mouth_open"]
+        shape = with_jaw_down(shape, own, amounts["mouth_open"] * lip_gaps(moves["mouth_open"]).max())
         return with_lip_gaps(shape, np.maximum((1 - shut) * gaps, 0))
 
     def _look(self, shape: np.ndarray, values: dict[str, float]) -> np.ndarray:

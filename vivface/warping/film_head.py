@@ -14,6 +14,7 @@ import numpy as np
 from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import lip_gaps, with_lip_gaps
 from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
+from vivface.warping.jaw import gap_of_jaw, with_jaw_down
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import (
     LOWER_LID,
@@ -147,8 +148,9 @@ class FilmHead:
         self._lips = fitted if self._lips is None else self._lips + LIPS_FOLLOW * (fitted - self._lips)
         wide = float(step(lip_gaps(face.shape).max(), *WIDE))
         shape = face.shape + (1 - wide) * self._lips + wide * self._lips_at_rest
-        seen = lip_gaps(shape)
-        return with_lip_gaps(shape, seen + wide * np.maximum(lips_apart(face.shape, self._own) - seen, 0))
+        seen, parted = lip_gaps(shape), lips_apart(face.shape, self._own)
+        shape = with_jaw_down(shape, self._own.shape, gap_of_jaw(parted, self._own.smile(face.shape)))
+        return with_lip_gaps(shape, seen + wide * np.maximum(parted - seen, 0))
 
     def _target(
         self, shown: PosedFace, seen: np.ndarray, quad: np.ndarray, driver: np.ndarray

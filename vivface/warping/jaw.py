@@ -18,26 +18,42 @@ from vivface.warping.mesh import (
     UPPER_LIP,
     eye_loops,
     lip_loop,
+    step,
     triangles,
 )
 
 CHIN = (15, 16, 17, 18, 200, 199, 175, 152)  # points of the mesh: down the middle, from lower lip to the lowest
 CHIN_SHARE = 0.7  # of the gap of the lips, how far the chin goes down
-TEETH = 10.0  # millimetres that the lips of a portrait may be apart although its jaw is shut: a smile shows teeth
+SMILE_PARTS = 10.0  # millimetres that a full smile parts the lips
+TEETH_SHOW = (8.0, 20.0)  # millimetres between lips: up to here teeth show, from there on the jaw is down
 JAW_LINE = (0.0, 0.03, 0.14, 0.3, 0.38, 0.52, 0.72, 0.91, 1.0)  # how far landmarks 0 to 8 go down, as the chin does
 CORNERS = 0.35  # the same of the corners of the mouth
 NOSE_TIP = 4  # point of the mesh: what is above it stays
 
 
-def jaw_drop(seen: float, gap: float, own: float) -> float:
-    """How much farther the chin goes down than the mesh says, millimetres, at least 0.
+def with_jaw_down(shape: np.ndarray, own: np.ndarray, opened: float) -> np.ndarray:
+    """A shape `(478, 3)` whose chin is as far down as the mouth is opened; never farther up than it is.
 
     Args:
-        seen (`float`): How far the mesh's chin went down, millimetres.
-        gap (`float`): How far the lips are to be apart in the middle, millimetres.
-        own (`float`): How far they are apart in the portrait.
+        shape (`np.ndarray` of shape `(478, 3)`): A face as the mesh has it, millimetres.
+        own (`np.ndarray` of shape `(478, 3)`): The face that it was made of.
+        opened (`float`): How much farther the jaw is to open the lips, millimetres; see `gap_of_jaw`.
     """
-    return max(CHIN_SHARE * (gap - max(own - TEETH, 0.0)) - max(seen, 0.0), 0.0)
+    seen = max(shape[CHIN[-1], 1] - own[CHIN[-1], 1], 0.0)
+    shape = shape.copy()
+    shape[:MESH, 1] += jaw_weights() * max(CHIN_SHARE * opened - seen, 0.0)
+    return shape
+
+
+def gap_of_jaw(gaps: np.ndarray, smile: float) -> float:
+    """What of the gaps of the lips `(9,)` is due to the jaw, millimetres: a smile parts them, too."""
+    return max(float(gaps[len(gaps) // 2]) - SMILE_PARTS * min(max(smile, 0.0), 1.0), 0.0)
+
+
+def gap_of_own_jaw(gaps: np.ndarray) -> float:
+    """The same of a single photograph, whose smile is not known for sure: small gaps show teeth, large ones a jaw."""
+    gap = float(gaps[len(gaps) // 2])
+    return gap * float(step(gap, *TEETH_SHOW))
 
 
 @cache

@@ -29,7 +29,7 @@ from vivface.warping.gaps import (
     lip_weights,
     with_lid_gaps,
 )
-from vivface.warping.jaw import CHIN, jaw_drop, jaw_weights
+from vivface.warping.jaw import gap_of_jaw, gap_of_own_jaw, with_jaw_down
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
@@ -84,6 +84,10 @@ class Rest:
         shape = neutral_shape(shapes, gaps, smiles)
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
         return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least_lids(shape)), touching, faces[0].pose)
+
+    def smile(self, shape: np.ndarray) -> float:
+        """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
+        return float(_read_expressions((shape - self.shape)[None])[0, SMILES].mean())
 
 
 def rest_is_seen(frames: np.ndarray) -> bool:
@@ -162,6 +166,7 @@ class Retargeting:
         self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
+        self._jaw = gap_of_own_jaw(lip_gaps(shape))
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
 
     def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
@@ -195,10 +200,7 @@ class Retargeting:
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's; the jaw goes down with it."""
         wanted = lips_apart(driver, self.rest) * self._mouth
-        shape = shape.copy()
-        own, middle = self.portrait.shape, len(UPPER_LIP) // 2
-        seen = shape[CHIN[-1], 1] - own[CHIN[-1], 1]
-        shape[:MESH, 1] += jaw_weights() * jaw_drop(seen, wanted[middle], lip_gaps(own)[middle])
+        shape = with_jaw_down(shape, self.portrait.shape, gap_of_jaw(wanted, self.rest.smile(driver)) - self._jaw)
         change = wanted - lip_gaps(shape)  # (9,)
         weights = lip_weights()
         shape[:MESH, 1] += weights @ change
