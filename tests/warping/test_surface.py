@@ -93,10 +93,9 @@ def test_what_a_turn_would_tear_beside_the_face_is_that_of_the_other_side():
 
     assert other(pose).max() < 0.02  # as in the portrait
     ahead = other(turned(0))
-    far = surface.source[MESH : MESH + count, 0] < 0.5 if ahead.argmax() else None
     assert ahead.max() > 0.95 and (ahead > 0.5).sum() > 4
-    assert len({bool(side) for side in far[ahead > 0.5]}) == 1  # one side only
-    assert other(turned(40)).max() < 0.02  # a side that turns away is hidden anyway
+    assert (surface.source[MESH : MESH + count, 0][ahead > 0.5] < 0.5).all()  # the far side only
+    assert other(turned(40)).max() < 0.2  # what turns away farther stays what it is
 
 
 def test_points_of_the_face_on_the_background_take_their_colours_from_farther_inside():
