@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from training.evaluation.pairs import Pair, pairs_of_folders, pairs_of_people, render_people
+from training.evaluation.pairs import FIRST_SEED, Pair, pairs_of_folders, pairs_of_people, render_people
 from training.evaluation.scores import Row, load_scorer, score
 from training.evaluation.sheet import contact_sheet
 from training.evaluation.tables import GOALS, PAIR_GOALS, format_means, format_pairs, mean_table
@@ -51,6 +51,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--detector", default="auto", help="what finds faces, as for `vivface reenact`")
     people = parser.add_argument_group("synthetic people")
     people.add_argument("--people", type=int, default=20)
+    people.add_argument("--first-seed", type=int, default=FIRST_SEED, help="of the people; default: %(default)s")
     people.add_argument("--frames", type=int, default=150, help="frames of each clip that drives somebody else")
     people.add_argument("--own-frames", type=int, default=60, help="frames of each clip that drives its own person")
     people.add_argument("--fps", type=int, default=25)
@@ -103,7 +104,7 @@ def collect_pairs(options: argparse.Namespace, clips: Path) -> list[Pair]:
     if options.pairs:
         return pairs_of_folders(*options.pairs)
     people, own = (
-        render_people(clips, options.people, frames, options.fps, options.size, options.assets)
+        render_people(clips, options.people, frames, options.fps, options.size, options.assets, options.first_seed)
         for frames in (options.frames, options.own_frames)
     )
     return pairs_of_people(people, own)
