@@ -49,12 +49,12 @@ LID_GAIN = 1.25  # how much more lids move than the networks see
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.8, MOST_SHUT)  # millimetres between lips that touch, as the networks see them: least and most
-WIDE_LIPS, WIDE_GAIN = 12.5, 0.75  # millimetres from which on the mesh opens too little, and by what share
+WIDE_LIPS, WIDE_GAIN = 12.5, 0.55  # millimetres from which on the mesh opens too little, and by what share
 NARROW = 0.25  # how much narrower than at rest a mouth counts at most; of such a mouth ...
 NARROW_SHUT = 11.0  # ... the networks see shut lips so many millimetres apart,
 NARROW_GAIN = 5.0  # and so much less of a gap
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
-MOUTH_RATIO = (0.85, 1.15)  # how much less or more than the driver's lips those of a wider mouth part
+MOUTH_RATIO = (0.85, 1.05)  # how much less or more than the driver's lips those of a wider mouth part
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
