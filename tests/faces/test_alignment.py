@@ -13,10 +13,12 @@ from vivface.faces.alignment import (
     crop_to_image_matrix,
     ffhq_quad,
     ffhq_transform_quad,
+    from_crop,
     make_quad,
     quad_angle,
     quad_center,
     quad_size,
+    to_crop,
 )
 
 CASES = ("frontal", "rolled20", "outside", "large")
@@ -115,6 +117,16 @@ class TestQuad:
         matrix = crop_to_image_matrix(quad, 64)
         corners = np.array([[-0.5, -0.5, 1], [-0.5, 63.5, 1], [63.5, 63.5, 1], [63.5, -0.5, 1]])
         np.testing.assert_allclose(corners @ matrix.T, quad, atol=1e-9)
+
+    @pytest.mark.parametrize("columns", (2, 3))
+    def test_points_in_a_crop_and_back(self, columns):
+        quad = make_quad((50, 60), 20, 0.3)
+        inside = np.array([[[0.25, 0.5, 0.1], [0.75, 0.5, -0.2]], [[1.0, 0.0, 0.0], [-0.3, 1.2, 2.0]]])[..., :columns]
+        there = from_crop(inside, quad)
+        np.testing.assert_allclose(to_crop(there, quad), inside, atol=1e-12)
+        np.testing.assert_allclose(there[0, 0, :2], quad[0] + 0.25 * (quad[3] - quad[0]) + 0.5 * (quad[1] - quad[0]))
+        if columns == 3:
+            np.testing.assert_allclose(there[..., 2], 40 * inside[..., 2])
 
     @pytest.mark.parametrize(
         "points", (np.zeros((5, 2)), np.zeros((68, 2)), np.full((68, 2), np.nan)), ids=("shape", "extent", "nan")

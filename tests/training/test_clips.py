@@ -19,12 +19,11 @@ from training.data import (
     VideoFolder,
     adjust_quad,
     open_clips,
-    to_crop,
 )
 from training.data.regions import feature_mask
 from vivface.errors import MediaError, OptionError
 from vivface.faces import get_backend
-from vivface.faces.alignment import ffhq_quad
+from vivface.faces.alignment import ffhq_quad, to_crop
 from vivface.media import VideoWriter
 
 

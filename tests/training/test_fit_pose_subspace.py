@@ -6,12 +6,12 @@ import torch
 
 from tests.tiny import make_tiny_pipeline
 from tests.training.people import landmarks_of, write_people
-from training.data import adjust_quad, to_crop
+from training.data import adjust_quad
 from training.tools import fit_motion_heads, fit_pose_subspace
 from training.tools.fit_pose_subspace import POSE, fit, pose_features
 from vivface import load_pipeline
 from vivface.errors import OptionError
-from vivface.faces.alignment import ffhq_quad
+from vivface.faces.alignment import ffhq_quad, to_crop
 
 
 def planted(people: int = 40, frames: int = 30, noise: float = 0.3):

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from training.data import GroupShards, adjust_quad, region_maps, region_weights, to_crop
-from vivface.faces.alignment import make_quad
+from training.data import GroupShards, adjust_quad, region_maps, region_weights
+from vivface.faces.alignment import make_quad, to_crop
 
 
 class TestGeometry:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.warping.faces import UPRIGHT, face, gradient, points, turned
-from vivface.faces.alignment import make_quad
-from vivface.warping.head_window import HeadInPicture, Window, in_picture, pose_in_crop, pose_in_picture
-from vivface.warping.mesh import place, to_crop
+from vivface.faces.alignment import from_crop, make_quad, to_crop
+from vivface.warping.head_window import HeadInPicture, Window, pose_in_crop, pose_in_picture
+from vivface.warping.mesh import place
 from vivface.warping.territories import Territories
 
 QUAD = make_quad(np.array([150.0, 140.0]), 80.0, 0.3)
@@ -19,14 +19,14 @@ def noise(height: int = 300, width: int = 320) -> np.ndarray:
 
 
 def head(picture: np.ndarray, quad: np.ndarray = QUAD, free=None) -> HeadInPicture:
-    return HeadInPicture(picture, Window.around(quad), in_picture(points(face()), quad), free)
+    return HeadInPicture(picture, Window.around(quad), from_crop(points(face()), quad), free)
 
 
 def test_places_and_poses_go_from_the_crop_to_the_picture_and_back():
     shape, pose = face(), turned(20, -10, 15, shift=(0.05, -0.02), zoom=1.1)
     there = pose_in_picture(pose, QUAD)
-    assert np.allclose(place(shape, there), in_picture(place(shape, pose), QUAD))
-    assert np.allclose(to_crop(in_picture(points(shape), QUAD), QUAD), points(shape))
+    assert np.allclose(place(shape, there), from_crop(place(shape, pose), QUAD))
+    assert np.allclose(to_crop(from_crop(points(shape), QUAD), QUAD), points(shape))
     back = pose_in_crop(there, QUAD)
     assert np.allclose(back.turn, pose.turn) and np.isclose(back.scale, pose.scale)
     assert np.allclose(back.center, pose.center)
@@ -64,7 +64,7 @@ class TestTerritories:
     near = [make_quad(np.array([110.0, 150.0]), 80.0), make_quad(np.array([210.0, 150.0]), 60.0)]
 
     def shares(self) -> tuple[Territories, list[np.ndarray]]:
-        places = [in_picture(points(face()), quad) for quad in self.near]
+        places = [from_crop(points(face()), quad) for quad in self.near]
         return Territories(places, (320, 300)), places
 
     def test_no_place_moves_with_two_heads(self):
@@ -94,7 +94,7 @@ class TestTerritories:
 
     def test_the_larger_of_two_overlapping_faces_is_in_front(self):
         quads = [make_quad(np.array([130.0, 150.0]), 100.0), make_quad(np.array([170.0, 150.0]), 60.0)]
-        territories = Territories([in_picture(points(face()), quad) for quad in quads], (320, 300))
+        territories = Territories([from_crop(points(face()), quad) for quad in quads], (320, 300))
         first, second = (territories.of(number, Window(0, 0, 320)) for number in (0, 1))
         scale = len(first) / 320
         y, x = int(150 * scale), int(165 * scale)  # on both

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from tests.warping.faces import face, gradient, points, turned
-from vivface.faces.alignment import ffhq_quad
+from vivface.faces.alignment import ffhq_quad, to_crop
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.pose import HeadPose, turn_of
-from vivface.warping.mesh import PosedFace, face_points, place, to_crop
+from vivface.warping.mesh import PosedFace, face_points, place
 from vivface.warping.moving_photo import MovingPhoto, enlarged, frame_size
 from vivface.warping.retargeting import Rest
 

@@ -23,7 +23,7 @@ from training.data.grids import GridBatches, StackedGrids
 from training.data.loader import open_clips, stream
 from training.data.pairs import EpochOrder, ImageBatches, PairBatches
 from training.data.prepared import PreparedClips
-from training.data.quads import Drift, adjust_quad, jitter, sample_drift, to_crop
+from training.data.quads import Drift, adjust_quad, jitter, sample_drift
 from training.data.regions import REGIONS, region_maps, region_weights
 from training.data.shards import GroupShards, ShardRecord
 from training.data.videos import VideoFolder
@@ -53,5 +53,4 @@ __all__ = [
     "region_weights",
     "sample_drift",
     "stream",
-    "to_crop",
 ]

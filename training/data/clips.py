@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.quads import central_square, to_crop
+from training.data.quads import central_square
 from training.data.shards import GroupShards, ShardRecord
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad, ffhq_quad, to_crop
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from training.arguments import AugmentOptions, DataOptions
 from training.augment import degrade, sample_appearance
-from training.data.quads import jitter, to_crop
+from training.data.quads import jitter
 from training.data.shards import GroupShards, ShardRecord
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import crop_quad
+from vivface.faces.alignment import crop_quad, to_crop
 
 Item = TypeVar("Item")
 ATTEMPTS = 1000  # draws of one item before the data count as unreadable

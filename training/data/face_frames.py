@@ -18,10 +18,10 @@ from torch import Tensor
 from training.arguments import DataOptions
 from training.augment import degrade, sample_appearance
 from training.data.crops import driving_ranges, item_rng, stack_images, stack_labels
-from training.data.quads import jitter, to_crop
+from training.data.quads import jitter
 from training.evaluation.face_measures import turned_image
 from vivface.errors import OptionError
-from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle
+from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle, to_crop
 
 # The landmark that a landmark becomes in the mirror.
 MIRRORED = np.array(

@@ -17,11 +17,11 @@ from training.data.crops import (
     stack_images,
     stack_labels,
 )
-from training.data.quads import sample_drift, to_crop
+from training.data.quads import sample_drift
 from training.data.regions import region_maps
 from training.data.shards import Group, GroupShards, ShardRecord
 from training.ground_truth import motion_labels
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad, ffhq_quad, to_crop
 from vivface.media.tensors import to_tensor
 
 

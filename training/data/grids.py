@@ -19,10 +19,10 @@ from training.data.crops import (
     stack_images,
     stack_labels,
 )
-from training.data.quads import jitter, sample_drift, to_crop
+from training.data.quads import jitter, sample_drift
 from training.data.regions import region_maps
 from training.data.shards import GroupShards, ShardRecord
-from vivface.faces.alignment import crop_quad, ffhq_quad
+from vivface.faces.alignment import crop_quad, ffhq_quad, to_crop
 
 
 class GridBatches:

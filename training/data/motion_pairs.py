@@ -19,11 +19,11 @@ from torch import Tensor
 
 from training.arguments import DataOptions
 from training.augment import Appearance, degrade, sample_appearance
-from training.data.quads import jitter, to_crop
+from training.data.quads import jitter
 from training.synthetic.correspondence import BACKGROUND
 from training.synthetic.motion_shards import MotionShard
 from vivface.errors import OptionError
-from vivface.faces.alignment import crop_quad, crop_to_image_matrix, ffhq_quad
+from vivface.faces.alignment import crop_quad, crop_to_image_matrix, ffhq_quad, from_crop, to_crop
 
 OTHER_PERSON, OTHER_EXPRESSION, LITTLE_MOTION = 0.15, 0.5, 0.15  # probabilities of the errors of a generator
 WITHOUT_IMAGES, WITHOUT_LANDMARKS = 0.2, 0.1  # probabilities that a batch lacks a cue
@@ -213,8 +213,7 @@ def _alike_pose(pose: np.ndarray, frame: int) -> int:
 def _transfer_quad(quad: np.ndarray, face: np.ndarray, other_face: np.ndarray) -> np.ndarray:
     """The crop that lies to another face as `quad` lies to a face; landmarks `(68, 2)` in pixels of a shard."""
     place = to_crop(quad, ffhq_quad(face - 0.5))
-    top_left, bottom_left, _, top_right = ffhq_quad(other_face - 0.5)
-    return top_left + place[:, :1] * (top_right - top_left) + place[:, 1:] * (bottom_left - top_left)
+    return from_crop(place, ffhq_quad(other_face - 0.5))
 
 
 def _detect(rng: np.random.Generator, own: np.ndarray, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

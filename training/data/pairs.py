@@ -21,6 +21,7 @@ from training.data.crops import (
 from training.data.quads import jitter
 from training.data.regions import feature_mask
 from vivface.errors import MediaError, OptionError
+from vivface.faces.alignment import from_crop
 from vivface.faces.voxceleb import voxceleb_quad
 
 IMAGES = ("source", "same", "other")  # of a triple
@@ -163,7 +164,7 @@ class PairBatches:
         square = (voxceleb_quad(points * FINE - 0.5) + 0.5) / FINE
 
         def moved(quad: np.ndarray) -> np.ndarray:
-            return move(quad[0] + square[:, :1] * (quad[3] - quad[0]) + square[:, 1:] * (quad[1] - quad[0]))
+            return move(from_crop(square, quad))
 
         return moved
 

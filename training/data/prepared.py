@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from training.data.clips import Clips, Move
-from training.data.quads import central_square, to_crop
+from training.data.quads import central_square
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import crop_quad
+from vivface.faces.alignment import crop_quad, to_crop
 
 FORMAT = "vivface-clips-1"  # of `training.preparation.shards`
 TEST_FRAMES = 500  # the first frames of a video that are used outside of training

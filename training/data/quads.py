@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.arguments import AugmentOptions
-from vivface.faces.alignment import ffhq_quad, make_quad, quad_angle, quad_center
+from vivface.faces.alignment import ffhq_quad, make_quad, quad_angle, quad_center, quad_frame
 
 if TYPE_CHECKING:
     from training.data.shards import ShardRecord
@@ -34,26 +34,12 @@ def adjust_quad(
         `np.ndarray` of shape `(4, 2)`: Corners, pixels.
     """
     center = quad.mean(axis=0)
-    right, down = (quad[3] - quad[0]) / 2, (quad[1] - quad[0]) / 2
+    right, down = quad_frame(quad)[1].T / 2
     center = center + 2 * (shift[0] * right + shift[1] * down)
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cos, -sin], [sin, cos]])
     right, down = turn @ right * (scale * stretch[0]), turn @ down * (scale * stretch[1])
     return np.stack([center - right - down, center - right + down, center + right + down, center + right - down])
-
-
-def to_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Points of a frame in the coordinates of a crop.
-
-    Args:
-        points (`np.ndarray` of shape `(..., 2)`): Pixels of the frame.
-        quad (`np.ndarray` of shape `(4, 2)`): Corners of the crop, pixels of the frame.
-
-    Returns:
-        `np.ndarray` of shape `(..., 2)`: Fractions of the crop, inside it in [0, 1].
-    """
-    axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]], axis=1)  # columns: right, down
-    return (points - quad[0]) @ np.linalg.inv(axes).T
 
 
 def jitter(

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from training.data.clips import IMAGE_SUFFIXES, Clips, Move, crop_file, find_files
-from training.data.quads import central_square, to_crop
+from training.data.quads import central_square
 from vivface.errors import MediaError, OptionError
-from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad
+from vivface.faces.alignment import align_ffhq, crop_quad, ffhq_quad, to_crop
 from vivface.files import complete_folder
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")

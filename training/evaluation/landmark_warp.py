@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.data.quads import to_crop
-from vivface.faces.alignment import align_quad, ffhq_quad
+from vivface.faces.alignment import align_quad, ffhq_quad, to_crop
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import choose_face
 from vivface.faces.smoothing import QuadStabilizer

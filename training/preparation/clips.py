@@ -13,9 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.quads import to_crop
 from vivface.errors import MediaError, NoFaceError
-from vivface.faces.alignment import crop_quad, ffhq_quad, quad_center, quad_size
+from vivface.faces.alignment import crop_quad, ffhq_quad, quad_center, quad_size, to_crop
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.smoothing import QuadStabilizer

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from training.arguments import AugmentOptions
-from training.data import GroupShards, ShardRecord, jitter, to_crop
+from training.data import GroupShards, ShardRecord, jitter
 from training.data.crops import driving_ranges
 from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface import load_pipeline
 from vivface.errors import OptionError
-from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle, quad_center, quad_size
+from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle, quad_center, quad_size, to_crop
 from vivface.pipelines.hybrid import HYBRID_POSE_FILE, MOTION_HEADS_FILE
 from vivface.reenactment.co_driving import POSE_FILE, PoseSubspace
 from vivface.runtime import choose_device

@@ -111,6 +111,33 @@ def check_quad(quad: np.ndarray) -> np.ndarray:
     return quad
 
 
+def quad_frame(quad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The top left corner `(2,)`, and the upper and the left side as columns `(2, 2)`, in pixels."""
+    top_left, bottom_left, _, top_right = np.asarray(quad)
+    return top_left, np.stack([top_right - top_left, bottom_left - top_left], axis=1)
+
+
+def to_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Points of a picture as they lie in a crop of it.
+
+    Args:
+        points (`np.ndarray` of shape `(..., 2)` or `(..., 3)`): Pixels of the picture; a depth is at the same scale.
+        quad (`np.ndarray` of shape `(4, 2)`): Corners of the crop, pixels of the picture.
+
+    Returns:
+        `np.ndarray` of the shape of `points`: Fractions of the crop, inside it in [0, 1]; depths in upper sides.
+    """
+    origin, axes = quad_frame(quad)
+    flat = (points[..., :2] - origin) @ np.linalg.inv(axes).T
+    return np.concatenate([flat, points[..., 2:] / np.linalg.norm(axes[:, 0])], -1)
+
+
+def from_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
+    """Points of a crop in pixels of the picture: the inverse of `to_crop`."""
+    origin, axes = quad_frame(quad)
+    return np.concatenate([origin + points[..., :2] @ axes.T, points[..., 2:] * np.linalg.norm(axes[:, 0])], -1)
+
+
 def crop_to_image_matrix(quad: np.ndarray, size: int) -> np.ndarray:
     """Affine map from the pixel indices of a crop to those of the picture.
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.errors import OptionError
+from vivface.faces.alignment import to_crop
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
@@ -48,7 +49,6 @@ from vivface.reenactment.tuning import Tuning
 from vivface.reenactment.video_motion import VideoMotion
 from vivface.runtime import compute_slot
 from vivface.warping.background import KEEP, Background
-from vivface.warping.mesh import to_crop
 from vivface.warping.parts import AS_DRIVEN, Parts
 
 

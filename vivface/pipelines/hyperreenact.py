@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vivface.editing import AttributeDirections
 from vivface.errors import CheckpointError, OptionError
-from vivface.faces.alignment import quad_size
+from vivface.faces.alignment import to_crop
 from vivface.faces.crops import CROPS, face_quad
 from vivface.faces.voxceleb import arcface_transform
 from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, load_component, read_index
@@ -191,7 +191,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         if crop in FFHQ_CROPS:
             face = self.appearance.crop(reference)
         else:
-            landmarks = _in_crop(portrait.landmarks, quad, size)
+            landmarks = to_crop(portrait.landmarks, quad) * size - 0.5
             face = appearance_crop(reference, landmarks, self.appearance.config.image_size)
         appearance = self.appearance.features(face)
 
@@ -254,14 +254,6 @@ def appearance_crop(image: Tensor, landmarks: np.ndarray, size: int = 112) -> Te
     theta = torch.from_numpy(arcface_transform(landmarks, image.shape[2]))[None].to(image.device)
     grid = F.affine_grid(theta, [1, 3, size, size], align_corners=False)
     return F.grid_sample(image.float(), grid, align_corners=False).to(image.dtype)
-
-
-def _in_crop(landmarks: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
-    """Landmarks of a photo in pixels of the crop of a quad."""
-    origin = np.asarray(quad, np.float64)[0]
-    x_axis, y_axis = quad[3] - origin, quad[1] - origin
-    inside = (np.asarray(landmarks, np.float64) - origin) @ np.stack([x_axis, y_axis], axis=1) / quad_size(quad) ** 2
-    return inside * size - 0.5
 
 
 def _check_fit(

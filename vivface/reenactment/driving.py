@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import crop_quad
+from vivface.faces.alignment import crop_quad, to_crop
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.position import still_square
 from vivface.faces.smoothing import QuadStabilizer, Seconds
 from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
-from vivface.warping.mesh import PointsReader, to_crop
+from vivface.warping.mesh import PointsReader
 
 SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 

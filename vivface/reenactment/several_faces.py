@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from vivface.errors import MediaError
-from vivface.faces.alignment import quad_size
+from vivface.faces.alignment import from_crop, quad_size, to_crop
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.points_track import Fit, PointsTrack
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.reenactment.rendering import RenderedFrame, RenderOptions, frames_at_rest
 from vivface.reenactment.result import ReenactmentResult, System
-from vivface.warping.head_window import HeadInPicture, Window, in_picture, pose_in_picture
+from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
 from vivface.warping.lips import fit_lips
-from vivface.warping.mesh import to_crop
 from vivface.warping.parts import PartMotion
 from vivface.warping.retargeting import MOST_REST_FRAMES, Rest, Retargeting
 from vivface.warping.territories import Territories
@@ -65,8 +64,8 @@ class MovingHead:
         if identity.points is None:
             raise MediaError("A face of the portrait has no points, by which a photograph is moved: read it again.")
         self._quad = identity.quad
-        seen = to_crop(in_picture(identity.points, identity.quad), window.quad)
-        fitted = in_picture(fit_lips(window.cut(identity.photo), seen), window.quad)
+        seen = to_crop(from_crop(identity.points, identity.quad), window.quad)
+        fitted = from_crop(fit_lips(window.cut(identity.photo), seen), window.quad)
         relative = options.motion_mode == "relative"
         own = to_crop(fitted, identity.quad)
         self._retargeting = Retargeting(own, rest, relative, options.strength, crops, identity.points)
@@ -164,7 +163,7 @@ class FacesResult(ReenactmentResult):
                     "again from its video."
                 )
             rests[id(self.motion)] = Rest.of(np.concatenate(seen)[:MOST_REST_FRAMES])
-        hulls = [in_picture(face.identity.points, face.identity.quad) for face in self.faces]
+        hulls = [from_crop(face.identity.points, face.identity.quad) for face in self.faces]
         territories = Territories([*hulls, *self._others], self.size)
         heads = []
         for number, face in enumerate(self.faces):

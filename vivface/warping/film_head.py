@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from vivface.faces.alignment import to_crop
 from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import lip_gaps, with_lip_gaps
 from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
@@ -27,7 +28,6 @@ from vivface.warping.mesh import (
     mirror,
     place,
     step,
-    to_crop,
     triangles,
 )
 from vivface.warping.mouth import OTHER, SAME, MouthLayer

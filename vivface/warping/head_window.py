@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vivface.faces.alignment import quad_center, quad_size
+from vivface.faces.alignment import from_crop, quad_center, quad_frame, quad_size, to_crop
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
-from vivface.warping.mesh import to_crop
 from vivface.warping.mouth import MouthLayer
 
 REACH = 1.5  # crops of a face that a window shows
@@ -110,28 +109,19 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
 
 def pose_in_picture(pose: HeadPose, quad: np.ndarray) -> HeadPose:
     """A pose in pixels of the picture, from one in a crop `(4, 2)` of it."""
-    top_left, bottom_left, _, top_right = quad
-    axes, side = np.stack([top_right - top_left, bottom_left - top_left], 1), quad_size(quad)
-    turn = np.eye(3)
-    turn[:2, :2] = axes / side
-    center = np.concatenate([top_left + axes @ pose.center[:2], pose.center[2:] * side])
-    return HeadPose(turn @ pose.turn, pose.scale * side, center)
+    return HeadPose(_turn(quad) @ pose.turn, pose.scale * quad_size(quad), from_crop(pose.center, quad))
 
 
 def pose_in_crop(pose: HeadPose, quad: np.ndarray) -> HeadPose:
     """A pose in a crop `(4, 2)` of a picture, from one in the picture's pixels: the inverse of `pose_in_picture`."""
-    top_left, bottom_left, _, top_right = quad
-    side = quad_size(quad)
+    return HeadPose(_turn(quad).T @ pose.turn, pose.scale / quad_size(quad), to_crop(pose.center, quad))
+
+
+def _turn(quad: np.ndarray) -> np.ndarray:
+    """The rotation `(3, 3)` from a crop to its picture."""
     turn = np.eye(3)
-    turn[:2, :2] = np.stack([top_right - top_left, bottom_left - top_left], 1).T / side
-    return HeadPose(turn @ pose.turn, pose.scale / side, to_crop(pose.center[None], quad)[0])
-
-
-def in_picture(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Points `(..., 3)` in pixels of the picture, from where they lie in a crop `(4, 2)` of it."""
-    top_left, bottom_left, _, top_right = quad
-    axes = np.stack([top_right - top_left, bottom_left - top_left], 1)
-    return np.concatenate([top_left + points[..., :2] @ axes.T, points[..., 2:] * quad_size(quad)], -1)
+    turn[:2, :2] = quad_frame(quad)[1] / quad_size(quad)
+    return turn
 
 
 class HeadInPicture:

@@ -121,19 +121,6 @@ class PointsReader:
         return None if face is None else face_points(face.points)
 
 
-def to_crop(points: np.ndarray, quad: np.ndarray) -> np.ndarray:
-    """Points `(..., 3)` of an image as they lie in a square of it, from 0 to 1.
-
-    Args:
-        points (`np.ndarray` of shape `(..., 3)`): In pixels of the image.
-        quad (`np.ndarray` of shape `(4, 2)`): Corners, counter-clockwise from the top left.
-    """
-    top_left, bottom_left, _, top_right = quad
-    axes = np.stack([top_right - top_left, bottom_left - top_left], 1)  # (2, 2)
-    flat = (points[..., :2] - top_left) @ np.linalg.inv(axes).T
-    return np.concatenate([flat, points[..., 2:] / np.linalg.norm(axes[:, 0])], -1)
-
-
 @dataclass(frozen=True)
 class PosedFace:
     """A face's shape, without its pose, and where the head is.

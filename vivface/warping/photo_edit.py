@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from vivface.faces.alignment import to_crop
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.paste import soft_mask
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
-from vivface.warping.mesh import PosedFace, face_points, place, to_crop
+from vivface.warping.mesh import PosedFace, face_points, place
 
 READ_SIZE = 256  # pixels at which faces of generated images are read
 MOST_CHANGE = 90.0  # levels that are added or taken at most
