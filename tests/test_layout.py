@@ -14,6 +14,7 @@ PACKAGE = REPOSITORY / "vivface"
 ALLOWED = {
     "errors": set(),
     "files": set(),
+    "tensor_files": {"files"},
     "runtime": set(),
     "models": set(),
     "engines": {"files"},
@@ -21,8 +22,8 @@ ALLOWED = {
     "warping": {"faces"},
     "media": {"files"},
     "provenance": {"media", "files"},
-    "reenactment": {"models", "faces", "warping", "media", "provenance", "files", "runtime"},
-    "editing": {"reenactment", "models", "files"},
+    "reenactment": {"models", "faces", "warping", "media", "provenance", "files", "tensor_files", "runtime"},
+    "editing": {"reenactment", "models", "tensor_files"},
     "metrics": {"models", "faces", "media"},
     "hub": {"models", "files", "runtime"},
     "pipelines": {

@@ -62,7 +62,7 @@ class TestRefused:
     def test_no_coded_video(self, run_cli, portrait, face_clip, tmp_path, command):
         inputs = [face_clip] if command == "decode" else [portrait, face_clip]
         status, out, err = run_cli(command, *inputs, "-o", tmp_path / "out.mp4")
-        assert status == 2 and out == "" and "no readable coded video" in err and "Traceback" not in err
+        assert status == 2 and out == "" and "cannot be read as a coded video" in err and "Traceback" not in err
         assert not list(tmp_path.iterdir())
 
     def test_wrong_output(self, run_cli, face_clip, tmp_path):

@@ -69,7 +69,7 @@ class TestRefused:
         with pytest.raises(MediaError, match="no coded video"):
             next(service.decode_video(new_visitor(), str(face_clip)))
         (tmp_path / "bad.vfc").write_bytes(b"nothing")
-        with pytest.raises(MediaError, match="'bad.vfc' is no readable"):
+        with pytest.raises(MediaError, match="'bad.vfc' cannot be read as a coded video"):
             next(service.decode_video(new_visitor(), str(tmp_path / "bad.vfc")))
 
     def test_not_offered(self, face_clip):

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vivface.errors import CheckpointError
-from vivface.files import complete_file
 from vivface.models.stylegan2 import StyleGAN2Generator
+from vivface.tensor_files import TensorFile
 
 CHANNELS_FILE = "codec/channels.safetensors"
 COMPONENTS_FILE = "codec/components.safetensors"
-CHANNELS_FORMAT, COMPONENTS_FORMAT = "vivface-channels-1", "vivface-components-1"
+CHANNELS = TensorFile("vivface-channels-1", "channels of the codec", "make them with training.tools.select_channels")
+COMPONENTS = TensorFile(
+    "vivface-components-1", "components of the codec", "make them with training.tools.fit_components"
+)
 VALUES = 32
 ATTRIBUTES = ("mouth", "jaw", "eyes", "gaze", "brows")
 
@@ -94,8 +94,9 @@ class Channels:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write a safetensors file, kept with the checkpoint as `codec/channels.safetensors`."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         tensors = {"indices": self.indices, "gamma": self.gamma, "deviation": self.deviation}
-        return _save(path, tensors, {"format": CHANNELS_FORMAT, "attributes": json.dumps(self.attributes)})
+        return CHANNELS.save(path, tensors, {"attributes": json.dumps(self.attributes)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Channels:
@@ -104,11 +105,15 @@ class Channels:
         Raises:
             CheckpointError: If it is damaged or something else.
         """
-        tensors, metadata = _load(path, CHANNELS_FORMAT, ("indices", "gamma", "deviation"))
-        attributes = tuple(json.loads(metadata.get("attributes", "[]")))
-        if tensors["indices"].shape != (VALUES, 2) or len(attributes) != VALUES or set(attributes) - set(ATTRIBUTES):
-            raise CheckpointError(f"'{path}' holds no {VALUES} channels: make it with training.tools.select_channels.")
-        return cls(tensors["indices"], attributes, tensors["gamma"], tensors["deviation"])
+
+        def decode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Channels:
+            attributes = tuple(json.loads(metadata["attributes"]))
+            fits = tensors["indices"].shape == (VALUES, 2) and len(attributes) == VALUES
+            if not fits or set(attributes) - set(ATTRIBUTES):
+                raise ValueError(f"it has not {VALUES} channels with their attributes")
+            return cls(tensors["indices"], attributes, tensors["gamma"], tensors["deviation"])
+
+        return CHANNELS.load(path, decode)
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,8 @@ class Components:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write a safetensors file in half precision, kept with the checkpoint as `codec/components.safetensors`."""
-        return _save(path, {n: getattr(self, n).half() for n in self.NAMES}, {"format": COMPONENTS_FORMAT})
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return COMPONENTS.save(path, {name: getattr(self, name).half() for name in self.NAMES})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Components:
@@ -181,14 +187,16 @@ class Components:
         Raises:
             CheckpointError: If it is damaged or something else.
         """
-        tensors, _ = _load(path, COMPONENTS_FORMAT, cls.NAMES)
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        code = shapes["origin"]
-        expected = {"pose": (POSE_FEATURES, *code), "read_pose": (2, *code)}
-        expected |= {name: (VALUES, *code) for name in ("vectors", "read_values")}
-        if len(code) != 2 or any(shapes[name] != shape for name, shape in expected.items()):
-            raise CheckpointError(f"'{path}' holds no components: make it with training.tools.fit_components.")
-        return cls(**{name: tensors[name].float() for name in cls.NAMES})
+
+        def decode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Components:
+            code = tuple(tensors["origin"].shape)
+            expected = {"pose": (POSE_FEATURES, *code), "read_pose": (2, *code)}
+            expected |= {name: (VALUES, *code) for name in ("vectors", "read_values")}
+            if len(code) != 2 or any(tuple(tensors[name].shape) != shape for name, shape in expected.items()):
+                raise ValueError("the shapes of its parts do not fit each other")
+            return cls(**{name: tensors[name].float() for name in cls.NAMES})
+
+        return COMPONENTS.load(path, decode)
 
 
 UNIT = 20.0  # degrees
@@ -208,25 +216,3 @@ def digest(tensors: Sequence[Tensor]) -> str:
         hashed.update(str(tuple(tensor.shape)).encode())
         hashed.update(tensor.detach().cpu().half().numpy().tobytes())
     return hashed.hexdigest()[:16]
-
-
-def _save(path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with complete_file(path) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-    return path
-
-
-def _load(path: str | os.PathLike, kind: str, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != kind:
-                raise ValueError("it holds something else")
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"'{path}' cannot be read ({error}): copy it again.") from error
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise CheckpointError(f"'{path}' holds numbers that are not finite: copy it again.")
-    return tensors, metadata

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vivface.errors import CheckpointError, OptionError
-from vivface.files import check_output, complete_file
+from vivface.errors import OptionError
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.reenactment.codes import IdentityCode, MotionBatch, MotionCodes
+from vivface.tensor_files import TensorFile
 
 DIRECTIONS_FILE = "directions.safetensors"
-DIRECTIONS_FORMAT = "vivface-directions-1"
+FILE = TensorFile("vivface-directions-1", "directions of vivface")
 SPACES = ("w_plus", "motion")
 
 Space = Literal["w_plus", "motion"]
@@ -90,14 +88,9 @@ class AttributeDirections(Mapping[str, Direction]):
         Raises:
             MediaError: If the file cannot be written.
         """
-        path = check_output(path, (".safetensors",))
-        tensors = {
-            f"{d.space}/{d.name}": d.vector.detach().to("cpu", torch.float32).contiguous() for d in self.values()
-        }
+        tensors = {f"{d.space}/{d.name}": d.vector.float() for d in self.values()}
         labels = [{"name": d.name, "label": d.label, "space": d.space, "reach": d.reach} for d in self.values()]
-        with complete_file(path) as temporary:
-            save_file(tensors, temporary, metadata={"format": DIRECTIONS_FORMAT, "directions": json.dumps(labels)})
-        return path
+        return FILE.save(path, tensors, {"directions": json.dumps(labels)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "AttributeDirections":
@@ -106,25 +99,22 @@ class AttributeDirections(Mapping[str, Direction]):
         Raises:
             CheckpointError: If it is missing, damaged, or something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != DIRECTIONS_FORMAT:
-                    raise CheckpointError(f"'{path}' is a safetensors file but holds no directions of vivface.")
-                return cls(
-                    [
-                        Direction(
-                            entry["name"],
-                            entry["label"],
-                            entry["space"],
-                            file.get_tensor(f"{entry['space']}/{entry['name']}"),
-                            float(entry["reach"]),
-                        )
-                        for entry in json.loads(metadata["directions"])
-                    ]
-                )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"The directions '{path}' cannot be read ({error}): copy them again.") from error
+
+        def decode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> AttributeDirections:
+            return cls(
+                [
+                    Direction(
+                        entry["name"],
+                        entry["label"],
+                        entry["space"],
+                        tensors[f"{entry['space']}/{entry['name']}"],
+                        float(entry["reach"]),
+                    )
+                    for entry in json.loads(metadata["directions"])
+                ]
+            )
+
+        return FILE.load(path, decode)
 
     @classmethod
     def of_checkpoint(cls, folder: str | os.PathLike) -> "AttributeDirections":

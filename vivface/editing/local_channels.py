@@ -17,19 +17,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vivface.errors import CheckpointError, OptionError
-from vivface.files import check_output, complete_file
+from vivface.errors import OptionError
 from vivface.models.layers.styled import ToRGB
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.stylegan3 import StyleGAN3Generator, layer_signals
+from vivface.tensor_files import TensorFile
 
 PARTS = ("eyes", "nose", "mouth")
 FOREGROUND, BACKGROUND, ACTIVATION = 0.2, 0.1, 0.5
-FORMAT = "vivface-local-channels-1"
+FILE = TensorFile("vivface-local-channels-1", "local channels")
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,7 @@ class LocalChannels:
         Raises:
             MediaError: If the file cannot be written.
         """
-        path = check_output(path, (".safetensors",))
-        with complete_file(path) as temporary:
-            tensors = {part: channels.to(torch.int32).contiguous() for part, channels in self.parts.items()}
-            save_file(tensors, temporary, metadata={"format": FORMAT})
-        return path
+        return FILE.save(path, {part: channels.to(torch.int32) for part, channels in self.parts.items()})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LocalChannels:
@@ -88,16 +82,13 @@ class LocalChannels:
         Raises:
             CheckpointError: If it is missing, damaged, or something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                named = (file.metadata() or {}).get("format")
-                parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"The local channels '{path}' cannot be read ({error}): copy them again.") from error
-        fits = all(t.ndim == 2 and t.shape[1] == 2 and t.dtype == torch.int32 for t in parts.values())
-        if named != FORMAT or not fits:
-            raise CheckpointError(f"'{path}' is a safetensors file but holds no local channels: copy it again.")
-        return cls({part: parts[part] for part in (*PARTS, *sorted(parts)) if part in parts})
+
+        def decode(parts: dict[str, Tensor], metadata: dict[str, str]) -> LocalChannels:
+            if not all(t.ndim == 2 and t.shape[1] == 2 and t.dtype == torch.int32 for t in parts.values()):
+                raise ValueError("a part is no list of styles and channels")
+            return cls({part: parts[part] for part in (*PARTS, *sorted(parts)) if part in parts})
+
+        return FILE.load(path, decode)
 
 
 def overlap(feature: Tensor, masks: Tensor, activation: float = ACTIVATION) -> tuple[Tensor, Tensor]:

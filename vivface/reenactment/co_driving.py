@@ -20,19 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vivface.errors import CheckpointError, OptionError
-from vivface.files import check_output, complete_file
+from vivface.errors import OptionError
 from vivface.reenactment.codes import BATCH_SIZE, IdentityCode, MotionBatch, MotionCodes
 from vivface.reenactment.progress import OnProgress
+from vivface.tensor_files import TensorFile
 from vivface.warping.mesh import with_pose_of
 from vivface.warping.parts import Parts
 
 POSE_FILE = "pose_subspace.safetensors"
-POSE_FORMAT = "vivface-pose-1"
+FILE = TensorFile("vivface-pose-1", "a pose subspace")
 POSES = ("driving", "co_driving", "source")
 
 
@@ -80,12 +78,8 @@ class PoseSubspace:
         Raises:
             MediaError: If the file cannot be written.
         """
-        path = check_output(path, (".safetensors",))
-        tensors = {"directions": self.directions, "readers": self.readers}
-        tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in tensors.items()}
-        with complete_file(path) as temporary:
-            save_file(tensors, temporary, metadata={"format": POSE_FORMAT, "names": ",".join(self.names)})
-        return path
+        tensors = {"directions": self.directions.half(), "readers": self.readers.half()}
+        return FILE.save(path, tensors, {"names": ",".join(self.names)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseSubspace:
@@ -94,18 +88,15 @@ class PoseSubspace:
         Raises:
             CheckpointError: If it is missing, damaged, or something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                directions, readers = (file.get_tensor(name).float() for name in ("directions", "readers"))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"The pose subspace '{path}' cannot be read ({error}): copy it again.") from error
-        names = tuple(metadata.get("names", "").split(","))
-        fits = directions.shape == readers.shape and len(directions) == len(names) and directions.ndim >= 2
-        finite = bool(torch.isfinite(directions).all() and torch.isfinite(readers).all())
-        if metadata.get("format") != POSE_FORMAT or not fits or not finite:
-            raise CheckpointError(f"'{path}' is a safetensors file but holds no pose subspace: copy it again.")
-        return cls(names, directions, readers)
+
+        def decode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> PoseSubspace:
+            directions, readers = tensors["directions"].float(), tensors["readers"].float()
+            names = tuple(metadata["names"].split(","))
+            if directions.shape != readers.shape or len(directions) != len(names) or directions.ndim < 2:
+                raise ValueError("it has not one direction and one reader for each name")
+            return cls(names, directions, readers)
+
+        return FILE.load(path, decode)
 
 
 def with_strengths(codes: Tensor, own: Tensor, parts: Parts, subspace: PoseSubspace | None) -> Tensor:

@@ -18,19 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vivface.errors import MediaError, first_line
+from vivface.errors import MediaError
 from vivface.faces.alignment import make_quad, quad_angle, quad_center, quad_size
 from vivface.files import check_output, complete_file
 from vivface.media.sound import save_sound, sound_offset
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.motion_file import MAX_FPS, MAX_INTEGER, MAX_SECONDS
 from vivface.reenactment.progress import OnProgress
+from vivface.tensor_files import TensorFile
 
-CODED_FORMAT = "vivface-coded-video-1"
 CODED_SUFFIX = ".vfc"
+FILE = TensorFile(
+    "vivface-coded-video-1", "a coded video", "give a file that `vivface encode` wrote", MediaError, CODED_SUFFIX
+)
 POSE_NUMBERS = 3  # yaw, pitch, roll
 VALUES = 32
 NUMBERS = POSE_NUMBERS + VALUES
@@ -139,20 +141,7 @@ class CodedVideo:
         Raises:
             MediaError: If it is missing, damaged, cut off, or something else.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MediaError(f"There is no coded video '{path}': give a file that `vivface encode` wrote.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != CODED_FORMAT:
-                    raise ValueError("it holds something else")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-            coded = _decoded(tensors, metadata)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
-            raise MediaError(
-                f"'{path}' is no readable coded video ({first_line(error)}): give a file that `vivface encode` wrote."
-            ) from error
+        coded = FILE.load(path, _decoded)
         sound = sound_file(path)
         if sound.is_file():
             coded.sound, coded.sound_start = sound, sound_offset(sound)
@@ -164,7 +153,7 @@ class CodedVideo:
         tensors |= {} if self.crop is None else {"crop": self.crop}
         data = {name: tensor.detach().cpu().numpy().astype("<f2").tobytes() for name, tensor in tensors.items()}
         metadata = {
-            "format": CODED_FORMAT,
+            "format": FILE.format,
             "basis": self.basis,
             "digest": self.digest,
             "head_pose": self.head_pose,
@@ -287,8 +276,6 @@ def _decoded(tensors: dict[str, Tensor], metadata: dict[str, str]) -> CodedVideo
         raise ValueError(f"it holds no {NUMBERS} numbers and a time for every frame")
     if identity.ndim != 2 or (crop is not None and crop.shape != (len(frames), 4)):
         raise ValueError("its identity latent or crop track has a wrong shape")
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ValueError("it holds numbers that are not finite")
     if not all(before < after for before, after in zip(borders, borders[1:], strict=False)):
         raise ValueError("its times do not rise")
     if not (0 < fps <= MAX_FPS and time_base > 0 and end * time_base <= MAX_SECONDS):

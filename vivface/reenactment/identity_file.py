@@ -6,79 +6,54 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vivface import models
 from vivface.errors import MediaError
-from vivface.files import check_output, complete_file
 from vivface.reenactment.codes import IdentityCode
+from vivface.tensor_files import TensorFile
 
-IDENTITY_FORMAT = "vivface-identity-1"
-SUFFIX = ".safetensors"
+FILE = TensorFile("vivface-identity-1", "an identity file", "give one that `IdentityCode.save` wrote", MediaError)
 TENSORS = ("w_plus", "motion", "reference", "memory")
 GENERATOR = "generator."
 
 
 def save_identity(identity: IdentityCode, path: str | os.PathLike) -> Path:
     """Write an identity code; see `IdentityCode.save`."""
-    path = check_output(path, (SUFFIX,))
     tensors = {name: getattr(identity, name) for name in TENSORS if getattr(identity, name) is not None}
     tensors |= {f"styles.{index}": style for index, style in enumerate(identity.styles)}
     tensors |= {"photo": torch.from_numpy(identity.photo), "quad": torch.from_numpy(np.float64(identity.quad))}
     if identity.points is not None:
         tensors["points"] = torch.from_numpy(np.float64(identity.points))
-    metadata = {
-        "format": IDENTITY_FORMAT,
-        "fingerprint": json.dumps(identity.fingerprint),
-        "warnings": json.dumps(identity.warnings),
-    }
+    metadata = {"fingerprint": json.dumps(identity.fingerprint), "warnings": json.dumps(identity.warnings)}
     if (generator := identity.generator) is not None:
         tensors |= {GENERATOR + name: tensor for name, tensor in generator.state_dict().items()}
         config = {name: value for name, value in generator.config.items() if not name.startswith("_")}
         metadata["generator"] = json.dumps({"class": type(generator).__name__, "config": config})
-    try:
-        with complete_file(path) as temporary:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata
-            )
-    except OSError as error:
-        raise MediaError(f"Cannot write '{path}': {error.strerror or error}.") from error
-    return path
+    return FILE.save(path, tensors, metadata)
 
 
 def load_identity(path: str | os.PathLike) -> IdentityCode:
     """Read an identity code; see `IdentityCode.load`."""
-    path = Path(path)
-    if not path.is_file():
-        raise MediaError(f"There is no identity file '{path}': give one that `IdentityCode.save` wrote.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != IDENTITY_FORMAT:
-                raise ValueError("it is no identity file")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        generator = _generator(json.loads(metadata["generator"]), tensors) if "generator" in metadata else None
-        count = sum(name.startswith("styles.") for name in tensors)
-        return IdentityCode(
-            w_plus=tensors["w_plus"],
-            styles=[tensors[f"styles.{index}"] for index in range(count)],
-            motion=tensors["motion"],
-            reference=tensors["reference"],
-            photo=_image(tensors["photo"]),
-            quad=tensors["quad"].reshape(4, 2).double().numpy(),
-            memory=tensors.get("memory"),
-            generator=generator,
-            points=tensors["points"].reshape(-1, 3).double().numpy() if "points" in tensors else None,
-            fingerprint=[float(number) for number in json.loads(metadata["fingerprint"])],
-            warnings=[str(text) for text in json.loads(metadata["warnings"])],
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise MediaError(
-            f"'{path}' cannot be read as an identity file ({reason}): give one that `IdentityCode.save` wrote."
-        ) from error
+    return FILE.load(path, _decoded)
+
+
+def _decoded(tensors: dict[str, Tensor], metadata: dict[str, str]) -> IdentityCode:
+    generator = _generator(json.loads(metadata["generator"]), tensors) if "generator" in metadata else None
+    count = sum(name.startswith("styles.") for name in tensors)
+    return IdentityCode(
+        w_plus=tensors["w_plus"],
+        styles=[tensors[f"styles.{index}"] for index in range(count)],
+        motion=tensors["motion"],
+        reference=tensors["reference"],
+        photo=_image(tensors["photo"]),
+        quad=tensors["quad"].reshape(4, 2).double().numpy(),
+        memory=tensors.get("memory"),
+        generator=generator,
+        points=tensors["points"].reshape(-1, 3).double().numpy() if "points" in tensors else None,
+        fingerprint=[float(number) for number in json.loads(metadata["fingerprint"])],
+        warnings=[str(text) for text in json.loads(metadata["warnings"])],
+    )
 
 
 def _image(tensor: Tensor) -> np.ndarray:

@@ -14,19 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from vivface.errors import CheckpointError
-from vivface.files import check_output, complete_file
+from vivface.tensor_files import TensorFile
 
 POSE_ROWS = 8  # of W+, from the first
 ANGLE_UNIT = 20.0  # degrees
 POSE_WEIGHT, L1_WEIGHT = 2.0, 0.04  # appendix F
 LEARNING_RATE = 0.01
 NOTHING = 1e-4  # degrees: a difference that is not worth a search
-FORMAT = "vivface-pose-directions-1"
+FILE = TensorFile("vivface-pose-directions-1", "pose directions")
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,7 @@ class PoseDirections:
         Raises:
             MediaError: If the file cannot be written.
         """
-        path = check_output(path, (".safetensors",))
-        with complete_file(path) as temporary:
-            save_file({"steps": self.steps.detach().cpu().half().contiguous()}, temporary, metadata={"format": FORMAT})
-        return path
+        return FILE.save(path, {"steps": self.steps.half()})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> PoseDirections:
@@ -71,14 +65,14 @@ class PoseDirections:
         Raises:
             CheckpointError: If it is missing, damaged, or something else.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                named, steps = (file.metadata() or {}).get("format"), file.get_tensor("steps").float()
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"The pose directions '{path}' cannot be read ({error}): copy them again.") from error
-        if named != FORMAT or steps.ndim != 3 or steps.shape[:2] != (3, POSE_ROWS) or not steps.isfinite().all():
-            raise CheckpointError(f"'{path}' is a safetensors file but holds no pose directions: copy it again.")
-        return cls(steps)
+
+        def decode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> PoseDirections:
+            steps = tensors["steps"].float()
+            if steps.ndim != 3 or steps.shape[:2] != (3, POSE_ROWS):
+                raise ValueError(f"its steps have shape {tuple(steps.shape)}, expected (3, {POSE_ROWS}, style_dim)")
+            return cls(steps)
+
+        return FILE.load(path, decode)
 
 
 def match_pose(
