@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import make_tiny_pipeline
-from vivface import CheckpointError, OptionError, VivFacePipeline
+from vivface import CheckpointError, OptionError, VivFacePipeline, load_pipeline
 
 PARTS = ("generator", "encoder", "transformer", "refinement")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -99,6 +99,23 @@ class TestRoundTrip:
         index["generator"] = ["modeling_vivface", "StyleGAN2Generator"]
         (checkpoint / "model_index.json").write_text(json.dumps(index))
         assert VivFacePipeline.from_pretrained(checkpoint).generator.config.size == 64
+
+
+class TestServedByTheMainSystem:
+    """`--system` builds a system from the main system's checkpoint; what was asked of it holds nonetheless."""
+
+    @pytest.mark.parametrize("system", ["hybrid", "hyperreenact", "codec", "video2stylegan"])
+    def test_settings_engine_and_precision(self, system):
+        asked = {"engine": "torch:channels-last", "adapt_steps": 7, "dtype": torch.bfloat16}
+        pipeline = load_pipeline(system=system, **asked)
+        assert pipeline._engine.name == "torch:channels-last" and pipeline.config.adapt_steps == 7
+        assert pipeline.generator.dtype == torch.bfloat16
+        with pytest.raises(OptionError, match="no option 'precision'"):
+            load_pipeline(system=system, precision="half")
+
+    def test_the_photograph_moves_where_asked(self):
+        assert load_pipeline(system="hybrid", detail=True).config.detail
+        assert not load_pipeline(system="hybrid").config.detail
 
 
 class TestRefused:

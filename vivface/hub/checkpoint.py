@@ -12,8 +12,8 @@ from diffusers.configuration_utils import FrozenDict
 
 from vivface.errors import OptionError
 from vivface.hub.layout import write_generic_layout
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, load_components, read_index
-from vivface.hub.registry import PIPELINES
+from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, hub_options, load_components, read_index
+from vivface.hub.registry import MAIN, PIPELINES
 from vivface.runtime import choose_device
 
 
@@ -28,6 +28,8 @@ class Checkpoint:
     SETTINGS: ClassVar[tuple[str, ...]] = ("image_size", "crop", "adapt_steps", "detail")
     #: Names of components in earlier checkpoints -> names now.
     RENAMED: ClassVar[dict[str, str]] = {"identity": "recognizer"}
+    #: Whether a checkpoint of the main system serves too; then there is a method `from_main`.
+    SERVED_BY_MAIN: ClassVar[bool] = False
     _optional_components: ClassVar[list[str]] = []
 
     @classmethod
@@ -65,19 +67,59 @@ class Checkpoint:
             OptionError: If there is no such option or engine.
             BackendError: If the engine is not installed.
         """
-        given = {name: kwargs.pop(name) for name in (*cls.COMPONENTS, *cls.SETTINGS) if name in kwargs}
-        dtype = kwargs.pop("torch_dtype", dtype)
-        hub = {name: kwargs.pop(name) for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        kwargs = {name: value for name, value in kwargs.items() if name not in (*HUB_OPTIONS, "trust_remote_code")}
         if use_safetensors is False:
             raise OptionError("`use_safetensors` is False, but only safetensors are read: leave it out.")
         if device_map is not None and not isinstance(device_map, str):
             raise OptionError(f"`device_map` is {device_map!r}; expected one device, such as 'cuda', or 'auto'.")
+        checkpoint = bundled_checkpoint() if pretrained_model_name_or_path is None else pretrained_model_name_or_path
+        hub = hub_options(kwargs)
+        kwargs = {name: value for name, value in kwargs.items() if name not in (*HUB_OPTIONS, "trust_remote_code")}
+        settings = {name: kwargs.pop(name) for name in cls.SETTINGS if name in kwargs}
+        dtype = kwargs.pop("torch_dtype", dtype)
+        weights = dict(dtype=dtype, variant=variant, low_cpu_mem_usage=low_cpu_mem_usage)
+        if cls.SERVED_BY_MAIN and read_index(checkpoint, **hub)["_class_name"] == MAIN:
+            pipeline = cls.from_main(checkpoint, settings, {**weights, **hub}, **kwargs)
+        else:
+            pipeline = cls._from_own(checkpoint, settings, {**weights, **hub}, **kwargs)
+            pipeline.load_extras(checkpoint, **hub)
+        if device_map is not None:
+            pipeline.to(choose_device("auto" if device_map in ("auto", "balanced") else device_map))
+        return pipeline if engine is None else pipeline.use_engine(engine)
+
+    @classmethod
+    def from_main(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **components: Any
+    ) -> Self:
+        """Build the pipeline of a checkpoint of the main system; systems with `SERVED_BY_MAIN` define it.
+
+        Args:
+            checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+            settings (`dict`): Those of the pipeline's own `SETTINGS` that were asked for.
+            loading (`dict`): How weights are loaded, as for `from_pretrained`.
+            components: Networks of the main system in place of the stored ones.
+
+        Raises:
+            CheckpointError: If the checkpoint lacks what the system adds.
+        """
+        raise NotImplementedError
+
+    def load_extras(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        """Read what a checkpoint of this very system holds beside its components: nothing here.
+
+        Args:
+            checkpoint (`str` or `os.PathLike`): Folder or Hub id.
+            hub: As for `read_index`.
+        """
+
+    @classmethod
+    def _from_own(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **kwargs: Any
+    ) -> Self:
+        """Load the components that the index names, but for those that are given."""
+        given = {name: kwargs.pop(name) for name in cls.COMPONENTS if name in kwargs}
         if kwargs:
             raise OptionError(f"from_pretrained takes no option {', '.join(map(repr, kwargs))}.")
-
-        checkpoint = bundled_checkpoint() if pretrained_model_name_or_path is None else pretrained_model_name_or_path
-        index, renamed = read_index(checkpoint, cls.__name__, **hub), {}
+        index, renamed = read_index(checkpoint, cls.__name__, **hub_options(loading)), {}
         for old, new in cls.RENAMED.items():
             if old in index and new not in index:
                 index[new], renamed[new] = index.pop(old), old
@@ -87,17 +129,10 @@ class Checkpoint:
             checkpoint,
             cls._optional_components,
             renamed=renamed,
-            dtype=dtype,
-            variant=variant,
-            low_cpu_mem_usage=low_cpu_mem_usage,
-            **hub,
+            **loading,
         )
-        components |= {name: given.pop(name) for name in cls.COMPONENTS if name in given}
-        settings = {name: index[name] for name in cls.SETTINGS if name in index}
-        pipeline = cls(**components, **{**settings, **given})
-        if device_map is not None:
-            pipeline.to(choose_device("auto" if device_map in ("auto", "balanced") else device_map))
-        return pipeline if engine is None else pipeline.use_engine(engine)
+        stored = {name: index[name] for name in cls.SETTINGS if name in index}
+        return cls(**components, **given, **{**stored, **settings})
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save as every pipeline does, with the files by which `DiffusionPipeline.from_pretrained` reads the folder.

@@ -35,6 +35,11 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 Component = TypeVar("Component", bound=ModelMixin)
 
 
+def hub_options(options: Mapping[str, object]) -> dict:
+    """Those of a call's options that say how a file is fetched from the Hub."""
+    return {name: options[name] for name in HUB_OPTIONS if options.get(name) is not None}
+
+
 def bundled_checkpoint() -> Path:
     """Folder of the checkpoint that comes with the package.
 

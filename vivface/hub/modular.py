@@ -17,9 +17,8 @@ import diffusers
 
 from vivface.errors import CheckpointError
 from vivface.hub.loading import read_index
-from vivface.hub.registry import pipeline_class
+from vivface.hub.registry import MAIN, pipeline_class
 
-MAIN = "VivFacePipeline"  # the system of which there are blocks
 BLOCK_FILE = '''"""Runs a checkpoint of vivface as modular blocks; needs the package vivface."""
 
 from vivface.pipelines.blocks import VivFaceBlocks

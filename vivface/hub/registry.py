@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, read_index
+from vivface.hub.loading import bundled_checkpoint, hub_options, read_index
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
@@ -19,6 +19,8 @@ PIPELINES = {
     "Video2StyleGANPipeline": "vivface.pipelines.video2stylegan",
     "Video2StyleGANAdapterPipeline": "vivface.pipelines.video2stylegan_adapter",
 }
+#: The main system: its checkpoints serve others, and of it there are modular blocks.
+MAIN = "VivFacePipeline"
 #: Short names, as the command line has them.
 SYSTEMS = {
     "vivface": "VivFacePipeline",
@@ -61,5 +63,5 @@ def load_pipeline(
             raise OptionError(f"There is no system {system!r}: give one of {', '.join(SYSTEMS)}.")
         return pipeline_class(SYSTEMS[system]).from_pretrained(checkpoint, **options)
     checkpoint = bundled_checkpoint() if checkpoint is None else checkpoint
-    index = read_index(checkpoint, **{name: options[name] for name in HUB_OPTIONS if options.get(name) is not None})
+    index = read_index(checkpoint, **hub_options(options))
     return pipeline_class(index["_class_name"]).from_pretrained(checkpoint, **options)

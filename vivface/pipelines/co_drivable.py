@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from vivface.errors import OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
+from vivface.hub.loading import find_file
 from vivface.reenactment.co_driving import (
     POSE_FILE,
     CoDrivenMotion,
@@ -29,15 +29,11 @@ class CoDrivable:
 
     pose_subspace: PoseSubspace | None = None
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """As `Editable.from_pretrained`, with the checkpoint's pose subspace."""
-        pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
+    def load_extras(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        """As `Editable.load_extras`, and the checkpoint's pose subspace."""
+        super().load_extras(checkpoint, **hub)
         if (path := find_file(checkpoint, POSE_FILE, **hub)) is not None:
-            pipeline.pose_subspace = PoseSubspace.load(path)
-        return pipeline
+            self.pose_subspace = PoseSubspace.load(path)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As `Editable.save_pretrained`, with the pose subspace."""

@@ -10,7 +10,7 @@ from vivface.editing import AttributeDirections
 from vivface.editing.codec_basis import CHANNELS_FILE, COMPONENTS_FILE, Basis, Channels, Components, digest
 from vivface.editing.head_pose import DirectionPose, FlowPose, HeadPose, MotionPose
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read_index
+from vivface.hub.loading import find_file, hub_options
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.coded_video import BASES
 
@@ -23,47 +23,38 @@ class CodecCheckpoint:
         components_basis (`Components`, *optional*): Components of deformation codes.
     """
 
+    SERVED_BY_MAIN = True
     channels: Channels | None = None
     components_basis: Components | None = None
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """Load a pipeline; without an argument, from the checkpoint that comes with the package.
+    def from_main(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **components: Any
+    ) -> Self:
+        """Build the pipeline of a checkpoint of `VivFacePipeline` that holds `codec/components.safetensors`.
 
-        A checkpoint of `VivFacePipeline` serves too if it holds `codec/components.safetensors` (made by
-        `training.tools.fit_components`); `codec/channels.safetensors` (`training.tools.select_channels`) is needed for
-        the basis `"channels"` only.
-
-        Args:
-            pretrained_model_name_or_path, kwargs: As for `VivFacePipeline.from_pretrained`.
-
-        Raises:
-            CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
+        `training.tools.fit_components` makes that file; `codec/channels.safetensors`
+        (`training.tools.select_channels`) is needed for the basis `"channels"` only.
         """
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        if read_index(checkpoint, **hub)["_class_name"] == VivFacePipeline.__name__:
-            own = {name: kwargs.pop(name) for name in ("basis", "head_pose", "flow") if name in kwargs}
-            donor = VivFacePipeline.from_pretrained(checkpoint, **{"refinement": None, **kwargs})
-            pipeline = cls(
-                donor.generator,
-                donor.encoder,
-                donor.transformer,
-                donor.recognizer,
-                image_size=donor.config.image_size,
-                crop="ffhq",
-                **{"basis": "components", **own},
-            )
-            pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
-        else:
-            pipeline = super().from_pretrained(checkpoint, **kwargs)
-        for file, kind, attribute in (
-            (CHANNELS_FILE, Channels, "channels"),
-            (COMPONENTS_FILE, Components, "components_basis"),
-        ):
-            if (path := find_file(checkpoint, file, **hub)) is not None:
-                setattr(pipeline, attribute, kind.load(path))
+        flow = components.pop("flow", None)
+        donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{"refinement": None, **components})
+        networks = donor.generator, donor.encoder, donor.transformer, donor.recognizer, flow
+        kept = {"image_size": donor.config.image_size, "crop": "ffhq", "basis": "components"}
+        pipeline = cls(*networks, **{**kept, **settings})
+        pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
+        pipeline._load_bases(checkpoint, **hub_options(loading))
         return pipeline
+
+    def load_extras(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        """As every pipeline, and both bases."""
+        super().load_extras(checkpoint, **hub)
+        self._load_bases(checkpoint, **hub)
+
+    def _load_bases(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        if (path := find_file(checkpoint, CHANNELS_FILE, **hub)) is not None:
+            self.channels = Channels.load(path)
+        if (path := find_file(checkpoint, COMPONENTS_FILE, **hub)) is not None:
+            self.components_basis = Components.load(path)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As `Checkpoint.save_pretrained`, with both bases."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -14,7 +14,7 @@ from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.editing.directions import DIRECTIONS_FILE
 from vivface.errors import OptionError
 from vivface.hub.checkpoint import Checkpoint
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file
+from vivface.hub.loading import find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
 from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.progress import OnProgress
@@ -36,15 +36,11 @@ class Editable(Checkpoint):
 
     directions: AttributeDirections
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """As `Checkpoint.from_pretrained`, with the checkpoint's directions."""
-        pipeline = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
+    def load_extras(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        """As `Checkpoint.load_extras`: the checkpoint's directions."""
+        super().load_extras(checkpoint, **hub)
         if (path := find_file(checkpoint, DIRECTIONS_FILE, **hub)) is not None:
-            pipeline.directions = AttributeDirections.load(path)
-        return pipeline
+            self.directions = AttributeDirections.load(path)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As `Checkpoint.save_pretrained`, with the directions."""

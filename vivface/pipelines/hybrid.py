@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing import AttributeDirections
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read_index
+from vivface.hub.loading import find_file, hub_options
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator
@@ -70,6 +70,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
 
     COMPONENTS = {"generator": StyleGAN2Generator, "encoder": HybridEncoder, "recognizer": IdentityNetwork}
     SETTINGS = ("image_size", "crop", "motion_layers", "adapt_steps", "detail")
+    SERVED_BY_MAIN = True
     _optional_components = ["recognizer"]
     model_cpu_offload_seq = "encoder->generator"
     _exclude_from_cpu_offload = ["recognizer"]  # the tuning works on copies
@@ -100,42 +101,26 @@ class HybridLatentPipeline(ReenactmentPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """Load a pipeline; without an argument, from the checkpoint that comes with the package.
+    def from_main(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **components: Any
+    ) -> Self:
+        """Build the pipeline of a checkpoint of `VivFacePipeline` that holds `hybrid/motion_heads.safetensors`.
 
-        A checkpoint of `VivFacePipeline` serves too if it holds `hybrid/motion_heads.safetensors`: its own motion codes
-        mean nothing to the generator before the transformer, so the last layers of the encoder's motion heads are
-        replaced by ones that give what the transformer makes of them for the average source (see
+        Its own motion codes mean nothing to the generator before the transformer, so the last layers of the encoder's
+        motion heads are replaced by ones that give what the transformer makes of them for the average source (see
         `training/tools/fit_motion_heads.py`).
-
-        Args:
-            pretrained_model_name_or_path, kwargs: As for `VivFacePipeline.from_pretrained`.
-
-        Raises:
-            CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
         """
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        if read_index(checkpoint, **hub)["_class_name"] != VivFacePipeline.__name__:
-            return super().from_pretrained(checkpoint, **kwargs)
-
+        hub = hub_options(loading)
         heads = find_file(checkpoint, MOTION_HEADS_FILE, **hub)
         if heads is None:
             raise CheckpointError(
                 f"The motion codes of '{checkpoint}' need its transformer, and it holds no {MOTION_HEADS_FILE}: make "
                 "that with `python -m training.tools.fit_motion_heads`, or load the checkpoint as the system it is."
             )
-        motion_layers = kwargs.pop("motion_layers", "w_plus_index")
-        donor = VivFacePipeline.from_pretrained(checkpoint, **{"transformer": None, "refinement": None, **kwargs})
-        pipeline = cls(
-            donor.generator,
-            donor.encoder,
-            donor.recognizer,
-            image_size=donor.config.image_size,
-            crop=donor.config.crop,
-            motion_layers=motion_layers,
-            adapt_steps=donor.config.adapt_steps,
-        )
+        unused = {"transformer": None, "refinement": None}
+        donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{**unused, **components})
+        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop", "adapt_steps")}
+        pipeline = cls(donor.generator, donor.encoder, donor.recognizer, **{**kept, **settings})
         _replace_motion_heads(pipeline.encoder, heads)
         directions = find_file(checkpoint, HYBRID_DIRECTIONS_FILE, **hub)
         person = [] if directions is None else list(AttributeDirections.load(directions).values())

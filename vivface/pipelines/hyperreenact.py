@@ -23,7 +23,7 @@ from vivface.errors import CheckpointError, OptionError
 from vivface.faces.alignment import to_crop
 from vivface.faces.crops import CROPS, face_quad
 from vivface.faces.voxceleb import arcface_transform
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, load_component, read_index
+from vivface.hub.loading import find_file, hub_options, load_component
 from vivface.models.encoder import HybridEncoder
 from vivface.models.hypernetwork import ReenactmentHypernetwork, layer_channels
 from vivface.models.identity import IdentityNetwork
@@ -72,6 +72,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         "hypernetwork": ReenactmentHypernetwork,
     }
     SETTINGS = ("image_size", "crop", "pose_crop", "truncation", "adapt_steps", "detail")
+    SERVED_BY_MAIN = True
     MOTION_READER = "pose"
     _optional_components = ["pose"]
     model_cpu_offload_seq = "inversion->appearance->pose->hypernetwork->generator"
@@ -109,43 +110,25 @@ class HyperReenactPipeline(ReenactmentPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """Load a pipeline; without an argument, from the checkpoint that comes with the package.
+    def from_main(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **components: Any
+    ) -> Self:
+        """Build the pipeline of a checkpoint of `VivFacePipeline` that holds a folder `hyperreenact`.
 
-        A checkpoint of `VivFacePipeline` serves too if it holds a folder `hyperreenact` with a hypernetwork for its
-        generator (trained by the stage of that name): its encoder is the inversion, whose motion codes are the pose
-        map, and its recognizer reads appearance.
-
-        Args:
-            pretrained_model_name_or_path, kwargs: As for `VivFacePipeline.from_pretrained`.
-
-        Raises:
-            CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
+        That is a hypernetwork for its generator, trained by the stage of that name; its encoder is the inversion, whose
+        motion codes are the pose map, and its recognizer reads appearance.
         """
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        if read_index(checkpoint, **hub)["_class_name"] != VivFacePipeline.__name__:
-            return super().from_pretrained(checkpoint, **kwargs)
-
-        if find_file(checkpoint, f"{FOLDER}/config.json", **hub) is None:
+        if find_file(checkpoint, f"{FOLDER}/config.json", **hub_options(loading)) is None:
             raise CheckpointError(
                 f"'{checkpoint}' is of another system, and it holds no {FOLDER}/config.json, the hypernetwork that "
                 "this one adds: train it with the stage hyperreenact, or load the checkpoint as the system it is."
             )
-        own = {name: kwargs.pop(name) for name in ("truncation", "detail") if name in kwargs}
-        donor = VivFacePipeline.from_pretrained(checkpoint, **{"transformer": None, "refinement": None, **kwargs})
-        weights = {name: kwargs[name] for name in ("variant", "low_cpu_mem_usage") if kwargs.get(name) is not None}
-        dtype = kwargs.get("torch_dtype", kwargs.get("dtype"))
-        pipeline = cls(
-            donor.generator,
-            donor.encoder,
-            donor.recognizer,
-            None,
-            load_component(ReenactmentHypernetwork, checkpoint, FOLDER, dtype=dtype, **weights, **hub),
-            image_size=donor.config.image_size,
-            crop=donor.config.crop,
-            **{"truncation": 1.0, **own},
-        )
+        unused = {"transformer": None, "refinement": None}
+        donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{**unused, **components})
+        hypernetwork = load_component(ReenactmentHypernetwork, checkpoint, FOLDER, **loading)
+        kept = {"image_size": donor.config.image_size, "crop": donor.config.crop, "truncation": 1.0}
+        networks = donor.generator, donor.encoder, donor.recognizer, None, hypernetwork
+        pipeline = cls(*networks, **{**kept, **settings})
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
         return pipeline
 

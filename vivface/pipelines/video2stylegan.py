@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing.local_channels import LocalChannels
 from vivface.errors import OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read_index
+from vivface.hub.loading import bundled_checkpoint, find_file, hub_options, read_index
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
@@ -140,19 +140,21 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
             CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
         """
         checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        name = read_index(checkpoint, **hub)["_class_name"]
+        name = read_index(checkpoint, **hub_options(kwargs))["_class_name"]
         if cls is Video2StyleGANPipeline and name in ADAPTED:
             from vivface.pipelines.video2stylegan_adapter import Video2StyleGANAdapterPipeline
 
             return Video2StyleGANAdapterPipeline.from_pretrained(checkpoint, **kwargs)
-        pipeline = super().from_pretrained(checkpoint, **kwargs)
+        return super().from_pretrained(checkpoint, **kwargs)
+
+    def load_extras(self, checkpoint: str | os.PathLike, **hub: Any) -> None:
+        """As every pipeline, with local channels and pose directions."""
+        super().load_extras(checkpoint, **hub)
         if (path := find_file(checkpoint, CHANNELS_FILE, **hub)) is not None:
-            pipeline.local_channels = LocalChannels.load(path)
-            pipeline._local_masks()  # refuses those of another generator
+            self.local_channels = LocalChannels.load(path)
+            self._local_masks()  # refuses those of another generator
         if (path := find_file(checkpoint, DIRECTIONS_FILE, **hub)) is not None:
-            pipeline.pose_directions = PoseDirections.load(path)
-        return pipeline
+            self.pose_directions = PoseDirections.load(path)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """As every pipeline, with local channels and pose directions."""

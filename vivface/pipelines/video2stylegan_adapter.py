@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vivface.editing.local_channels import LocalChannels
 from vivface.errors import OptionError
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, find_file, read_index
+from vivface.hub.loading import find_file, hub_options
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
@@ -28,7 +28,6 @@ from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.pipelines.checks import check_fit
 from vivface.pipelines.hybrid import HybridLatentPipeline
 from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline, resized
-from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.co_driving import PoseSubspace
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.frame_code import FrameCode, image_motion
@@ -58,24 +57,14 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
         "recognizer": IdentityNetwork,
     }
 
+    SERVED_BY_MAIN = True
+
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None = None, **kwargs: Any) -> Self:
-        """Load a pipeline; without an argument, of the networks that come with the package.
-
-        Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`, *optional*): Folder or Hub id of a checkpoint that
-                this class saved, or one of `VivFacePipeline` with motion heads for hybrid latent spaces.
-            kwargs: As for `VivFacePipeline.from_pretrained`, and the settings of this pipeline.
-
-        Raises:
-            CheckpointError: If the checkpoint is missing, incomplete, damaged, or does not serve.
-        """
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
-        hub = {name: kwargs[name] for name in HUB_OPTIONS if kwargs.get(name) is not None}
-        if read_index(checkpoint, **hub)["_class_name"] != VivFacePipeline.__name__:
-            return super().from_pretrained(checkpoint, **kwargs)
-        settings = {name: kwargs.pop(name) for name in cls.SETTINGS if name in kwargs}
-        donor = HybridLatentPipeline.from_pretrained(checkpoint, **kwargs)
+    def from_main(
+        cls, checkpoint: str | os.PathLike, settings: dict[str, Any], loading: dict[str, Any], **components: Any
+    ) -> Self:
+        """Build the pipeline of a checkpoint of `VivFacePipeline` that serves `HybridLatentPipeline`."""
+        donor = HybridLatentPipeline.from_pretrained(checkpoint, **loading, **components)
         settings = {
             "image_size": donor.config.image_size,
             "adapt_steps": ADAPT_STEPS,
@@ -84,8 +73,7 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
             **settings,
         }
         pipeline = cls(donor.generator, donor.encoder, None, donor.recognizer, **settings)
-        pipeline._engine = donor._engine
-        if (path := find_file(checkpoint, ADAPTER_CHANNELS_FILE, **hub)) is not None:
+        if (path := find_file(checkpoint, ADAPTER_CHANNELS_FILE, **hub_options(loading))) is not None:
             pipeline.local_channels = LocalChannels.load(path)
             pipeline._local_masks()
         if donor.pose_subspace is not None:
