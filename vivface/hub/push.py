@@ -11,7 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from vivface.errors import BackendError, first_line
 from vivface.hub.card import PLACES, make_card
 from vivface.hub.layout import INDEX, generic_files
-from vivface.hub.modular import MAIN, modular_files
+from vivface.hub.modular import modular_files
+from vivface.hub.registry import MAIN
 
 CARD = "README.md"
 MODULAR_CARD = """---
@@ -78,7 +79,7 @@ def push_folder(
     """
     folder = Path(folder)
     generated = generic_files(folder)
-    if _is_main_system(folder):
+    if INDEX in generated and json.loads(generated[INDEX])["_class_name"][-1] == MAIN:
         generated |= modular_files(folder, repo_id)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
     kept = [file for file in files if any(file.match(pattern) for pattern in PATTERNS)]
@@ -114,15 +115,6 @@ def push_modular(
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=text.encode()) for name, text in files.items()]
     repo_id, url = _commit(operations, repo_id, private, False, None, f"Modular blocks of {weights}", token)
     return Pushed(repo_id, url, sorted(files), [])
-
-
-def _is_main_system(folder: Path) -> bool:
-    """Whether a folder holds the pipeline of which there are modular blocks."""
-    try:
-        name = json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, LookupError):
-        return False
-    return (name if isinstance(name, str) else name[-1]) == MAIN
 
 
 def _commit(
