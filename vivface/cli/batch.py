@@ -7,32 +7,21 @@ from typing import Annotated
 
 import typer
 
+from vivface.cli.grouping import grouped
 from vivface.cli.options import (
     Adapt,
-    Background,
-    BlinkRate,
-    Brows,
+    BatchSize,
     Checkpoint,
-    Detail,
     Detector,
     Device,
     Edit,
-    EyeContact,
-    Eyes,
-    KeepLipsShut,
-    Label,
-    LabelText,
-    Manifest,
-    Mark,
-    Mouth,
-    Pose,
-    Size,
+    Marks,
+    Motion,
+    Seed,
     System,
-    pixels,
-    provenance,
-    read_parts,
+    VideoLook,
 )
-from vivface.cli.reenact import MotionMode
+from vivface.cli.options import Engine as Networks
 from vivface.errors import OptionError
 
 
@@ -64,6 +53,7 @@ class Format(StrEnum):
 MAX_DEFAULT_WORKERS = 8
 
 
+@grouped
 def batch(
     pairs: Annotated[
         Path,
@@ -72,6 +62,9 @@ def batch(
             "duration; or a folder of portraits."
         ),
     ],
+    look: VideoLook,
+    motion: Motion,
+    marks: Marks,
     drivings: Annotated[Path | None, typer.Argument(help="With a folder of portraits: a folder of videos.")] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for results and report; a stopped run goes on there.")
@@ -88,36 +81,14 @@ def batch(
     ] = Match.ALL,
     suffix: Annotated[Format, typer.Option("--format", help="Of results without a name of their own.")] = Format.MP4,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads a worker; default its share.")] = None,
-    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
-    detail: Detail = None,
-    size: Size = "auto",
-    background: Background = "keep",
-    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
-    motion_mode: Annotated[
-        MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
-    ] = MotionMode.ABSOLUTE,
-    strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
-    mouth: Mouth = 1.0,
-    eyes: Eyes = 1.0,
-    brows: Brows = 1.0,
-    pose: Pose = None,
-    keep_lips_shut: KeepLipsShut = False,
-    eye_contact: EyeContact = False,
-    blink_rate: BlinkRate = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait, and of blinks.")] = 0,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
     adapt: Adapt = None,
     edit: Edit = None,
-    mark: Mark = True,
-    manifest: Manifest = True,
-    label: Label = False,
-    label_text: LabelText = None,
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
-    networks: Annotated[
-        str, typer.Option(help="What computes the networks on a CPU: torch, onnxruntime, openvino or auto.")
-    ] = "torch",
+    networks: Networks = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate many portraits with many videos; a stopped run goes on where it was, one failure stops nothing."""
@@ -133,15 +104,15 @@ def batch(
 
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
-    pixel_size, marks = pixels(size), provenance(mark, manifest, label, label_text)
-    parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
+    provenance = marks.provenance
+    parts, pose = motion.parts(seed)
     RenderOptions(
-        paste_back=paste_back,
-        strength=strength,
+        paste_back=look.paste_back,
+        strength=motion.strength,
         batch_size=batch_size,
-        detail=detail is not False,
-        size=pixel_size,
-        background=background,
+        detail=look.detail is not False,
+        size=look.pixels,
+        background=look.background,
         parts=parts,
     )
     check_pose(pose, None)
@@ -157,22 +128,22 @@ def batch(
         device=device,
         detector=detector,
         networks=networks,
-        refine=refine,
-        paste_back=paste_back,
-        motion_mode=motion_mode.value,
-        strength=strength,
+        refine=look.refine,
+        paste_back=look.paste_back,
+        motion_mode=motion.motion_mode.value,
+        strength=motion.strength,
         parts=parts if parts.changes else None,
         pose=pose,
         batch_size=batch_size,
         seed=seed,
         adapt=adapt,
-        detail=detail,
-        size=pixel_size,
-        background=background,
+        detail=look.detail,
+        size=look.pixels,
+        background=look.background,
         edits=tuple(edit or ()),
-        mark=marks.mark,
-        manifest=marks.manifest,
-        label=marks.label,
+        mark=provenance.mark,
+        manifest=provenance.manifest,
+        label=provenance.label,
         threads=threads,
     )
     with progress_bar() as bar:

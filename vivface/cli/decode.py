@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from vivface.cli.options import Checkpoint, Device, Overwrite, check_output, load
+from vivface.cli.options import BatchSize, Checkpoint, Device, Overwrite, check_output, load
 from vivface.cli.rendering import save_with_progress
 
 Coded = Annotated[Path, typer.Argument(help="A file that `vivface encode` wrote (.vfc).")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")]
 
 
 def decode(

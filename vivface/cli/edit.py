@@ -6,32 +6,19 @@ from typing import Annotated
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
-from vivface.cli.options import (
-    Adapt,
-    Checkpoint,
-    Detail,
-    Detector,
-    Device,
-    Edit,
-    Label,
-    LabelText,
-    Manifest,
-    Mark,
-    Overwrite,
-    Size,
-    System,
-    check_output,
-    load,
-    pixels,
-    provenance,
-)
+from vivface.cli.grouping import grouped
+from vivface.cli.options import Adapt, Edit, Face, Look, Marks, Overwrite, Seed, SystemLoading, check_output
 
 
+@grouped
 def edit(
     source: Annotated[
         Path, typer.Argument(help="The portrait: an image with a face, or a file of `reenact --save-identity`.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The image to write (.png, .jpg or .webp).")],
+    look: Look,
+    marks: Marks,
+    loading: SystemLoading,
     edit: Edit = None,
     expression: Annotated[
         list[str] | None,
@@ -53,22 +40,10 @@ def edit(
     vary: Annotated[
         str | None, typer.Option(help="With --strip: the control that goes through its range while the others stay.")
     ] = None,
-    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
-    detail: Detail = None,
-    size: Size = "auto",
-    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait.")] = 0,
-    face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
+    face: Face = None,
     adapt: Adapt = None,
-    mark: Mark = True,
-    manifest: Manifest = True,
-    label: Label = False,
-    label_text: LabelText = None,
+    seed: Seed = 0,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    system: System = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Edit a portrait: another age, expression or pose, as the directions of the checkpoint allow."""
     from vivface.cli.expressions import ExpressionRequest
@@ -80,11 +55,11 @@ def edit(
     from vivface.reenactment.expressive_photo import save_preset as write_preset
 
     check_output(output, WRITE_SUFFIXES, overwrite, inputs=(source,))
-    edits, marks = parse_edits(edit or []), provenance(mark, manifest, label, label_text)
+    edits, provenance, detail = parse_edits(edit or []), marks.provenance, look.detail
     wanted = ExpressionRequest.read(expression or [], preset or [], strip, vary, detail)
     if save_preset is not None:
         check_output(save_preset, (".json",), overwrite, inputs=(source, *map(Path, preset or [])))
-    pipeline = load(checkpoint, device, detector, system)
+    pipeline = loading.load()
     pipeline.directions.check_names(edits)  # before the work
     with progress_bar() as bar:
         task = bar.add_task("Tuning to the portrait", total=None, rate="")
@@ -97,15 +72,15 @@ def edit(
         else:
             shown = wanted.given or (pipeline.offers_detail if detail is None else detail)
             identity = pipeline.encode_identity(source, face, 0 if shown and adapt is None else adapt, seed, show)
-        options = dict(refine=refine, paste_back=paste_back, detail=detail, size=pixels(size))
+        options = dict(refine=look.refine, paste_back=look.paste_back, detail=detail, size=look.pixels)
         if wanted.given:
             del options["refine"], options["detail"]
             image = wanted.show(pipeline.expressive_photo(identity, edits=edits, **options))
         else:
             image = pipeline.edit(identity, edits, **options)
     portrait = [] if identity.file is None else [Ingredient("portrait", identity.file)]
-    photograph = paste_back or wanted.given or pipeline.shows_photograph(identity, detail)
-    stamp = Stamp(marks, number_of(identity.photo, edit, wanted.values, options), photograph, portrait)
+    photograph = look.paste_back or wanted.given or pipeline.shows_photograph(identity, detail)
+    stamp = Stamp(provenance, number_of(identity.photo, edit, wanted.values, options), photograph, portrait)
     save_image(output, stamp.picture(image), stamp.finish)
     if save_preset is not None:
         write_preset(wanted.values, save_preset)

@@ -8,17 +8,8 @@ from typing import Annotated
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
-from vivface.cli.options import (
-    Checkpoint,
-    Detector,
-    Device,
-    DrivingFace,
-    Duration,
-    Overwrite,
-    Start,
-    check_output,
-    load,
-)
+from vivface.cli.grouping import grouped
+from vivface.cli.options import DrivingFace, Duration, Loading, Overwrite, Start, check_output
 
 
 class Basis(StrEnum):
@@ -42,9 +33,11 @@ TITLES = {
 }
 
 
+@grouped
 def encode(
     clip: Annotated[Path, typer.Argument(help="The clip, with one face.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.vfc); sound goes beside it.")],
+    loading: Loading,
     basis: Annotated[
         Basis | None,
         typer.Option(help="What the 32 values move: channels of StyleSpace, or components of deformation codes."),
@@ -63,15 +56,12 @@ def encode(
     start: Start = 0.0,
     duration: Duration = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Encode a clip as one identity latent and 35 numbers a frame; a stopped run goes on where it was."""
     from vivface.reenactment.coded_video import CODED_SUFFIX
 
     check_output(output, (CODED_SUFFIX,), overwrite, inputs=(clip,))
-    codec = load(checkpoint, device, detector, "codec")
+    codec = loading.load("codec")
     with progress_bar() as bar:
         task = bar.add_task("Following the face", total=None, rate="")
 

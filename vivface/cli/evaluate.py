@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from vivface.cli.options import Adapt, Checkpoint, Detector, Device, System, load
+from vivface.cli.grouping import grouped
+from vivface.cli.options import Adapt, Refine, SystemLoading
 from vivface.errors import OptionError
 from vivface.metrics.protocols import FRAMES, Protocol, make_pairs
 
 
+@grouped
 def evaluate(
     media: Annotated[
         Path, typer.Argument(help="Folder of videos; for cross and extreme also a CSV file of source,driving lines.")
     ],
+    loading: SystemLoading,
     protocol: Annotated[Protocol, typer.Option(help="What is measured; see docs/metrics.md.")] = Protocol.SAME,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for tables, videos, plots; a stopped run goes on there.")
@@ -32,13 +35,9 @@ def evaluate(
         typer.Option(help="Folder with the papers' networks; where one is missing, a stand-in serves."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the weights of LPIPS and FID.")] = False,
-    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    refine: Refine = True,
     adapt: Adapt = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again in a folder that is used.")] = False,
-    checkpoint: Checkpoint = None,
-    system: System = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Score a system on videos and print its table."""
     from vivface.cli.console import console, escaped
@@ -50,12 +49,12 @@ def evaluate(
         needs(module)
     pairs = make_pairs(protocol, media, sources, seed, count)
     prepare(output, STATE, overwrite)
-    pipeline = load(checkpoint, device, detector, system)
+    pipeline = loading.load()
     recognizer = getattr(pipeline, "recognizer", None)
     judges = load_judges(recognizer, weights, download, pipeline.device)
     evaluation = Evaluation(pipeline, judges, protocol, output, frames, adapt, refine)
     state = evaluation.run(pairs, lambda line: console.print(escaped(line), soft_wrap=True))
-    print(evaluation.write(pairs, state, checkpoint or f"bundled {type(pipeline).__name__}", media.name))
+    print(evaluation.write(pairs, state, loading.checkpoint or f"bundled {type(pipeline).__name__}", media.name))
     if not any("scores" in row for row in state.rows):
         raise OptionError(f"None of the {len(pairs)} pairs could be scored: see why in '{output / 'table.md'}'.")
 

@@ -8,17 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from vivface.cli.console import console, progress_bar, show_notes
-from vivface.cli.options import (
-    Checkpoint,
-    Detector,
-    Device,
-    DrivingFace,
-    Duration,
-    Overwrite,
-    Start,
-    check_output,
-    load,
-)
+from vivface.cli.grouping import grouped
+from vivface.cli.options import DrivingFace, Duration, Loading, Overwrite, Start, check_output
 
 if TYPE_CHECKING:
     from vivface.reenactment.codes import MotionCodes
@@ -44,22 +35,21 @@ Blend = Annotated[float, typer.Option(min=0, help="Seconds over which one motion
 
 
 @app.command("save")
+@grouped
 def save(
     driving: Annotated[str, typer.Argument(help="The driving video, or a name of the library.")],
     output: Output,
+    loading: Loading,
     driving_face: DrivingFace = None,
     start: Start = 0.0,
     duration: Duration = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Save the motion of a video, to animate portraits with later (the usual command: its name may be left out)."""
     from vivface.reenactment.motion_library import find_motion
 
     check_output(output, (SUFFIX,), overwrite, inputs=(Path(driving),))
-    codes = load(checkpoint, device, detector).encode_motion(find_motion(driving), driving_face, start, duration)
+    codes = loading.load().encode_motion(find_motion(driving), driving_face, start, duration)
     with console.status("Reading the driving video ..."):
         codes.save(output)
     show_notes(codes.warnings)
@@ -67,57 +57,54 @@ def save(
 
 
 @app.command("cut")
+@grouped
 def cut(
     motion: MotionFile,
     output: Output,
+    loading: Loading,
     start: Annotated[float, typer.Option(min=0, help="Where to begin, seconds.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="How much to keep, seconds; default all.")] = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Keep a part of a motion."""
     from vivface.reenactment.motion_editing import cut_motion
 
     check_output(output, (SUFFIX,), overwrite, inputs=(Path(motion),))
-    _write(cut_motion(_open([motion], checkpoint, device, detector)[0], start, duration), output)
+    _write(cut_motion(_open([motion], loading)[0], start, duration), output)
 
 
 @app.command("loop")
+@grouped
 def loop(
     motion: MotionFile,
     output: Output,
+    loading: Loading,
     count: Annotated[int, typer.Option(min=1, help="How many times it is shown.")] = 2,
     blend: Blend = 0.2,
     mirror: Annotated[bool, typer.Option("--mirror", help="Play every second time backwards.")] = False,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Repeat a motion without a jump."""
     from vivface.reenactment.motion_editing import loop_motion
 
     check_output(output, (SUFFIX,), overwrite, inputs=(Path(motion),))
-    _write(loop_motion(_open([motion], checkpoint, device, detector)[0], count, blend, mirror), output)
+    _write(loop_motion(_open([motion], loading)[0], count, blend, mirror), output)
 
 
 @app.command("join")
+@grouped
 def join(
     motions: Annotated[list[str], typer.Argument(help="Motion files, clips, or names of the library, in order.")],
     output: Output,
+    loading: Loading,
     blend: Blend = 0.2,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Put motions one after the other, each passing into the next."""
     from vivface.reenactment.motion_editing import join_motions
 
     check_output(output, (SUFFIX,), overwrite, inputs=tuple(map(Path, motions)))
-    _write(join_motions(_open(motions, checkpoint, device, detector), blend), output)
+    _write(join_motions(_open(motions, loading), blend), output)
 
 
 @app.command("list")
@@ -142,16 +129,15 @@ def keep(
 
 
 @app.command("preview")
+@grouped
 def preview(
     motion: MotionFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="The film to write (.mp4, .webp, .gif ...).")],
+    loading: Loading,
     portrait: Annotated[
         Path | None, typer.Option(help="Who shows it; by default the synthetic head of the package's own motions.")
     ] = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Look at a motion on a synthetic head."""
     from vivface.media import VideoReader
@@ -163,7 +149,7 @@ def preview(
     if source is None:
         with VideoReader(SHIPPED / "smile.mp4", max_frames=1) as reader:
             source = next(iter(reader)).image
-    pipeline = load(checkpoint, device, detector)
+    pipeline = loading.load()
     with progress_bar() as bar:
         task = bar.add_task("Rendering", total=None, rate="")
 
@@ -176,14 +162,14 @@ def preview(
     print(f"{output}: {result.report.frames} frames of {result.motion.name}")
 
 
-def _open(names: list[str], checkpoint: str | None, device: str, detector: str) -> "list[MotionCodes]":
+def _open(names: list[str], loading: Loading) -> "list[MotionCodes]":
     """Motions as codes; a checkpoint is loaded only to read clips."""
     from vivface.reenactment.codes import MotionCodes
     from vivface.reenactment.motion_library import find_motion
 
     paths = [find_motion(name) for name in names]
     clips = [path for path in paths if path.suffix != SUFFIX]
-    pipeline = load(checkpoint, device, detector) if clips else None
+    pipeline = loading.load() if clips else None
     return [pipeline.encode_motion(path) if path in clips else MotionCodes.load(path) for path in paths]
 
 

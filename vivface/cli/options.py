@@ -1,7 +1,12 @@
-"""Options that several commands share, and what they lead to: a loaded pipeline, a file that can be written."""
+"""Options that several commands share, singly and in groups, and what they lead to.
 
+A group is a dataclass that a command takes as one parameter, see `vivface.cli.grouping`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -12,6 +17,14 @@ if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
     from vivface.provenance import Provenance
     from vivface.warping.parts import Parts
+
+
+class MotionMode(StrEnum):
+    """How the driving video's motion is taken over."""
+
+    ABSOLUTE = "absolute"
+    RELATIVE = "relative"
+
 
 Checkpoint = Annotated[
     str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
@@ -45,20 +58,12 @@ Detector = Annotated[
         "face-alignment or face-alignment:DETECTOR (weights of other authors)."
     ),
 ]
-Detail = Annotated[
-    bool | None,
-    typer.Option(help="Move the photograph itself, or show the generator's images; default as the checkpoint says."),
-]
-Size = Annotated[
-    str, typer.Option(help="Width and height of the video in pixels; auto: as large as the face is in the photo.")
-]
-Background = Annotated[
-    str,
-    typer.Option(
-        help="What lies behind the person: keep (the photo's own), transparent (.mov, .webm, .webp, frames/%05d.png), "
-        "a colour such as white or #00b140, or a picture."
-    ),
-]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")]
+Seed = Annotated[int, typer.Option(help="Of what is random: the tuning to the portrait, the times of blinks.")]
+Face = Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")]
+Refine = Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")]
+PasteBack = Annotated[bool, typer.Option(help="Put the face back into the whole photo.")]
+Strength = Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")]
 Engine = Annotated[
     str,
     typer.Option(
@@ -71,47 +76,163 @@ DrivingFace = Annotated[
 ]
 Start = Annotated[float, typer.Option(min=0, help="Where in the driving video to begin, seconds.")]
 Duration = Annotated[float | None, typer.Option(help="How much of the driving video to use, seconds; default all.")]
-Pose = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own); or a strength: 0 "
-        "the portrait's own, 1 the driver's, up to 3."
-    ),
-]
-Mouth = Annotated[float, typer.Option(help="Strength of mouth and jaw: 0 the portrait's own, 1 the driver's, up to 3.")]
-Eyes = Annotated[float, typer.Option(help="Strength of lids and gaze, as for --mouth.")]
-Brows = Annotated[float, typer.Option(help="Strength of the brows, as for --mouth.")]
-KeepLipsShut = Annotated[bool, typer.Option("--keep-lips-shut", help="Lips stay shut.")]
-EyeContact = Annotated[
-    bool, typer.Option("--eye-contact", help="The eyes look into the camera however the head turns.")
-]
-BlinkRate = Annotated[
-    float | None,
-    typer.Option(help="Blinks a minute, 0 to 60, instead of the driver's short ones; --seed chooses their times."),
-]
 Overwrite = Annotated[bool, typer.Option(help="Replace files that are there already.")]
 
-Mark = Annotated[
-    bool, typer.Option("--mark/--no-mark", help="Put an imperceptible mark into every picture, see `vivface verify`.")
-]
-Manifest = Annotated[
-    bool, typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest with the key of this machine.")
-]
-Label = Annotated[
-    bool, typer.Option("--label", help='Write "AI-generated" visibly into a corner; --label-text for other words.')
-]
-LabelText = Annotated[str | None, typer.Option(help="Write this visibly into a corner.")]
+
+@dataclass
+class Loading:
+    """Which checkpoint of a command's own system, and where it runs."""
+
+    PANEL: ClassVar[str] = "Checkpoint and device"
+
+    checkpoint: Checkpoint = None
+    device: Device = "auto"
+    detector: Detector = "auto"
+
+    def load(self, system: str | None = None) -> "ReenactmentPipeline":
+        """The pipeline on its device."""
+        return load(self.checkpoint, self.device, self.detector, system)
 
 
-def provenance(mark: bool, manifest: bool, label: bool, label_text: str | None) -> "Provenance":
-    """What results say about themselves.
+@dataclass
+class SystemLoading:
+    """Which system, of which checkpoint, and what computes it."""
 
-    Raises:
-        OptionError: If the label cannot be drawn.
-    """
-    from vivface.provenance import Provenance
+    PANEL: ClassVar[str] = Loading.PANEL
 
-    return Provenance(mark, manifest, label if label_text is None else label_text)
+    checkpoint: Checkpoint = None
+    system: System = None
+    device: Device = "auto"
+    engine: Engine = "torch"
+    detector: Detector = "auto"
+
+    def load(self) -> "ReenactmentPipeline":
+        """The pipeline on its device."""
+        return load(self.checkpoint, self.device, self.detector, self.system, self.engine)
+
+
+@dataclass
+class Look:
+    """What a result shows."""
+
+    PANEL: ClassVar[str] = "What the result shows"
+
+    refine: Refine = True
+    detail: Annotated[
+        bool | None,
+        typer.Option(
+            help="Move the photograph itself, or show the generator's images; default as the checkpoint says."
+        ),
+    ] = None
+    size: Annotated[
+        str,
+        typer.Option(help="Width and height of the result in pixels; auto: as large as the face is in the photo."),
+    ] = "auto"
+    paste_back: PasteBack = False
+
+    @property
+    def pixels(self) -> int | None:
+        """The number of pixels of `--size`; None for auto.
+
+        Raises:
+            OptionError: If it is neither.
+        """
+        if self.size == "auto":
+            return None
+        if not self.size.isascii() or not self.size.isdigit():
+            raise OptionError(f"--size is '{self.size}'; expected auto or a number of pixels.")
+        return int(self.size)
+
+
+@dataclass
+class VideoLook(Look):
+    """What a video shows."""
+
+    background: Annotated[
+        str,
+        typer.Option(
+            help="What lies behind the person: keep (the photo's own), transparent (.mov, .webm, .webp, "
+            "frames/%05d.png), a colour such as white or #00b140, or a picture."
+        ),
+    ] = "keep"
+
+
+@dataclass
+class Motion:
+    """What is taken over of a driver's motion, and how strongly."""
+
+    PANEL: ClassVar[str] = "Motion"
+
+    motion_mode: Annotated[MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")] = (
+        MotionMode.ABSOLUTE
+    )
+    strength: Strength = 1.0
+    mouth: Annotated[
+        float, typer.Option(help="Strength of mouth and jaw: 0 the portrait's own, 1 the driver's, up to 3.")
+    ] = 1.0
+    eyes: Annotated[float, typer.Option(help="Strength of lids and gaze, as for --mouth.")] = 1.0
+    brows: Annotated[float, typer.Option(help="Strength of the brows, as for --mouth.")] = 1.0
+    pose: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the pose comes from: driving, co_driving, or source (the portrait keeps its own); or a "
+            "strength: 0 the portrait's own, 1 the driver's, up to 3."
+        ),
+    ] = None
+    keep_lips_shut: Annotated[bool, typer.Option("--keep-lips-shut", help="Lips stay shut.")] = False
+    eye_contact: Annotated[
+        bool, typer.Option("--eye-contact", help="The eyes look into the camera however the head turns.")
+    ] = False
+    blink_rate: Annotated[
+        float | None,
+        typer.Option(help="Blinks a minute, 0 to 60, instead of the driver's short ones; --seed chooses their times."),
+    ] = None
+
+    def parts(self, seed: int) -> tuple["Parts", str | None]:
+        """The parts of the motion, and where the pose comes from if `--pose` says that and no strength.
+
+        Raises:
+            OptionError: If a value is out of its range.
+        """
+        from vivface.warping.parts import Parts
+
+        try:
+            strength, where = (1.0, None) if self.pose is None else (float(self.pose), None)
+        except ValueError:
+            strength, where = 1.0, self.pose
+        strengths = self.mouth, self.eyes, self.brows, strength
+        return Parts(*strengths, self.keep_lips_shut, self.eye_contact, self.blink_rate, max(seed, 0)), where
+
+
+@dataclass
+class Marks:
+    """What results say about themselves."""
+
+    PANEL: ClassVar[str] = "Provenance"
+
+    mark: Annotated[
+        bool,
+        typer.Option("--mark/--no-mark", help="Put an imperceptible mark into every picture, see `vivface verify`."),
+    ] = True
+    manifest: Annotated[
+        bool, typer.Option("--manifest/--no-manifest", help="Sign a C2PA manifest with the key of this machine.")
+    ] = True
+    label: Annotated[
+        bool,
+        typer.Option("--label", help='Write "AI-generated" visibly into a corner; --label-text for other words.'),
+    ] = False
+    label_text: Annotated[str | None, typer.Option(help="Write this visibly into a corner.")] = None
+
+    @property
+    def provenance(self) -> "Provenance":
+        """What results say about themselves.
+
+        Raises:
+            OptionError: If the label cannot be drawn.
+        """
+        from vivface.provenance import Provenance
+
+        return Provenance(self.mark, self.manifest, self.label if self.label_text is None else self.label_text)
 
 
 def load(
@@ -129,43 +250,6 @@ def load(
         pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def read_parts(
-    mouth: float,
-    eyes: float,
-    brows: float,
-    pose: str | None,
-    keep_lips_shut: bool,
-    eye_contact: bool,
-    blink_rate: float | None,
-    seed: int,
-) -> tuple["Parts", str | None]:
-    """The parts of a motion, and where the pose comes from if `--pose` says that and no strength.
-
-    Raises:
-        OptionError: If a value is out of its range.
-    """
-    from vivface.warping.parts import Parts
-
-    try:
-        strength, where = (1.0, None) if pose is None else (float(pose), None)
-    except ValueError:
-        strength, where = 1.0, pose
-    return Parts(mouth, eyes, brows, strength, keep_lips_shut, eye_contact, blink_rate, max(seed, 0)), where
-
-
-def pixels(size: str) -> int | None:
-    """The number of pixels of `--size`; None for auto.
-
-    Raises:
-        OptionError: If it is neither.
-    """
-    if size == "auto":
-        return None
-    if not size.isascii() or not size.isdigit():
-        raise OptionError(f"--size is '{size}'; expected auto or a number of pixels.")
-    return int(size)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:

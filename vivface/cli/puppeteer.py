@@ -5,24 +5,24 @@ from typing import Annotated
 
 import typer
 
-from vivface.cli.decode import BatchSize, Coded
-from vivface.cli.options import Checkpoint, Detector, Device, Overwrite, check_output, load
+from vivface.cli.decode import Coded
+from vivface.cli.grouping import grouped
+from vivface.cli.options import BatchSize, Face, Loading, Overwrite, PasteBack, Strength, check_output
 from vivface.cli.rendering import save_with_progress
 
 
+@grouped
 def puppeteer(
     portrait: Annotated[Path, typer.Argument(help="An image with a face: who is to move.")],
     coded: Coded,
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
-    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
+    loading: Loading,
+    paste_back: PasteBack = False,
     relative: Annotated[bool, typer.Option(help="Take over only the changes of pose and expression.")] = False,
-    strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
-    face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
+    strength: Strength = 1.0,
+    face: Face = None,
     batch_size: BatchSize = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    device: Device = "auto",
-    detector: Detector = "auto",
 ) -> None:
     """Let a coded video move another person."""
     from vivface.media.output import OUTPUT_SUFFIXES
@@ -30,7 +30,7 @@ def puppeteer(
 
     check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(portrait, coded))
     video = CodedVideo.load(coded)
-    codec = load(checkpoint, device, detector, "codec")
+    codec = loading.load("codec")
     result = codec.puppeteer(
         portrait,
         video,

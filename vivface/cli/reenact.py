@@ -1,57 +1,35 @@
 """`vivface reenact`: animate a portrait with the motion of a video."""
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
-from vivface.cli.drivers import Local, Position, Residual, Weight, driver_options
-from vivface.cli.film_options import Faces, Fit, FitChoice, Head, HeadChoice, Sound
+from vivface.cli.drivers import Drivers
+from vivface.cli.film_options import Films
+from vivface.cli.grouping import grouped
 from vivface.cli.options import (
     Adapt,
-    Background,
-    BlinkRate,
-    Brows,
-    Checkpoint,
-    Detail,
-    Detector,
-    Device,
+    BatchSize,
     DrivingFace,
     Duration,
     Edit,
-    Engine,
-    EyeContact,
-    Eyes,
-    KeepLipsShut,
-    Label,
-    LabelText,
-    Manifest,
-    Mark,
-    Mouth,
+    Face,
+    Marks,
+    Motion,
     Overwrite,
-    Pose,
-    Size,
+    Seed,
     Start,
-    System,
+    SystemLoading,
+    VideoLook,
     check_output,
-    load,
-    pixels,
-    provenance,
-    read_parts,
 )
 from vivface.errors import OptionError
 
 
-class MotionMode(StrEnum):
-    """How the driving video's motion is taken over."""
-
-    ABSOLUTE = "absolute"
-    RELATIVE = "relative"
-
-
+@grouped
 def reenact(
     source: Annotated[
         Path,
@@ -71,42 +49,24 @@ def reenact(
             help="The video to write (.mp4, .mov, .mkv, .webm, .webp or .gif), or images (frames/%05d.png).",
         ),
     ],
-    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
-    detail: Detail = None,
-    size: Size = "auto",
-    background: Background = "keep",
-    paste_back: Annotated[bool, typer.Option(help="Put the face back into the whole photo.")] = False,
-    motion_mode: Annotated[
-        MotionMode, typer.Option(help="Take over pose and expression, or only their changes.")
-    ] = MotionMode.ABSOLUTE,
-    strength: Annotated[float, typer.Option(help="How much of the motion, 0 to 3; 1 is the driver's own.")] = 1.0,
-    mouth: Mouth = 1.0,
-    eyes: Eyes = 1.0,
-    brows: Brows = 1.0,
-    keep_lips_shut: KeepLipsShut = False,
-    eye_contact: EyeContact = False,
-    blink_rate: BlinkRate = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Frames computed at once.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the tuning to the portrait, and of blinks.")] = 0,
-    face: Annotated[int | None, typer.Option(min=0, help="Which face of the portrait, 0 the largest.")] = None,
+    look: VideoLook,
+    motion: Motion,
+    films: Films,
+    drivers: Drivers,
+    marks: Marks,
+    loading: SystemLoading,
+    face: Face = None,
     driving_face: DrivingFace = None,
-    faces: Faces = None,
-    fit: Fit = FitChoice.TRIM,
-    head: Head = HeadChoice.KEEP,
-    sound: Sound = None,
-    adapt: Adapt = None,
-    edit: Edit = None,
     start: Start = 0.0,
     duration: Duration = None,
     co_driving: Annotated[
         Path | None,
         typer.Option(help="A second driving video, or motion file, that gives the pose; DRIVING keeps the expression."),
     ] = None,
-    pose: Pose = None,
-    position: Position = None,
-    local: Local = None,
-    residual: Residual = None,
-    weight: Weight = None,
+    adapt: Adapt = None,
+    edit: Edit = None,
+    seed: Seed = 0,
+    batch_size: BatchSize = None,
     codec: Annotated[
         str, typer.Option(help="h264, av1, vp9 or prores, as the format takes it; auto for its usual one.")
     ] = "auto",
@@ -119,16 +79,7 @@ def reenact(
         Path | None,
         typer.Option(help="Also write the portrait's code, tuned or not, to this file (.safetensors); a SOURCE later."),
     ] = None,
-    mark: Mark = True,
-    manifest: Manifest = True,
-    label: Label = False,
-    label_text: LabelText = None,
     overwrite: Overwrite = True,
-    checkpoint: Checkpoint = None,
-    system: System = None,
-    device: Device = "auto",
-    engine: Engine = "torch",
-    detector: Detector = "auto",
 ) -> None:
     """Animate a portrait, or the face of a film, with the motion of a video."""
     from vivface.editing import parse_edits
@@ -143,16 +94,16 @@ def reenact(
     else:
         check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=inputs)
     if output.suffix.lower() in MUXERS:
-        choose_coding(output.suffix.lower(), codec, quality, alpha=background == "transparent")
+        choose_coding(output.suffix.lower(), codec, quality, alpha=look.background == "transparent")
     if save_motion is not None:
         check_output(save_motion, (".safetensors",), overwrite, inputs=inputs)
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=inputs)
     edits = parse_edits(edit) if edit else None
-    parts, pose = read_parts(mouth, eyes, brows, pose, keep_lips_shut, eye_contact, blink_rate, seed)
-    marks = provenance(mark, manifest, label, label_text)
-    pipeline = load(checkpoint, device, detector, system, engine)
-    drivers = driver_options(pipeline, position, local, residual, weight)
+    parts, pose = motion.parts(seed)
+    provenance = marks.provenance
+    pipeline = loading.load()
+    by_part = drivers.arguments(pipeline)
     portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Reading the source", total=None, rate="")
@@ -170,13 +121,13 @@ def reenact(
         result = pipeline(
             portrait,
             driving,
-            refine=refine,
-            detail=detail,
-            size=pixels(size),
-            background=background,
-            paste_back=paste_back,
-            motion_mode=motion_mode.value,
-            strength=strength,
+            refine=look.refine,
+            detail=look.detail,
+            size=look.pixels,
+            background=look.background,
+            paste_back=look.paste_back,
+            motion_mode=motion.motion_mode.value,
+            strength=motion.strength,
             parts=parts,
             batch_size=batch_size,
             seed=seed,
@@ -188,15 +139,12 @@ def reenact(
             duration=duration,
             co_driving=co_driving,
             pose=pose,
-            **drivers,
-            faces=faces,
-            fit=fit.value,
-            head=head.value,
-            sound=None if sound is None else sound.value,
+            **by_part,
+            **films.arguments,
             on_progress=show,
         )
         if save_identity is not None:
-            if result.identity is None or faces is not None:
+            if result.identity is None or films.faces is not None:
                 raise OptionError("--save-identity is for a portrait with one face, not for films and --faces.")
             result.identity.save(save_identity)
         prepared = time.perf_counter() - began
@@ -204,7 +152,7 @@ def reenact(
             output,
             side_by_side=side_by_side,
             save_motion=save_motion,
-            provenance=marks,
+            provenance=provenance,
             on_progress=show,
             codec=codec,
             quality=quality,
