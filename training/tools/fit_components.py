@@ -24,15 +24,14 @@ import torch
 from torch import Tensor
 
 from training.data.shards import GroupShards, ShardRecord
+from training.tools.people import open_people, split_people
 from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface.editing.codec_basis import COMPONENTS_FILE, VALUES, Components, pose_features
-from vivface.errors import OptionError
 from vivface.faces.alignment import crop_quad, ffhq_quad
 from vivface.media.tensors import to_tensor
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.runtime import choose_device
 
-HELD_OUT = 8  # every eighth person is held out
 RIDGE = 1e-3  # of the mean square of the features
 METRIC_RIDGE = 1e-3  # of the mean eigenvalue, so that nothing is free
 FACE_WEIGHT = 4.0  # of pixels within the middle of the crop, where the face is
@@ -67,28 +66,23 @@ def main(arguments: list[str] | None = None) -> None:
         CheckpointError: If the checkpoint cannot be loaded.
     """
     options = parse_arguments(arguments)
-    shards = GroupShards(options.folders, cache_gigabytes=0.2)
-    records = shards.records()[: options.people]
-    if len(records) < 2 * HELD_OUT:
-        raise OptionError(f"The folders hold {len(records)} people; expected at least {2 * HELD_OUT}.")
+    shards, records = open_people(options.folders, options.people)
     pipeline = VivFacePipeline.from_pretrained(options.checkpoint).to(choose_device(options.device))
     pipeline._evaluate()
     people = [read_person(pipeline, shards, record, options.frames) for record in records]
-    fitted = [person for number, person in enumerate(people) if number % HELD_OUT]
+    fitted, held_out = ([people[number] for number in part] for part in split_people(len(people)))
     metric = None if options.plain else picture_metric(pipeline, fitted[:: max(len(fitted) // 40, 1)])
     components = fit(fitted, metric)
     path = components.save(Path(options.checkpoint) / COMPONENTS_FILE)
     print(f"{path}: {VALUES} components of {sum(len(p.pose) for p in fitted)} frames of {len(fitted)} people")
-    report(pipeline, Components.load(path), people[::HELD_OUT])
+    report(pipeline, Components.load(path), held_out)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = program_parser("fit_components", __doc__)
     parser.add_argument("checkpoint", help="folder of the pipeline; the file is written into its folder codec")
-    add_people(parser)
-    parser.add_argument("--people", type=int, default=400, help="at most so many people are read")
-    parser.add_argument("--frames", type=int, default=30, help="frames of each")
+    add_people(parser, people=400, frames=30)
     parser.add_argument("--plain", action="store_true", help="components of the codes, not of the pictures they make")
     add_device(parser)
     return parser.parse_args(arguments)

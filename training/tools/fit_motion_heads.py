@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training.data.shards import GroupShards, ShardRecord
+from training.tools.people import open_people, split_people
 from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface.editing import AttributeDirections, Direction
-from vivface.errors import OptionError
 from vivface.faces.alignment import crop_quad, ffhq_quad
 from vivface.files import complete_file
 from vivface.media.tensors import to_tensor
@@ -36,7 +36,6 @@ from vivface.pipelines.hybrid import HYBRID_DIRECTIONS_FILE, MOTION_HEADS_FILE
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.runtime import choose_device
 
-HELD_OUT = 8  # every eighth identity is held out
 RIDGE = 1e-3  # of the mean square of the features
 BATCH = 32
 
@@ -52,10 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         CheckpointError: If the checkpoint cannot be loaded.
     """
     options = parse_arguments(arguments)
-    shards = GroupShards(options.folders, cache_gigabytes=0.5)
-    people = shards.records()[: options.people]
-    if len(people) < 2 * HELD_OUT:
-        raise OptionError(f"The folders hold {len(people)} people; expected at least {2 * HELD_OUT}.")
+    shards, people = open_people(options.folders, options.people)
     pipeline = VivFacePipeline.from_pretrained(options.checkpoint).to(choose_device(options.device))
     pipeline._evaluate()
     with torch.no_grad():
@@ -67,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         ]
 
     # 1. Solve head by head.
-    fitted = [index for index in range(len(people)) if index % HELD_OUT]
+    fitted, held_out = split_people(len(people))
     tensors, heads, first = {}, pipeline.encoder.motion_heads.heads, 0
     predicted = [torch.zeros_like(target) for target in targets]
     for number, head in enumerate(heads):
@@ -95,7 +91,6 @@ def main(arguments: list[str] | None = None) -> None:
     AttributeDirections(moved).save(folder / HYBRID_DIRECTIONS_FILE)
 
     # 3. How good it is, on people who were held out.
-    held_out = [index for index in range(len(people)) if not index % HELD_OUT]
     with torch.no_grad():
         _report(pipeline, [(*read[i], targets[i], predicted[i]) for i in held_out])
 
@@ -104,9 +99,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = program_parser("fit_motion_heads", __doc__)
     parser.add_argument("checkpoint", help="folder of the pipeline; the files are written into its folder hybrid")
-    add_people(parser)
-    parser.add_argument("--people", type=int, default=480, help="at most so many people are read")
-    parser.add_argument("--frames", type=int, default=30, help="frames of each")
+    add_people(parser, people=480, frames=30)
     parser.add_argument("--sources", type=int, default=8, help="sources over which T is averaged")
     add_device(parser)
     return parser.parse_args(arguments)

@@ -28,9 +28,9 @@ import torch
 from training.arguments import AugmentOptions
 from training.data import GroupShards, ShardRecord, jitter
 from training.data.crops import driving_ranges
+from training.tools.people import open_people, split_people
 from training.tools.programs import add_device, add_people, program_parser, run_program
 from vivface import load_pipeline
-from vivface.errors import OptionError
 from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle, quad_center, quad_size, to_crop
 from vivface.pipelines.hybrid import HYBRID_POSE_FILE, MOTION_HEADS_FILE
 from vivface.reenactment.co_driving import POSE_FILE, PoseSubspace
@@ -39,7 +39,6 @@ from vivface.runtime import choose_device
 POSE = ("yaw", "pitch", "roll", "x", "y", "size", "yaw_yaw", "yaw_pitch", "pitch_pitch")
 DEGREES = 20.0  # an angle of 1
 BATCH = 32
-HELD_OUT = 8  # every eighth identity is held out
 SHRINK = 0.1  # share of the residual's covariance that is replaced by its mean variance
 RIDGE = 1e-3  # of the labels' variance
 
@@ -55,10 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         CheckpointError: If the checkpoint cannot be loaded.
     """
     options = parse_arguments(arguments)
-    shards = GroupShards(options.folders, cache_gigabytes=0.5)
-    people = shards.records()[: options.people]
-    if len(people) < 2 * HELD_OUT:
-        raise OptionError(f"The folders hold {len(people)} people; expected at least {2 * HELD_OUT}.")
+    shards, people = open_people(options.folders, options.people)
     folder = Path(options.checkpoint)
     systems = {POSE_FILE: None}
     if (folder / MOTION_HEADS_FILE).is_file():
@@ -74,21 +70,19 @@ def main(arguments: list[str] | None = None) -> None:
             made = torch.cat([pipeline.encode_crops(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)])
             codes[file].append(made.float().cpu().numpy())
     poses, controls = (np.stack(column) for column in zip(*known, strict=True))  # (people, frames, ...)
-    fitted = np.arange(len(people)) % HELD_OUT > 0
+    fitted, held_out = split_people(len(people))
     for file in systems:
         stacked = np.stack(codes[file])
         subspace = fit(stacked[fitted], poses[fitted], controls[fitted])
         print(f"{subspace.save(folder / file)}: {len(people)} people, {len(crops)} frames each")
-        report(subspace, stacked[~fitted], poses[~fitted], controls[~fitted])
+        report(subspace, stacked[held_out], poses[held_out], controls[held_out])
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = program_parser("fit_pose_subspace", __doc__)
     parser.add_argument("checkpoint", help="folder of the pipeline; the files are written into it")
-    add_people(parser)
-    parser.add_argument("--people", type=int, default=480, help="at most so many people are read")
-    parser.add_argument("--frames", type=int, default=24, help="frames of each")
+    add_people(parser, people=480, frames=24)
     add_device(parser)
     return parser.parse_args(arguments)
 

@@ -31,9 +31,13 @@ def program_parser(name: str, document: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"python -m training.tools.{name}", description=description)
 
 
-def add_people(parser: argparse.ArgumentParser) -> None:
-    """Add `--folders`: where the synthetic people are."""
+def add_people(parser: argparse.ArgumentParser, people: int | None = None, frames: int | None = None) -> None:
+    """Add `--folders`, where the synthetic people are; with defaults for them, also `--people` and `--frames`."""
     parser.add_argument("--folders", nargs="+", required=True, help="folders of synthetic people")
+    if people is not None:
+        parser.add_argument("--people", type=int, default=people, help="at most so many people are read")
+    if frames is not None:
+        parser.add_argument("--frames", type=int, default=frames, help="frames of each")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
