@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from torch import nn
 import vivface
 from tests.clips import read_times
 from tests.motion import ListedMotion
-from vivface import CheckpointError, IdentityCode, OptionError, VivFacePipeline, load_pipeline
+from vivface import CheckpointError, IdentityCode, MotionCodes, OptionError, VivFacePipeline, load_pipeline
+from vivface.faces.mesh_backend import MeshBackend
 from vivface.pipelines import accelerated, pipeline_class
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.warping.mesh import PointsReader
 
 
 class Shade(ModelMixin, ConfigMixin):
@@ -61,6 +64,22 @@ class ShadePipeline(ReenactmentPipeline):
         return motion[:, :, None, None].expand(-1, 3, self.output_size, self.output_size)
 
 
+class LandmarksAlone:
+    """Finds 68 landmarks and no mesh, as dlib does."""
+
+    name = "landmarks alone"
+
+    def __init__(self):
+        self._backend = MeshBackend()
+
+    def detect(self, image, *, effort="normal", near=None):
+        return [replace(face, points=None) for face in self._backend.detect(image, effort=effort, near=near)]
+
+    def refine(self, image, face):
+        face = self._backend.refine(image, face)
+        return None if face is None else replace(face, points=None)
+
+
 class TestASystemOfThreeMethods:
     @pytest.fixture
     def system(self):
@@ -78,6 +97,18 @@ class TestASystemOfThreeMethods:
     def test_codes_of_any_shape_are_saved(self, system, portrait, face_clip, tmp_path):
         motion = system.encode_motion(face_clip).save(tmp_path / "motion.safetensors")
         assert len(list(system(portrait, motion))) == 21
+
+    def test_the_mesh_is_read_only_for_who_needs_it(self, system, portrait, face_clip, tmp_path, monkeypatch):
+        """Detectors that find landmarks alone cost a second network a frame where the photograph moves."""
+        seen, read = [], PointsReader.read
+        monkeypatch.setattr(PointsReader, "read", lambda *arguments: seen.append(1) or read(*arguments))
+        system.use_detector(LandmarksAlone())
+        identity = system.encode_identity(portrait)
+        assert len(seen) == 1  # the portrait
+        assert len(list(system(identity, face_clip, detail=False))) == 21 and len(seen) == 1
+        system(identity, face_clip, detail=False).save(tmp_path / "o.mp4", save_motion=tmp_path / "m.safetensors")
+        assert len(seen) == 22 and MotionCodes.load(tmp_path / "m.safetensors").has_points
+        assert next(iter(system.encode_motion(face_clip))).points.shape == (8, 478, 3)
 
     def test_cannot_be_tuned_and_says_so(self, system, portrait):
         with pytest.raises(OptionError, match="ShadePipeline is not tuned to portraits"):

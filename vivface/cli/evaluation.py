@@ -193,7 +193,7 @@ class Evaluation:
         reader = VideoReader(driving, max_frames=self.frames)
         crop = None
         shown = getattr(self.pipeline, "shown_crop", self.pipeline.config.crop)
-        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, shown).frames([]):
+        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, shown).frames([], points=False):
             crop = frame.crop if frame.crop is not None else crop
             yield crop
 

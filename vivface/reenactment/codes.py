@@ -192,7 +192,11 @@ class MotionCodes(ABC):
 
     @abstractmethod
     def batches(
-        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+        self,
+        batch_size: int = BATCH_SIZE,
+        images: bool = False,
+        on_progress: OnProgress | None = None,
+        points: bool = True,
     ) -> Iterator[MotionBatch]:
         """Read the stream from its start.
 
@@ -200,6 +204,8 @@ class MotionCodes(ABC):
             batch_size (`int`, *optional*, defaults to 8): Frames a batch; the last one may have fewer.
             images (`bool`, *optional*, defaults to False): Whether to return the driving frames, too.
             on_progress (callable, *optional*): Told while the first face is searched; may raise to stop.
+            points (`bool`, *optional*, defaults to True): Whether the driver's points are needed; a video is not
+                searched for them otherwise.
 
         Raises:
             MediaError: If the video or file cannot be read.
@@ -271,9 +277,13 @@ class MappedMotion(MotionCodes):
         vars(self).update({name: value for name, value in vars(motion).items() if not name.startswith("_")})
 
     def batches(
-        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+        self,
+        batch_size: int = BATCH_SIZE,
+        images: bool = False,
+        on_progress: OnProgress | None = None,
+        points: bool = True,
     ) -> Iterator[MotionBatch]:
-        return self._function(self._motion.batches(batch_size, images, on_progress))
+        return self._function(self._motion.batches(batch_size, images, on_progress, points))
 
     def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
         return self._motion.crops(most, on_progress)
@@ -298,9 +308,13 @@ class StillMotion(MotionCodes):
         self._identity = identity
 
     def batches(
-        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+        self,
+        batch_size: int = BATCH_SIZE,
+        images: bool = False,
+        on_progress: OnProgress | None = None,
+        points: bool = True,
     ) -> Iterator[MotionBatch]:
         """One batch of one frame."""
-        points = self._identity.points
-        points = None if points is None else points[None]
-        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True], points=points)
+        own = self._identity.points
+        own = None if own is None else own[None]
+        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True], points=own)

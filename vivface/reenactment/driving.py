@@ -128,7 +128,7 @@ class DrivingVideo:
         return max(round(width * scale), 1), round(height * scale)
 
     def frames(
-        self, warnings: list[str], images: bool = False, stop: threading.Event | None = None
+        self, warnings: list[str], images: bool = False, stop: threading.Event | None = None, points: bool = True
     ) -> Iterator[DrivingFrame]:
         """Read the video from its start.
 
@@ -136,6 +136,8 @@ class DrivingVideo:
             warnings (list of `str`): Emptied, then filled with what a user should know.
             images (`bool`, *optional*, defaults to False): Whether to return the frames themselves, too.
             stop (`threading.Event`, *optional*): Ends the stream when it is set.
+            points (`bool`, *optional*, defaults to True): Whether to read the points of faces, too; detectors that find
+                landmarks alone need another network for them.
 
         Raises:
             MediaError: If the video cannot be read.
@@ -156,14 +158,14 @@ class DrivingVideo:
                 early.add(frame, image)
                 self.searched += 1
                 continue
-            crop = points = quad = None
+            crop = seen = quad = None
             if tracked.found:
                 crop = cut(frame.image, tracked, frame.time)
-                points, quad = cut.points(frame.image, tracked), cut.quad
+                seen, quad = cut.points(frame.image, tracked) if points else None, cut.quad
             if waiting:
                 waiting = False
-                yield from early.release(crop, points, quad)
-            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, points, image, quad)
+                yield from early.release(crop, seen, quad)
+            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, seen, image, quad)
         warnings += self.reader.warnings
         if waiting:
             raise NoFaceError(

@@ -57,13 +57,17 @@ class VideoMotion(MotionCodes):
         self._system = system
 
     def batches(
-        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+        self,
+        batch_size: int = BATCH_SIZE,
+        images: bool = False,
+        on_progress: OnProgress | None = None,
+        points: bool = True,
     ) -> Iterator[MotionBatch]:
         """Decode, track and encode; a frame without a face repeats the last code."""
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
             self._fit_threads()
-            return self._driving.frames(self.warnings, images, stop)
+            return self._driving.frames(self.warnings, images, stop, points)
 
         def tell() -> None:
             if on_progress is not None:
@@ -75,12 +79,12 @@ class VideoMotion(MotionCodes):
             while chunk := list(islice(frames, batch_size)):
                 crops = [frame.crop for frame in chunk if frame.crop is not None]
                 encoded = iter(self._system.encode_crops(crops)) if crops else iter(())
-                codes, points, quads = [], [], []
+                codes, faces, quads = [], [], []
                 for frame in chunk:
                     last = next(encoded) if frame.crop is not None else last
                     codes.append(last)
                     last_points = last_points if frame.points is None else frame.points
-                    points.append(last_points)
+                    faces.append(last_points)
                     last_quad = last_quad if frame.quad is None else frame.quad
                     quads.append(last_quad)
                 yield MotionBatch(
@@ -89,7 +93,7 @@ class VideoMotion(MotionCodes):
                     durations=[frame.duration for frame in chunk],
                     found=[frame.found for frame in chunk],
                     images=[frame.image for frame in chunk] if images else None,
-                    points=None if points[0] is None else np.stack(points),
+                    points=None if faces[0] is None else np.stack(faces),
                     quads=np.stack(quads),
                 )
 
@@ -103,7 +107,7 @@ class VideoMotion(MotionCodes):
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
             self._fit_threads()
-            return self._driving.frames(self.warnings, stop=stop)
+            return self._driving.frames(self.warnings, stop=stop, points=False)
 
         kept, stride = [], 1
         with ReadAhead(open_frames, depth=2 * BATCH_SIZE, on_wait=on_progress) as ahead:
