@@ -101,7 +101,9 @@ def test_source_runs(hard_dir, reenact, motion_file, name):
     assert len(read_times(output)) == 21
     assert_plays_everywhere(output)
     if name == "several_faces.jpg":
-        assert "3 faces in 'several_faces.jpg'" in errors
+        assert "3 faces in 'several_faces.jpg'" in errors and "with face (0 to 2, largest first)" in " ".join(
+            errors.split()
+        )
     else:
         assert "faces" not in errors
 

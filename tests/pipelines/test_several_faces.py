@@ -107,6 +107,17 @@ def test_faces_of_a_clip_and_its_sound(tiny_pipeline, group, duet, face_clip, tm
     assert sum(1 for _ in trimmed) == 6
 
 
+def test_a_clip_of_several_faces_says_how_to_choose(tiny_pipeline, portrait, duet):
+    result = tiny_pipeline(portrait, duet, duration=0.2)
+    list(result)
+    (note,) = [note for note in result.report.warnings if "faces" in note]
+    assert note.startswith("2 faces in 'duet.mp4': the largest was followed") and "driving_face (0 to 1," in note
+    assert "enters later" in note and "start" in note
+    result = tiny_pipeline(portrait, duet, driving_face=1, duration=0.2)
+    list(result)
+    assert not [note for note in result.report.warnings if "faces" in note]
+
+
 def test_both_faces_of_a_clip(tiny_pipeline, group, duet):
     result = tiny_pipeline(group, duet, faces=[(0, 1), (1, 0)])
     frames = list(result.frames(images=True))
