@@ -16,7 +16,7 @@ from vivface.cli.options import (
     Device,
     Edit,
     Marks,
-    Motion,
+    MotionOptions,
     Seed,
     System,
     VideoLook,
@@ -63,7 +63,7 @@ def batch(
         ),
     ],
     look: VideoLook,
-    motion: Motion,
+    motion: MotionOptions,
     marks: Marks,
     drivings: Annotated[Path | None, typer.Argument(help="With a folder of portraits: a folder of videos.")] = None,
     output: Annotated[

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Drivers:
+class PartDrivers:
     """Options of `--system video2stylegan`."""
 
     PANEL: ClassVar[str] = "Drivers of parts"

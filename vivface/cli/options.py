@@ -158,7 +158,7 @@ class VideoLook(Look):
 
 
 @dataclass
-class Motion:
+class MotionOptions:
     """What is taken over of a driver's motion, and how strongly."""
 
     PANEL: ClassVar[str] = "Motion"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vivface.cli.console import progress_bar, show_notes
-from vivface.cli.drivers import Drivers
+from vivface.cli.drivers import PartDrivers
 from vivface.cli.film_options import Films
 from vivface.cli.grouping import grouped
 from vivface.cli.options import (
@@ -18,7 +18,7 @@ from vivface.cli.options import (
     Edit,
     Face,
     Marks,
-    Motion,
+    MotionOptions,
     Overwrite,
     Seed,
     Start,
@@ -50,9 +50,9 @@ def reenact(
         ),
     ],
     look: VideoLook,
-    motion: Motion,
+    motion: MotionOptions,
     films: Films,
-    drivers: Drivers,
+    drivers: PartDrivers,
     marks: Marks,
     loading: SystemLoading,
     face: Face = None,

@@ -1,7 +1,7 @@
 """What the 35 numbers of a coded frame move: head pose, and 32 values of one of two bases.
 
 Expressive Talking Head Video Encoding in StyleGAN2 Latent Space, eq. 2-4. Head pose (yaw, pitch) turns the identity
-latent into styles (`HeadPose`, see `vivface.editing.head_pose`); the 32 values are added to those styles:
+latent into styles (`HeadTurner`, see `vivface.editing.head_pose`); the 32 values are added to those styles:
 
 - `Channels`: to 32 single channels of StyleSpace, the paper's basis (`vivface.editing.stylespace` selects them).
 - `Components`: along 32 principal components of deformation codes, which reach all layers at W+ indices 0 to 9.

@@ -29,7 +29,7 @@ COARSE_ROWS = 4  # of W+ that yaw and pitch change, as in StyleFlow's own progra
 YAW, PITCH = 11, 12  # places among StyleFlow's 17 conditions: 9 of light, gender, glasses, yaw, pitch, ...
 
 
-class HeadPose(Protocol):
+class HeadTurner(Protocol):
     """Turns heads."""
 
     name: str
@@ -62,7 +62,7 @@ class MotionPose:
     name = "motion"
 
     def styles(self, generator: StyleGAN2Generator, w_plus: Tensor, yaw: Tensor, pitch: Tensor) -> list[Tensor]:
-        """See `HeadPose.styles`."""
+        """See `HeadTurner.styles`."""
         styles = [style.expand(len(yaw), -1) for style in generator.to_stylespace(w_plus)]
         return generator.add_motion(styles, self.components.turn(yaw, pitch).to(styles[0]))
 
@@ -98,7 +98,7 @@ class DirectionPose:
         return cls(directions[TURN].vector, directions[NOD].vector)
 
     def styles(self, generator: StyleGAN2Generator, w_plus: Tensor, yaw: Tensor, pitch: Tensor) -> list[Tensor]:
-        """See `HeadPose.styles`."""
+        """See `HeadTurner.styles`."""
         moved = w_plus + sum(
             (angle / UNIT)[:, None, None] * vector.to(w_plus) for angle, vector in ((yaw, self.turn), (pitch, self.nod))
         )
@@ -127,7 +127,7 @@ class FlowPose:
         self.condition = torch.zeros(flow.config.conditions) if condition is None else condition
 
     def styles(self, generator: StyleGAN2Generator, w_plus: Tensor, yaw: Tensor, pitch: Tensor) -> list[Tensor]:
-        """See `HeadPose.styles`."""
+        """See `HeadTurner.styles`."""
         own = self.condition.to(w_plus)[None]
         coarse = w_plus[:, :COARSE_ROWS]
         z = self.flow(coarse, own)  # (1, rows, style_dim)

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from vivface.errors import MediaError
-from vivface.media.coded import VideoFrame
 from vivface.media.containers import IMAGE_DAMAGE
+from vivface.media.decoding import VideoFrame
 
 _FORMATS = ("WEBP", "AVIF", "GIF", "PNG")
 _SHORTEST, _USUAL = 10, 100  # milliseconds: what declares less is shown this long, as browsers do
@@ -27,7 +27,7 @@ def is_animation(path: Path) -> bool:
 
 
 class AnimatedImage:
-    """An animated image with the interface of `CodedVideo`.
+    """An animated image with the interface of `DecodedVideo`.
 
     Args:
         path (`pathlib.Path`): The file.

@@ -17,8 +17,8 @@ import cv2
 
 from vivface.errors import MediaError, OptionError
 from vivface.media.animation import AnimatedImage, is_animation
-from vivface.media.coded import CodedVideo, VideoFrame
 from vivface.media.containers import input_path
+from vivface.media.decoding import DecodedVideo, VideoFrame
 
 MAX_PIXELS = 36_000_000  # a little more than 8K UHD
 _TOLERANCE = Fraction(1, 10)  # of a frame, by which rates and lengths may disagree
@@ -152,9 +152,9 @@ class VideoReader:
             yield replace(frame, time=time, image=image)
 
 
-def _open_source(path: Path, max_pixels: int, warn: Callable[[str], None]) -> CodedVideo | AnimatedImage:
+def _open_source(path: Path, max_pixels: int, warn: Callable[[str], None]) -> DecodedVideo | AnimatedImage:
     try:
-        return CodedVideo(path, max_pixels, warn)
+        return DecodedVideo(path, max_pixels, warn)
     except MediaError:
         if is_animation(path):
             return AnimatedImage(path, max_pixels, warn)

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from vivface.editing import AttributeDirections
 from vivface.editing.codec_basis import CHANNELS_FILE, COMPONENTS_FILE, Basis, Channels, Components, digest
-from vivface.editing.head_pose import DirectionPose, FlowPose, HeadPose, MotionPose
+from vivface.editing.head_pose import DirectionPose, FlowPose, HeadTurner, MotionPose
 from vivface.errors import CheckpointError, OptionError
 from vivface.hub.loading import find_file, hub_options
 from vivface.pipelines.vivface import VivFacePipeline
@@ -82,7 +82,7 @@ class CodecCheckpoint:
         return basis
 
     @property
-    def turner(self) -> HeadPose:
+    def turner(self) -> HeadTurner:
         """What turns heads.
 
         Raises:

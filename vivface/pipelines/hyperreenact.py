@@ -31,6 +31,7 @@ from vivface.models.pose_encoder import PoseEncoder
 from vivface.models.pose_map import motion_pose_map
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.pipelines.checks import check_fit
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait
@@ -264,9 +265,7 @@ def _check_fit(
         "appearance map": ((appearance.config.widths[-1], last), (config.appearance_channels, config.side)),
         "pose map": (pose_shape, (config.pose_channels, config.side)),
     }
-    for what, (given, expected) in pairs.items():
-        if given != expected:
-            raise OptionError(f"The components do not fit together: the {what} is {given}, expected {expected}.")
+    check_fit(pairs)
 
 
 def _layers(generator: StyleGAN2Generator) -> list[tuple[str, torch.nn.Module]]:

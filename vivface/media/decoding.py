@@ -41,7 +41,7 @@ class VideoFrame:
     duration: Fraction
 
 
-class CodedVideo:
+class DecodedVideo:
     """A video file, opened; its first pass goes on with the container that the constructor opened.
 
     Args:
