@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vivface.cli.grouping import grouped
-from vivface.cli.options import Adapt, Refine, SystemLoading
+from vivface.cli.options import Adapt, SystemLoading
 from vivface.errors import OptionError
 from vivface.metrics.protocols import FRAMES, Protocol, make_pairs
 
@@ -35,7 +35,7 @@ def evaluate(
         typer.Option(help="Folder with the papers' networks; where one is missing, a stand-in serves."),
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the weights of LPIPS and FID.")] = False,
-    refine: Refine = True,
+    refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
     adapt: Adapt = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again in a folder that is used.")] = False,
 ) -> None:
