@@ -165,7 +165,7 @@ with open(sys.argv[1], "w") as file:
 
 
 def test_as_a_module(tiny_checkpoint, portrait, face_clip):
-    command = [sys.executable, "-m", "vivface.cli.bench", "--checkpoint", tiny_checkpoint, "--source", portrait]
+    command = [sys.executable, "-m", "vivface.cli", "bench", "--checkpoint", tiny_checkpoint, "--source", portrait]
     command += ["--driving", face_clip, "--frames", "2", "--threads", "1"]
     done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "frames per second" in done.stdout, done.stderr

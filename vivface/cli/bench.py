@@ -167,12 +167,3 @@ def table(result: "Benchmark") -> "Table":
         numbers += [f"{x:.1f}" if x is not None else "" for x in (timing.gflop, at_best)]
         rows.add_row(timing.name, *numbers)
     return rows
-
-
-if __name__ == "__main__":
-    import sys
-
-    from vivface.cli.main import main
-
-    sys.argv[1:1] = ["bench"]
-    main()
