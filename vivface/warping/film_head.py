@@ -24,6 +24,7 @@ from vivface.warping.mesh import (
     POINTS,
     UPPER_LID,
     PosedFace,
+    from_outline,
     lip_loop,
     mirror,
     place,
@@ -214,19 +215,12 @@ def _moves(points: np.ndarray) -> np.ndarray:
     """How far points `(478, 3)` of a head that stays may move `(478,)`: all inside of the face, and the jaw."""
     layout = triangles().layout
     below = step(layout[:, 1] - layout[MOUTH_CORNERS, 1].mean(), *JAW)
-    inner = np.maximum(step(_from_outline(), *STAYS), below)
-    faces = np.maximum(step(facing(points[:MESH]), *TURNED), step(_from_outline(), *INNER))
+    inner = np.maximum(step(from_outline(), *STAYS), below)
+    faces = np.maximum(step(facing(points[:MESH]), *TURNED), step(from_outline(), *INNER))
     return np.concatenate([inner * faces, np.ones(POINTS - MESH)])
 
 
 @cache
 def _rim() -> np.ndarray:
     """`(478,)`: 1 at the outline of the face, where the networks see a pose as a change of shape, 0 farther inside."""
-    return np.concatenate([1 - step(_from_outline(), *OUTLINE), np.zeros(POINTS - MESH)])
-
-
-@cache
-def _from_outline() -> np.ndarray:
-    """Distance of each point to the outline of the face `(468,)`, millimetres."""
-    surface = triangles()
-    return np.linalg.norm(surface.layout[:, None, :2] - surface.layout[None, surface.outline, :2], axis=2).min(1)
+    return np.concatenate([1 - step(from_outline(), *OUTLINE), np.zeros(POINTS - MESH)])

@@ -89,6 +89,13 @@ def triangles() -> Triangles:
     return Triangles(arrays["corners"].astype(np.int64), arrays["layout"], arrays["outline"].astype(np.int64))
 
 
+@cache
+def from_outline() -> np.ndarray:
+    """Distance of each point of the mesh to the outline of the face `(468,)`, millimetres."""
+    layout, outline = triangles().layout, triangles().outline
+    return np.linalg.norm(layout[:, None, :2] - layout[None, outline, :2], axis=2).min(1)
+
+
 def face_points(points: FacePoints) -> np.ndarray:
     """Points `(478, 3)` of a face, in pixels of the image."""
     mesh = points.mesh.copy()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, place, step, triangles
+from vivface.warping.mesh import MESH, PosedFace, eye_loops, from_outline, lip_loop, mirror, place, step, triangles
 
 RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
 FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
@@ -22,6 +22,7 @@ CLEAR = (1.1, 1.35)  # times the reach of the face in the portrait at which a ri
 SUBPIXEL_BITS = 4
 EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
+UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the middle of the face
 CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all there is: above them may be hair
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
 NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
@@ -32,6 +33,7 @@ SHOWN = (0.2, 0.8)  # of both, from where on and up to where the other side shin
 TORN = (1.15, 1.4)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
 WIDER = (1.2, 1.6)  # ... if it is so many times as wide on the other side
 LEAST_WIDTH = 0.01  # crops
+NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
 BELOW = (70.0, 105.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
 
@@ -115,7 +117,9 @@ class HeadSurface:
         torn, count = np.maximum(right * sides[0], left * sides[1]), len(torn)
         for loop in (triangles().outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS)))):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
-        torn = np.where(triangles().layout[:, 0] < 0, right, left) * (1 - step(self._facing, *GRAZING))
+        near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
+        hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))
+        torn = np.where(triangles().layout[:, 0] < 0, right, left) * hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
         return values
 
