@@ -48,9 +48,7 @@ class ListedMotion(MotionCodes):
         self._points = points
         self.has_points = points is not None
 
-    def batches(
-        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress=None, points=True
-    ) -> Iterator[MotionBatch]:
+    def batches(self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress=None) -> Iterator[MotionBatch]:
         times = self._times
         for start in range(0, len(self._codes), batch_size):
             if self._fail_after is not None and start >= self._fail_after:

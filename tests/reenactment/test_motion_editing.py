@@ -39,7 +39,7 @@ class Ramp(MotionCodes):
         self._points = points
         self._values = first + step * torch.arange(frames, dtype=torch.float32)
 
-    def batches(self, batch_size=8, images=False, on_progress=None, points=True):
+    def batches(self, batch_size=8, images=False, on_progress=None):
         for start in range(0, self.frames, batch_size):
             values = self._values[start : start + batch_size]
             rows = range(start, start + len(values))

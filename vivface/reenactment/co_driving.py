@@ -152,24 +152,20 @@ class CoDrivenMotion(MotionCodes):
         self.has_points = driving.has_points and pose.has_points
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read both streams side by side."""
-        track = Track(self._pose.batches(batch_size, on_progress=on_progress, points=points and self.has_points))
+        track = Track(self._pose.batches(batch_size, on_progress=on_progress))
         held = False
-        for batch in self._driving.batches(batch_size, images, on_progress, points and self.has_points):
+        for batch in self._driving.batches(batch_size, images, on_progress):
             found = [track.at(float(time)) for time in batch.times]
             held |= track.ended_before(float(batch.times[-1]))
             codes = self._subspace.with_pose(batch.codes, torch.stack([code for code, _ in found]))
-            posed = None
+            points = None
             if self.has_points and batch.points is not None and found[0][1] is not None:
                 pairs = zip(batch.points, found, strict=True)
-                posed = np.stack([with_pose_of(own, other) for own, (_, other) in pairs])
-            yield replace(batch, codes=codes, points=posed)
+                points = np.stack([with_pose_of(own, other) for own, (_, other) in pairs])
+            yield replace(batch, codes=codes, points=points)
         notes = list(self._pose.warnings)
         if held:
             notes.append(f"'{self._pose.name}' ends before '{self.name}': its last pose was held from there on.")

@@ -201,11 +201,7 @@ class CodedMotion(MotionCodes):
         self._coded = coded
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """The numbers in order; there are no images, and nothing has to be searched."""
         coded, unit = self._coded, self.time_base

@@ -192,11 +192,7 @@ class MotionCodes(ABC):
 
     @abstractmethod
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read the stream from its start.
 
@@ -204,8 +200,6 @@ class MotionCodes(ABC):
             batch_size (`int`, *optional*, defaults to 8): Frames a batch; the last one may have fewer.
             images (`bool`, *optional*, defaults to False): Whether to return the driving frames, too.
             on_progress (callable, *optional*): Told while the first face is searched; may raise to stop.
-            points (`bool`, *optional*, defaults to True): Whether the driver's points are needed; a video is not
-                searched for them otherwise.
 
         Raises:
             MediaError: If the video or file cannot be read.
@@ -214,6 +208,10 @@ class MotionCodes(ABC):
 
     def __iter__(self) -> Iterator[MotionBatch]:
         return self.batches()
+
+    def codes_only(self) -> MotionCodes:
+        """The same motion for those who need no points: batches may come without them, and sooner."""
+        return self
 
     def map(self, function: Callable[[Iterator[MotionBatch]], Iterator[MotionBatch]]) -> MotionCodes:
         """The same motion with its stream passed through a function, as lazy as it was.
@@ -277,13 +275,12 @@ class MappedMotion(MotionCodes):
         vars(self).update({name: value for name, value in vars(motion).items() if not name.startswith("_")})
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
-        return self._function(self._motion.batches(batch_size, images, on_progress, points))
+        return self._function(self._motion.batches(batch_size, images, on_progress))
+
+    def codes_only(self) -> MotionCodes:
+        return MappedMotion(self._motion.codes_only(), self._function)
 
     def crops(self, most: int, on_progress: Callable[[], None] | None = None) -> list[np.ndarray]:
         return self._motion.crops(most, on_progress)
@@ -308,13 +305,9 @@ class StillMotion(MotionCodes):
         self._identity = identity
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """One batch of one frame."""
-        own = self._identity.points
-        own = None if own is None else own[None]
-        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True], points=own)
+        points = self._identity.points
+        points = None if points is None else points[None]
+        yield MotionBatch(self._identity.motion, [Fraction(0)], [Fraction(1)], [True], points=points)

@@ -159,17 +159,13 @@ class DrivenMotion(MotionCodes):
         self.has_points = driving.has_points and set(vars(drivers).values()) == {"driving"}
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read both streams side by side."""
         second = self._co_driving
-        track = None if second is None else Track(second.batches(batch_size, on_progress=on_progress, points=False))
+        track = None if second is None else Track(second.codes_only().batches(batch_size, on_progress=on_progress))
         before: Tensor | None = None
-        for batch in self._driving.batches(batch_size, images, on_progress, points and self.has_points):
+        for batch in self._driving.batches(batch_size, images, on_progress):
             own = FrameCode.unpack(batch.codes)
             sources = {"driving": own, "source": FrameCode.unpack(self._identity.motion.to(batch.codes))}
             if track is not None:

@@ -64,19 +64,14 @@ class MotionSequence(MotionCodes):
         self.has_points = frames.points is not None
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """The codes in order; there are no images."""
-        frames = self._frames
-        codes, times, found = frames.codes, frames.times, frames.found
+        codes, times, found, points = (getattr(self._frames, name) for name in ("codes", "times", "found", "points"))
         for start in range(0, len(found), batch_size):
             end = min(start + batch_size, len(found))
             lengths = [times[row + 1] - times[row] for row in range(start, end)]
-            shown = None if frames.points is None else frames.points[start:end]
+            shown = None if points is None else points[start:end]
             yield MotionBatch(codes[start:end], times[start:end], lengths, found[start:end], points=shown)
 
 

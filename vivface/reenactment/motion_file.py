@@ -94,17 +94,13 @@ class SavedMotion(MotionCodes):
         self.has_points = points is not None
 
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Read the codes in order; a file has no images, and nothing has to be searched."""
         borders, unit = self._borders, self.time_base
         with safe_open(self._path, framework="pt") as file:
             codes = file.get_slice("codes")
-            stored = file.get_slice("points") if self.has_points and points else None
+            points = file.get_slice("points") if self.has_points else None
             for start in range(0, self.frames, batch_size):
                 rows = range(start, min(start + batch_size, self.frames))
                 chunk = codes[rows.start : rows.stop].float()
@@ -117,7 +113,7 @@ class SavedMotion(MotionCodes):
                     times=[borders[row] * unit for row in rows],
                     durations=[(borders[row + 1] - borders[row]) * unit for row in rows],
                     found=[row not in self._missing for row in rows],
-                    points=None if stored is None else stored[rows.start : rows.stop].numpy() / POINTS_UNIT,
+                    points=None if points is None else points[rows.start : rows.stop].numpy() / POINTS_UNIT,
                 )
 
 

@@ -168,7 +168,9 @@ def render_frames(
     paste = paste_back(identity, size, options.detail) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
     done = 0
-    batches = motion.batches(batch_size, images, on_progress, points=options.detail or recorder is not None)
+    if recorder is None and not options.detail:
+        motion = motion.codes_only()
+    batches = motion.batches(batch_size, images, on_progress)
     if options.detail:
         edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
         batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit)

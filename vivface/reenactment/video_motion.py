@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -56,18 +57,20 @@ class VideoMotion(MotionCodes):
         self._driving = driving
         self._system = system
 
+    def codes_only(self) -> VideoMotion:
+        """The same motion without points, which some detectors need another network for."""
+        other = copy.copy(self)
+        other.has_points = False
+        return other
+
     def batches(
-        self,
-        batch_size: int = BATCH_SIZE,
-        images: bool = False,
-        on_progress: OnProgress | None = None,
-        points: bool = True,
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """Decode, track and encode; a frame without a face repeats the last code."""
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
             self._fit_threads()
-            return self._driving.frames(self.warnings, images, stop, points)
+            return self._driving.frames(self.warnings, images, stop, points=self.has_points)
 
         def tell() -> None:
             if on_progress is not None:
@@ -79,12 +82,12 @@ class VideoMotion(MotionCodes):
             while chunk := list(islice(frames, batch_size)):
                 crops = [frame.crop for frame in chunk if frame.crop is not None]
                 encoded = iter(self._system.encode_crops(crops)) if crops else iter(())
-                codes, faces, quads = [], [], []
+                codes, points, quads = [], [], []
                 for frame in chunk:
                     last = next(encoded) if frame.crop is not None else last
                     codes.append(last)
                     last_points = last_points if frame.points is None else frame.points
-                    faces.append(last_points)
+                    points.append(last_points)
                     last_quad = last_quad if frame.quad is None else frame.quad
                     quads.append(last_quad)
                 yield MotionBatch(
@@ -93,7 +96,7 @@ class VideoMotion(MotionCodes):
                     durations=[frame.duration for frame in chunk],
                     found=[frame.found for frame in chunk],
                     images=[frame.image for frame in chunk] if images else None,
-                    points=None if faces[0] is None else np.stack(faces),
+                    points=None if points[0] is None else np.stack(points),
                     quads=np.stack(quads),
                 )
 
