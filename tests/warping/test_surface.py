@@ -5,13 +5,13 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, triangles
-from vivface.warping.surface import HeadSurface, interpolate, shown_triangles
+from vivface.warping.surface import HeadSurface, affine_tables, interpolate, shown_triangles
 
 
 def flow(surface: HeadSurface, target: np.ndarray, size: int = 64) -> np.ndarray:
     box = (0, 0, size, size)
     shown = shown_triangles(target, surface.corners, surface.order(target), box, size)
-    return interpolate(shown, target, surface.values, surface.corners, box, size)
+    return interpolate(shown, affine_tables(target, surface.values, surface.corners), box, size)
 
 
 def pixel_positions(size: int) -> np.ndarray:
@@ -70,9 +70,36 @@ def test_values_between_points_are_linear_and_stay_within_them():
     target = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
     values = np.array([[0.0], [1.0], [2.0]])
     corners, box = np.array([[0, 1, 2]]), (0, 0, 50, 50)
-    found = interpolate(shown_triangles(target, corners, [0], box, 50), target, values, corners, box, 50)
+    shown, tables = shown_triangles(target, corners, [0], box, 50), affine_tables(target, values, corners)
+    found = interpolate(shown, tables, box, 50)
     assert found[25, 5, 0] == pytest.approx((0.11 - 0.1) / 0.8 + 2 * (0.51 - 0.1) / 0.8, abs=1e-5)
     assert found[5:45, 5:45].max() <= 2
+
+
+def test_a_part_shows_what_the_whole_shows():
+    """Triangles beyond a part are left out, those that reach into it are not."""
+    surface = HeadSurface(points(face(), turned(30)))
+    target = surface.target(face(), turned(10))
+    order, box = surface.order(target), (20, 14, 45, 50)
+    whole = shown_triangles(target, surface.corners, order, (0, 0, 64, 64), 64)
+    part = shown_triangles(target, surface.corners, order, box, 64)
+    assert (part == whole[14:50, 20:45]).mean() > 0.99
+    values = [
+        interpolate(shown, affine_tables(target, surface.values, surface.corners), where, 64)
+        for shown, where in ((whole, (0, 0, 64, 64)), (whole[14:50, 20:45], box))
+    ]
+    assert np.array_equal(values[0][14:50, 20:45], values[1])
+
+
+def test_where_no_triangle_lies_pixels_stay():
+    target = np.array([[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    corners, box = np.array([[0, 1, 2]]), (0, 0, 50, 50)
+    shown = shown_triangles(target, corners, [0], box, 50)
+    found = interpolate(shown, affine_tables(target, np.ones((3, 5)), corners), box, 50)
+    bare = shown < 0
+    assert bare.any() and (found[~bare] == 1).all()
+    assert np.array_equal(found[bare][:, :2], pixel_positions(50)[bare].astype(np.float32))
+    assert not found[bare][:, 2:].any()
 
 
 def test_upright_pose_has_the_rings_around_the_face():

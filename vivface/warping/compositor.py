@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import cv2
@@ -13,11 +14,13 @@ from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
-from vivface.warping.surface import BEYOND, HeadSurface, interpolate, shown_triangles
+from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
 
 BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
 SURROUNDINGS = 1.5  # crops that the photograph shows
 MARGIN = 0.03  # crops around eyes and mouth
+BANDS = 8  # of rows, in each of which only what shows the person is computed
+CUBIC = 3  # pixels around a position that its cubic interpolation may see
 
 
 class PhotoCompositor:
@@ -63,6 +66,8 @@ class PhotoCompositor:
             self._plate = None
         else:
             self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
+            near = np.ones((2 * CUBIC + 1,) * 2, np.uint8)
+            self._near_person = cv2.dilate((self._layers.person[..., 3] > 0).astype(np.uint8), near)
         self.mouth = mouth or MouthLayer(inner_crop(photo, size), points, lip_loop())
 
     def still(self) -> np.ndarray:
@@ -82,14 +87,15 @@ class PhotoCompositor:
         order = self.surface.order(target)
         base = min(BASE, size)
         values = self.surface.shown_values(target, pose)
-        where = self._positions(target, values, order, (0, 0, base, base), base)
-        where = cv2.resize(where, (size, size), interpolation=cv2.INTER_LINEAR)
+        tables = affine_tables(target, values, self.surface.corners)
+        where = self._positions(target, tables, order, (0, 0, base, base), base)
+        where = where if base == size else _enlarged(where, size)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
             box = _box(points[loop], size)
             if box is not None:
                 left, top, right, bottom = box
-                where[top:bottom, left:right] = self._positions(target, values, order, box, size)
+                where[top:bottom, left:right] = self._positions(target, tables, order, box, size)
         frame = self._head(where)
         opacity = frame[..., 3:]
         frame = np.ascontiguousarray(frame[..., :3])
@@ -106,13 +112,29 @@ class PhotoCompositor:
         Args:
             where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
         """
+        if self._plate is None:
+            return self._person(where)
+        frame = self._plate.copy()
+        for left, top, right, bottom in _bands(self._shows_person(where)):
+            part = np.s_[top:bottom, left:right]
+            frame[part] = _blended(self._person(where[part]), self._plate[part])
+        return frame
+
+    def _person(self, where: np.ndarray) -> np.ndarray:
+        """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
         photo = self.photo if self._layers is None else self._layers.person
         head = _sample(photo, where)
-        if self.surface.two_sided:
-            hidden = where[..., 4:].clip(0, 1)
-            other = _sample(photo, where[..., 2:])
-            head = np.round(head + hidden * (other.astype(np.float32) - head)).astype(np.uint8)
-        return head if self._plate is None else self._before_background(head)
+        if self.surface.two_sided and (box := _extent(where[..., 4] > 0)) is not None:
+            left, top, right, bottom = box
+            part, where = head[top:bottom, left:right], where[top:bottom, left:right]
+            other = _sample(photo, where[..., 2:]).astype(np.float32)
+            part[:] = np.round(part + where[..., 4:].clip(0, 1) * (other - part)).astype(np.uint8)
+        return head
+
+    def _shows_person(self, where: np.ndarray) -> np.ndarray:
+        """Where the person may be seen, not 0 `(size, size)`; all the rest is background."""
+        seen = _sample(self._near_person, where, cv2.INTER_NEAREST)
+        return seen | (where[..., 4] > 0) if self.surface.two_sided else seen
 
     def _opacity(self, places: np.ndarray) -> np.ndarray:
         """How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1]."""
@@ -120,16 +142,13 @@ class PhotoCompositor:
 
     def _before_background(self, person: np.ndarray) -> np.ndarray:
         """RGBA `(size, size, 4)` over the background: RGB."""
-        opacity = person[..., 3].astype(np.float32) / 255
-        return cv2.blendLinear(np.ascontiguousarray(person[..., :3]), self._plate, opacity, 1 - opacity)
+        return _blended(person, self._plate)
 
     def _positions(
-        self, target: np.ndarray, values: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+        self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
     ) -> np.ndarray:
-        """Values of the surface, see `HeadSurface.values`, for each pixel of a box."""
-        corners = self.surface.corners
-        values = values if self.surface.two_sided else values[:, :2]
-        return interpolate(shown_triangles(target, corners, order, box, size), target, values, corners, box, size)
+        """Values of the surface, see `HeadSurface.values` and `affine_tables`, for each pixel of a box."""
+        return interpolate(shown_triangles(target, self.surface.corners, order, box, size), tables, box, size)
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         """Draw an eye as it lies behind its lids."""
@@ -153,9 +172,8 @@ class PhotoCompositor:
             behind[part, 1] = np.minimum(behind[part, 1], limit) if low else np.maximum(behind[part, 1], limit)
         source = place(behind, self.face.pose)
         fan = _fan()
-        where = interpolate(
-            shown_triangles(target, fan, range(len(fan)), box, size), target, source[:, :2], fan, box, size
-        )
+        shown = shown_triangles(target, fan, range(len(fan)), box, size)
+        where = interpolate(shown, affine_tables(target, source[:, :2], fan), box, size)
         left, top, right, bottom = box
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
@@ -171,6 +189,39 @@ def _fan() -> np.ndarray:
         a, b, c, d = lower[k], lower[k + 1], upper[k], upper[k + 1]
         out += [[a, b, d]] if k == 0 else [[a, b, c]] if k == 7 else [[a, b, d], [a, d, c]]
     return np.array(out)
+
+
+def _blended(person: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """RGBA `(height, width, 4)` over RGB `(height, width, 3)`: uint8 RGB."""
+    opacity = cv2.extractChannel(person, 3)
+    shares = (cv2.LUT(opacity, table) for table in _shares())
+    return cv2.blendLinear(cv2.cvtColor(person, cv2.COLOR_RGBA2RGB), background, *shares)
+
+
+@cache
+def _shares() -> tuple[np.ndarray, np.ndarray]:
+    """What an opacity from 0 to 255 leaves of the person and of the background, float32 `(256,)` each."""
+    person = np.arange(256, dtype=np.float32) / 255
+    return person, 1 - person
+
+
+def _enlarged(where: np.ndarray, size: int) -> np.ndarray:
+    """Values `(height, width, C)` at more pixels, `(size, size, C)`, one after the other in memory as they were."""
+    planes = [cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR) for plane in where.transpose(2, 0, 1)]
+    return np.stack(planes).transpose(1, 2, 0)
+
+
+def _bands(mask: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+    """Left, top, right, bottom of what is true in a mask `(height, width)`, in each of a few bands of rows."""
+    for rows in np.array_split(np.arange(len(mask)), BANDS):
+        if len(rows) and (box := _extent(mask[rows[0] : rows[-1] + 1])) is not None:
+            yield box[0], box[1] + int(rows[0]), box[2], box[3] + int(rows[0])
+
+
+def _extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom of what is true in a mask `(height, width)`, or None where nothing is."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
 
 
 def _box(points: np.ndarray, size: int) -> tuple[int, int, int, int] | None:
@@ -196,13 +247,13 @@ def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:
     return _sample(photo, np.stack(np.meshgrid(places, places), -1))
 
 
-def _sample(photo: np.ndarray, where: np.ndarray) -> np.ndarray:
+def _sample(photo: np.ndarray, where: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
     scale = len(photo) / SURROUNDINGS
     shift = (SURROUNDINGS - 1) / 2 * scale - 0.5
     return cv2.remap(
         photo,
         where[..., 0] * scale + shift,
         where[..., 1] * scale + shift,
-        cv2.INTER_CUBIC,
+        interpolation,
         borderMode=cv2.BORDER_REFLECT_101,
     )

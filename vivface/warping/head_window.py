@@ -199,9 +199,9 @@ class BoundedCompositor(PhotoCompositor):
         return picture if self._layers is None else self._before_background(picture)
 
     def _positions(
-        self, target: np.ndarray, values: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+        self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
     ) -> np.ndarray:
-        where = super()._positions(target, values, order, box, size)
+        where = super()._positions(target, tables, order, box, size)
         if self._free is None:
             return where
         left, top, right, bottom = box

@@ -104,13 +104,20 @@ class HeadSurface:
 
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
         farther inside, the more the target shows of them. What lies beside the face, ear and hair, is that of the
-        other side where the portrait shows too little of it.
+        other side where the portrait shows too little of it. Where no side is hidden, there are only the first two
+        values.
         """
         exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
         share *= step(triangles().layout[:, 1], *CHEEKS)
-        values = self.values.copy()
+        values = (self.values if self.two_sided else self.values[:, :2]).copy()
         values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
+        if self.two_sided:
+            self._show_other_side(values, target, pose)
+        return values
+
+    def _show_other_side(self, values: np.ndarray, target: np.ndarray, pose: HeadPose) -> None:
+        """Set in `values` where what lies beside the face is that of its other side, which a turn would tear."""
         torn = step(_widths(target, place(self._rings[0], pose)) / self._wide, *TORN) * self._narrow
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
@@ -121,7 +128,6 @@ class HeadSurface:
         hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
-        return values
 
     def _other_side(self, face: PosedFace) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""
@@ -244,46 +250,75 @@ def shown_triangles(
     left, top, right, bottom = box
     shown = np.full((bottom - top, right - left), -1, np.int32)
     one = 1 << SUBPIXEL_BITS
-    pixels = np.round((target[:, :2] * size - 0.5 - (left, top)) * one).astype(np.int32)[corners]
-    for triangle in order:
-        cv2.fillConvexPoly(shown, pixels[triangle], int(triangle), cv2.LINE_8, SUBPIXEL_BITS)
+    pixels = np.round((target[:, :2] * size - 0.5 - (left, top)) * one).astype(np.int32)
+    order = np.asarray(order)[_reaches(pixels, corners, shown.shape, one)[order]]
+    for triangle, polygon in zip(order.tolist(), pixels[corners[order]], strict=True):
+        cv2.fillConvexPoly(shown, polygon, triangle, cv2.LINE_8, SUBPIXEL_BITS)
     return shown
 
 
-def interpolate(
-    shown: np.ndarray,
-    target: np.ndarray,
-    values: np.ndarray,
-    corners: np.ndarray,
-    box: tuple[int, int, int, int],
-    size: int,
-) -> np.ndarray:
-    """Values of points, linear over the triangles that pixels show.
+def _reaches(pixels: np.ndarray, corners: np.ndarray, part: tuple[int, int], one: int) -> np.ndarray:
+    """Which triangles `(T,)` may reach into a part `(height, width)`; their edges are drawn a pixel wide."""
+    reaches = np.ones(len(corners), bool)
+    for axis, most in ((0, part[1]), (1, part[0])):
+        first, second, third = pixels[:, axis][corners.T]
+        reaches &= np.maximum(np.maximum(first, second), third) >= -2 * one
+        reaches &= np.minimum(np.minimum(first, second), third) <= (most + 2) * one
+    return reaches
+
+
+def affine_tables(target: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """What `interpolate` looks up: values of points as linear functions of the position in each triangle.
 
     Args:
-        shown (`np.ndarray` of shape `(height, width)`), target, corners, box, size: See `shown_triangles`.
+        target (`np.ndarray` of shape `(P, 2 or 3)`), corners (`np.ndarray` of shape `(T, 3)`): See `shown_triangles`.
         values (`np.ndarray` of shape `(P, C)`): Of the points.
 
     Returns:
-        `np.ndarray` of shape `(height, width, C)`: float32; where no triangle lies, the pixel's own position from 0 to
-        1, then zeros.
+        `np.ndarray` of shape `(C, 5, T + 1)`: float32; change across, change down, value at the origin, least and most
+        of the corners' values. The last triangle stands for none: there every pixel has its own position as its first
+        two values, and zeros.
+    """
+    tables = np.empty((values.shape[1], 5, len(corners) + 1), np.float32)
+    tables[:, :3, :-1] = _affine_maps(target[:, :2], values, corners).transpose(2, 1, 0)
+    first, second, third = (values.T[:, corners[:, k]] for k in range(3))  # (C, T)
+    tables[:, 3, :-1] = np.minimum(np.minimum(first, second), third)
+    tables[:, 4, :-1] = np.maximum(np.maximum(first, second), third)
+    tables[..., -1] = (0, 0, 0, -np.inf, np.inf)
+    for k in range(min(2, len(tables))):
+        tables[k, k, -1] = 1
+    return tables
+
+
+def interpolate(shown: np.ndarray, tables: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """Values of points, linear over the triangles that pixels show.
+
+    Args:
+        shown (`np.ndarray` of shape `(height, width)`), box, size: See `shown_triangles`.
+        tables (`np.ndarray` of shape `(C, 5, T + 1)`): See `affine_tables`.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, C)`: float32, one value of all pixels after the other in memory.
     """
     left, top, right, bottom = box
-    maps = _affine_maps(target[:, :2], values, corners)
-    u = ((np.arange(left, right, dtype=np.float32) + 0.5) / size)[None, :, None]
-    v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size)[:, None, None]
-    number = shown.clip(0)
-    found = maps[number]  # (height, width, 3, C)
-    found = found[..., 0, :] * u + found[..., 1, :] * v + found[..., 2, :]
-    # A pixel on the edge of a thin triangle may lie outside it: no farther than the corners.
-    limits = np.stack([values[corners].min(1), values[corners].max(1)], 1).astype(np.float32)[number]
-    found = np.clip(found, limits[..., 0, :], limits[..., 1, :])
-    bare = shown < 0
-    if bare.any():
-        here = np.zeros_like(found)
-        here[..., :1], here[..., 1:2] = u, v
-        found[bare] = here[bare]
-    return found
+    u = ((np.arange(left, right, dtype=np.float32) + 0.5) / size)[None]
+    v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size)[:, None]
+    number = shown.astype(np.intp)  # -1 is the last triangle
+    found = np.empty((len(tables), *shown.shape), np.float32)
+    looked_up = np.empty(shown.shape, np.float32)
+
+    def look_up(row: np.ndarray) -> np.ndarray:
+        return row.take(number, out=looked_up, mode="wrap")
+
+    for value, (across, down, offset, low, high) in zip(found, tables, strict=True):
+        np.multiply(look_up(across), u, out=value)
+        np.multiply(look_up(down), v, out=looked_up)
+        value += looked_up
+        value += look_up(offset)
+        # A pixel on the edge of a thin triangle may lie outside it: no farther than the corners.
+        np.maximum(value, look_up(low), out=value)
+        np.minimum(value, look_up(high), out=value)
+    return found.transpose(1, 2, 0)
 
 
 def _affine_maps(target: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
