@@ -109,8 +109,9 @@ def add_mark(image: np.ndarray, identifier: int) -> np.ndarray:
         return image
     strength = _strength(image)
     full = cv2.resize(strength, (width, height), interpolation=cv2.INTER_LINEAR)
-    change = cv2.multiply(full, pattern((width, height), identifier))
-    return cv2.add(image, cv2.merge([change, change, change]), dtype=cv2.CV_8U)
+    waves_here = pattern((width, height), identifier)
+    brighter, darker = (cv2.multiply(full, waves_here, scale=sign, dtype=cv2.CV_8U) for sign in (1, -1))
+    return cv2.subtract(cv2.add(image, cv2.merge([brighter] * 3)), cv2.merge([darker] * 3))
 
 
 def _strength(image: np.ndarray) -> np.ndarray:
