@@ -219,6 +219,16 @@ class TestMotion:
         one, many = (torch.cat([b.codes for b in motion.batches(size)]) for size in (1, 8))
         torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-4)
 
+    def test_points_come_without_codes(self, tiny_pipeline, face_clip, monkeypatch):
+        motion = tiny_pipeline.encode_motion(face_clip)
+        both = list(motion.batches(8))
+        monkeypatch.setattr(type(tiny_pipeline), "encode_crops", None)  # cannot be called
+        alone = list(motion.points_only().batches(8))
+        assert [batch.codes for batch in alone] == [None] * 3
+        for one, other in zip(both, alone, strict=True):
+            assert np.array_equal(one.points, other.points) and np.array_equal(one.quads, other.quads)
+            assert (one.times, one.found) == (other.times, other.found)
+
     def test_a_part_of_the_video(self, tiny_pipeline, identity, face_clip, tmp_path):
         result = tiny_pipeline(identity, face_clip, start=0.2, duration=0.4)
         assert read_times(result.save(tmp_path / "out.mp4")) == [Fraction(n, 25) for n in range(10)]

@@ -27,7 +27,8 @@ class TrackedFace:
         found (`bool`): Whether the face is in this frame.
         redetected (`bool`): Whether it had to be searched in the picture (true in its first frame).
         state (`FaceState`, or None): Lids, lips, brows, gaze and pose, smoothed; in a frame without the face those of
-            the frame before, with confidence 0. None with backends that do not see them, and before the first face.
+            the frame before, with confidence 0. None with backends that do not see them, before the first face, and
+            where states were not asked for.
         face (`Face`, or None): All that the backend knows of the face in this frame; None in a frame without it.
     """
 
@@ -45,6 +46,7 @@ class FaceTracker:
         backend (`LandmarkBackend`): Finds and follows faces.
         face (`int`, *optional*): Number of the face by size, 0 for the largest.
         where (`str`, *optional*, defaults to `"the video"`): How error messages name the frames.
+        states (`bool`, *optional*, defaults to `True`): Whether to read the states of the face.
 
     Attributes:
         frames (`int`): Frames seen.
@@ -52,7 +54,9 @@ class FaceTracker:
         faces_first (`int`): Faces in the first frame that shows any.
     """
 
-    def __init__(self, backend: LandmarkBackend, face: int | None = None, where: str = "the video"):
+    def __init__(
+        self, backend: LandmarkBackend, face: int | None = None, where: str = "the video", states: bool = True
+    ):
         self.backend = backend
         self.index = face
         self.where = where
@@ -62,7 +66,7 @@ class FaceTracker:
         self._face: Face | None = None  # where it was seen last
         self._others: list[Face] = []  # the other people, where they were seen last
         self._missed = 0  # frames since then
-        self._smoother = StateSmoother()
+        self._smoother = StateSmoother() if states else None
 
     def update(self, image: np.ndarray, time_s: Seconds | None = None) -> TrackedFace:
         """Find the face in the next frame.
@@ -95,6 +99,8 @@ class FaceTracker:
         return TrackedFace(landmarks, face is not None, redetected, state, face)
 
     def _state(self, face: Face | None, time_s: Seconds, redetected: bool) -> FaceState | None:
+        if self._smoother is None:
+            return None
         if redetected:
             self._smoother.reset()
         seen = None if face is None or face.points is None else read_state(face.points)

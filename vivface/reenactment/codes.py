@@ -119,7 +119,8 @@ class MotionBatch:
     """Motion codes of a few consecutive frames.
 
     Attributes:
-        codes (`torch.Tensor` of shape `(batch, *code_shape)`): Motion codes as they were read off the driving frames.
+        codes (`torch.Tensor` of shape `(batch, *code_shape)`, *optional*): Motion codes as they were read off the
+            driving frames; None where points alone were asked for.
         times, durations (lists of `Fraction`): When each frame is shown and for how long, seconds.
         found (list of `bool`): False where no face was seen and the code is held over from another frame.
         images (list of `numpy.ndarray`, *optional*): The driving frames, uint8 RGB, if they were asked for.
@@ -129,7 +130,7 @@ class MotionBatch:
             video; None if there is no video.
     """
 
-    codes: Tensor
+    codes: Tensor | None
     times: list[Fraction]
     durations: list[Fraction]
     found: list[bool]
@@ -211,6 +212,10 @@ class MotionCodes(ABC):
 
     def codes_only(self) -> MotionCodes:
         """The same motion for those who need no points: batches may come without them, and sooner."""
+        return self
+
+    def points_only(self) -> MotionCodes:
+        """The same motion for those who need no codes, only points: batches may come without codes, and sooner."""
         return self
 
     def map(self, function: Callable[[Iterator[MotionBatch]], Iterator[MotionBatch]]) -> MotionCodes:

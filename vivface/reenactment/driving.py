@@ -27,14 +27,15 @@ class DrivingFrame:
 
     Attributes:
         time, duration (`Fraction`): When it is shown and for how long, seconds.
-        crop (`numpy.ndarray` of shape `(size, size, 3)`, *optional*): uint8 RGB; None where the last crop is held.
+        crop (`numpy.ndarray` of shape `(size, size, 3)`, *optional*): uint8 RGB; None where the last crop is held, and
+            everywhere if crops were not asked for.
         found (`bool`): Whether a face was seen in this very frame.
         points (`numpy.ndarray` of shape `(478, 3)`, *optional*): Of the face in the crop, see `vivface.warping.mesh`;
-            None where the last crop is held.
+            None where the last points are held.
         image (`numpy.ndarray`, *optional*): The whole frame, uint8 RGB, of `DrivingVideo.shown_size`, if it was asked
             for.
         quad (`numpy.ndarray` of shape `(4, 2)`, *optional*): Where the crop lies in the frame, pixels of the video;
-            None where the last crop is held.
+            None where the last place is held.
     """
 
     time: Fraction
@@ -55,7 +56,7 @@ class SteadyCrop:
         size (`int`): Width and height of a crop in pixels.
 
     Attributes:
-        quad (`numpy.ndarray` of shape `(4, 2)`): Of the crop that was cut last, pixels of its frame.
+        quad (`numpy.ndarray` of shape `(4, 2)`): Of the crop that was placed last, pixels of its frame.
     """
 
     def __init__(self, crop: str, size: int):
@@ -75,17 +76,25 @@ class SteadyCrop:
         Returns:
             `numpy.ndarray` of shape `(size, size, 3)`: uint8 RGB.
         """
+        self.follow(tracked, time)
+        return self.cut(image)
+
+    def follow(self, tracked: TrackedFace, time: Seconds) -> None:
+        """Place the crop of a frame, in `quad`, without cutting it."""
         quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
         if self.crop == "still":
             quad = still_square(quad) if self.quad is None else self.quad
         self.quad = quad
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """The crop that was placed last, uint8 RGB `(size, size, 3)`."""
         return crop_quad(image, self.quad, self.size)
 
     def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
-        """Points of the face in the crop that was cut last.
+        """Points of the face in the crop that was placed last.
 
         Args:
-            image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What was cut.
+            image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What it was placed in.
 
         Returns:
             `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
@@ -128,7 +137,12 @@ class DrivingVideo:
         return max(round(width * scale), 1), round(height * scale)
 
     def frames(
-        self, warnings: list[str], images: bool = False, stop: threading.Event | None = None, points: bool = True
+        self,
+        warnings: list[str],
+        images: bool = False,
+        stop: threading.Event | None = None,
+        crops: bool = True,
+        points: bool = True,
     ) -> Iterator[DrivingFrame]:
         """Read the video from its start.
 
@@ -136,6 +150,7 @@ class DrivingVideo:
             warnings (list of `str`): Emptied, then filled with what a user should know.
             images (`bool`, *optional*, defaults to False): Whether to return the frames themselves, too.
             stop (`threading.Event`, *optional*): Ends the stream when it is set.
+            crops (`bool`, *optional*, defaults to True): Whether to cut the face out.
             points (`bool`, *optional*, defaults to True): Whether to read the points of faces, too; detectors that find
                 landmarks alone need another network for them.
 
@@ -145,8 +160,8 @@ class DrivingVideo:
         """
         warnings.clear()
         self.searched = 0
-        tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'")
-        cut = SteadyCrop(self.crop, self.size)
+        tracker = FaceTracker(self.backend, self.face, where=f"'{self.reader.path.name}'", states=False)
+        steady = SteadyCrop(self.crop, self.size)
         early = _EarlyFrames()  # those before the first face
         waiting = True
         for frame in self.reader:
@@ -160,8 +175,9 @@ class DrivingVideo:
                 continue
             crop = seen = quad = None
             if tracked.found:
-                crop = cut(frame.image, tracked, frame.time)
-                seen, quad = cut.points(frame.image, tracked) if points else None, cut.quad
+                steady.follow(tracked, frame.time)
+                crop = steady.cut(frame.image) if crops else None
+                seen, quad = steady.points(frame.image, tracked) if points else None, steady.quad
             if waiting:
                 waiting = False
                 yield from early.release(crop, seen, quad)
@@ -194,7 +210,7 @@ class _EarlyFrames:
             packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.QUALITY])[1]
         self._frames.append((frame.time, frame.duration, packed))
 
-    def release(self, crop: np.ndarray, points: np.ndarray | None, quad: np.ndarray) -> Iterator[DrivingFrame]:
+    def release(self, crop: np.ndarray | None, points: np.ndarray | None, quad: np.ndarray) -> Iterator[DrivingFrame]:
         """The frames, the first of them with the crop of the first face."""
         for number, (time, duration, packed) in enumerate(self._frames):
             image = None if packed is None else np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])

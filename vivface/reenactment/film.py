@@ -117,7 +117,7 @@ class _Followed:
     """One face of a film."""
 
     def __init__(self, backend: LandmarkBackend, face: int | None, name: str):
-        self.tracker = FaceTracker(backend, face, where=name)
+        self.tracker = FaceTracker(backend, face, where=name, states=False)
         self._stabilizer, self._points = QuadStabilizer("stable"), PointsReader()
 
     def update(self, image: np.ndarray, time: Fraction) -> FilmFace | None:

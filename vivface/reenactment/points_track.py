@@ -122,7 +122,7 @@ class PointsTrack:
         return np.frombuffer(self._kept.read(_ROW * 4), np.float32).reshape(POINTS, 3).astype(np.float64)
 
     def _frames(self, on_progress: OnProgress | None) -> Iterator[tuple[float, float, np.ndarray]]:
-        for batch in self.motion.batches(BATCH_SIZE, on_progress=on_progress):
+        for batch in self.motion.points_only().batches(BATCH_SIZE, on_progress=on_progress):
             if batch.points is None:
                 raise MediaError(
                     f"'{self.motion.name}' has no points of a face, by which a photograph is moved: extract the motion "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from typing import Literal, Protocol
 
 import cv2
@@ -31,6 +31,9 @@ from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, res
 
 MotionMode = Literal["absolute", "relative"]
 MAX_STRENGTH = 3.0
+_NO_POINTS = (
+    "The {} has no points of a face, by which a photograph is moved: read it again, or ask for frames without detail."
+)
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,8 @@ def render_frames(
     paste = paste_back(identity, size, options.detail) if options.paste_back else None
     batch_size = options.batch_size or system.default_batch_size
     done = 0
-    if recorder is None and not options.detail:
-        motion = motion.codes_only()
+    if recorder is None:
+        motion = motion.points_only() if options.detail else motion.codes_only()
     batches = motion.batches(batch_size, images, on_progress)
     if options.detail:
         edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
@@ -249,21 +252,16 @@ def _moving_photo(
     Raises:
         MediaError: If the portrait or the motion has no points of a face.
     """
-    first, seen = frames_at_rest(batches)
-    if identity.points is None or not seen:
-        what = "portrait" if identity.points is None else "driving motion"
-        raise MediaError(
-            f"The {what} has no points of a face, by which a photograph is moved: read it again, or ask "
-            "for frames without detail."
-        )
-    rest = Rest.of(np.concatenate(seen)[:MOST_REST_FRAMES])
+    begun = list(islice(batches, 1))  # the driver is read on while the photograph is prepared
+    if identity.points is None:
+        raise MediaError(_NO_POINTS.format("portrait"))
     relative = options.motion_mode == "relative"
     moving = MovingPhoto(
         identity.photo,
         identity.quad,
         identity.points,
         size,
-        rest,
+        Rest.of(identity.points[None]),
         relative,
         options.strength,
         crops,
@@ -272,7 +270,10 @@ def _moving_photo(
         options.background,
         options.parts,
     )
-    return chain(first, batches), moving
+    first, seen = frames_at_rest(chain(begun, batches))
+    if not seen:
+        raise MediaError(_NO_POINTS.format("driving motion"))
+    return chain(first, batches), moving.with_rest(Rest.of(np.concatenate(seen)[:MOST_REST_FRAMES]))
 
 
 def frames_at_rest(batches: Iterator[MotionBatch]) -> tuple[list[MotionBatch], list[np.ndarray]]:

@@ -125,7 +125,8 @@ class FacesResult(ReenactmentResult):
         on_progress, batch_size = on_progress or ignore_progress, self._system.default_batch_size
         with ExitStack() as stack:
             # 1. The clip that gives the times, and one track for every other driver.
-            batches = stack.enter_context(closing(self.motion.batches(batch_size, images, on_progress)))
+            timeline = self.motion if recorder is not None else self.motion.points_only()
+            batches = stack.enter_context(closing(timeline.batches(batch_size, images, on_progress)))
             tracks = {
                 id(motion): stack.enter_context(closing(PointsTrack(motion, self._fit, on_progress)))
                 for motion in (face.motion for face in self.faces)

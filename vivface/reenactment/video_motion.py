@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import islice
 from typing import Protocol
 
@@ -12,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vivface.faces.landmarks import LandmarkBackend
+from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.driving import DrivingFrame, DrivingVideo
 from vivface.reenactment.progress import OnProgress, Progress
@@ -24,6 +28,9 @@ class MotionReader(Protocol):
 
     code_shape: tuple[int, ...]
     fingerprint: list[float]
+    backend: LandmarkBackend
+    motion_size: int
+    motion_crop: str
 
     def encode_crops(self, crops: list[np.ndarray]) -> Tensor:
         """uint8 RGB crops `(size, size, 3)` to motion codes `(batch, *code_shape)`."""
@@ -56,6 +63,29 @@ class VideoMotion(MotionCodes):
         self.has_points = True
         self._driving = driving
         self._system = system
+        self._has_codes = True
+
+    @classmethod
+    def open(
+        cls,
+        video: str | os.PathLike,
+        system: MotionReader,
+        face: int | None = None,
+        start: Fraction = Fraction(0),
+        duration: Fraction | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_frames: int | None = None,
+    ) -> VideoMotion:
+        """Open a video; arguments and errors as for `ReenactmentPipeline.encode_motion`."""
+        reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
+        driving = DrivingVideo(reader, system.backend, system.motion_size, system.motion_crop, face)
+        return cls(driving, system, duration)
+
+    def points_only(self) -> VideoMotion:
+        """The same motion without codes: faces are followed, but neither cut nor encoded."""
+        other = copy.copy(self)
+        other._has_codes = False
+        return other
 
     def codes_only(self) -> VideoMotion:
         """The same motion without points, which some detectors need another network for."""
@@ -70,7 +100,7 @@ class VideoMotion(MotionCodes):
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
             self._fit_threads()
-            return self._driving.frames(self.warnings, images, stop, points=self.has_points)
+            return self._driving.frames(self.warnings, images, stop, crops=self._has_codes, points=self.has_points)
 
         def tell() -> None:
             if on_progress is not None:
@@ -91,7 +121,7 @@ class VideoMotion(MotionCodes):
                     last_quad = last_quad if frame.quad is None else frame.quad
                     quads.append(last_quad)
                 yield MotionBatch(
-                    torch.stack(codes),
+                    torch.stack(codes) if self._has_codes else None,
                     times=[frame.time for frame in chunk],
                     durations=[frame.duration for frame in chunk],
                     found=[frame.found for frame in chunk],

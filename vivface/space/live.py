@@ -58,7 +58,7 @@ class LiveDriver:
         self._offset = self.identity.motion - identity.motion  # (1, motion_codes, style_dim)
         self.refine = refine
         self.motion_mode = motion_mode
-        self._tracker = FaceTracker(pipeline.backend)
+        self._tracker = FaceTracker(pipeline.backend, states=False)
         self._cut = SteadyCrop(pipeline.motion_crop, pipeline.motion_size)
         self._photo = None
         if pipeline.offers_detail and identity.points is not None:
