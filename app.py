@@ -17,7 +17,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
 from vivface import VivFaceError, load_pipeline
 from vivface.editing import AttributeDirections
-from vivface.hub.loading import bundled_checkpoint
+from vivface.hub.index import bundled_checkpoint
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
 from vivface.space.codec_service import load_codec

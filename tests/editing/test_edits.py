@@ -11,7 +11,7 @@ from tests.tiny import make_tiny_hybrid, make_tiny_pipeline
 from vivface import MotionCodes
 from vivface.editing import AttributeDirections, Direction, TimedEdits, parse_edits
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import bundled_checkpoint
+from vivface.hub.index import bundled_checkpoint
 
 
 @pytest.fixture(scope="module", params=["main", "hybrid"])

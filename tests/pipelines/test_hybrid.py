@@ -9,7 +9,7 @@ from tests.tiny import make_tiny_hybrid
 from vivface import load_pipeline
 from vivface.editing import AttributeDirections, Direction
 from vivface.errors import CheckpointError, MediaError, OptionError
-from vivface.hub.loading import bundled_checkpoint
+from vivface.hub.index import bundled_checkpoint
 from vivface.pipelines.hybrid import MOTION_HEADS_FILE, HybridLatentPipeline
 from vivface.reenactment.codes import IdentityCode
 

@@ -19,7 +19,8 @@ from training.tools.programs import program_parser, run_program
 from vivface.errors import CheckpointError, OptionError
 from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING, make_card
-from vivface.hub.loading import INDEX, load_component
+from vivface.hub.index import INDEX
+from vivface.hub.loading import load_component
 from vivface.models.precision import cast
 from vivface.pipelines.vivface import VivFacePipeline
 

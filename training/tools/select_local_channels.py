@@ -21,7 +21,7 @@ from vivface.editing.local_channels import BACKGROUND, FOREGROUND, PARTS, choose
 from vivface.errors import OptionError
 from vivface.faces.alignment import crop_quad
 from vivface.faces.regions import part_masks
-from vivface.hub.loading import read_index
+from vivface.hub.index import read_index
 from vivface.models.face_state import CONTROLS
 from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline, resized
 from vivface.pipelines.video2stylegan_adapter import ADAPTER_CHANNELS_FILE

@@ -20,7 +20,7 @@ from vivface.batch.clips import Clip
 from vivface.batch.maker import BatchSettings, ClipMaker, work_folder, write_failure
 from vivface.batch.records import Record
 from vivface.errors import BackendError, first_line
-from vivface.hub.loading import bundled_checkpoint, read_index
+from vivface.hub.index import bundled_checkpoint, read_index
 
 Row = dict[str, str]
 STORE_BYTES = 200 * 1024**2  # rows are short texts; videos and codes go through files

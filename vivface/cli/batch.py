@@ -20,6 +20,7 @@ from vivface.cli.options import (
     Seed,
     System,
     VideoLook,
+    read_edits,
 )
 from vivface.cli.options import Engine as Networks
 from vivface.errors import OptionError
@@ -97,10 +98,8 @@ def batch(
     from vivface.batch.records import DONE, Record
     from vivface.batch.run import run_batch
     from vivface.cli.console import console, escaped, progress_bar
-    from vivface.editing import parse_edits
     from vivface.reenactment.co_driving import check_pose
     from vivface.reenactment.rendering import RenderOptions
-    from vivface.reenactment.tuning import Tuning
 
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
@@ -117,9 +116,10 @@ def batch(
     )
     check_pose(pose, None)
     if adapt is not None:
+        from vivface.reenactment.tuning import Tuning
+
         Tuning.parse(adapt)
-    if edit:
-        parse_edits(edit)
+    read_edits(edit)
     ending = f".{suffix.value}"
     clips = pair_folders(pairs, drivings, ending, match.value) if drivings is not None else read_pairs(pairs, ending)
     settings = BatchSettings(

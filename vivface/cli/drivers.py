@@ -40,6 +40,8 @@ class PartDrivers:
         Raises:
             OptionError: If another system was loaded, or a weight is malformed.
         """
+        if self == PartDrivers():
+            return {}
         from vivface.pipelines.video2stylegan import WEIGHTS, Video2StyleGANPipeline
 
         parts = {"position": self.position, "local": self.local, "residual": self.residual}

@@ -14,7 +14,9 @@ from vivface.cli.console import console
 from vivface.errors import OptionError
 
 if TYPE_CHECKING:
+    from vivface.editing import Amount
     from vivface.pipelines.base import ReenactmentPipeline
+    from vivface.pipelines.photograph import PhotographPipeline
     from vivface.provenance import Provenance
     from vivface.warping.parts import Parts
 
@@ -109,6 +111,26 @@ class SystemLoading:
     def load(self) -> "ReenactmentPipeline":
         """The pipeline on its device."""
         return load(self.checkpoint, self.device, self.detector, self.system, self.engine)
+
+    def load_photograph(self, source: Path, driving: Path, detail: bool | None) -> "PhotographPipeline | None":
+        """What moves the photograph without loading the checkpoint's networks, seconds sooner.
+
+        None where they are needed: for saved identities and motions, which belong to a checkpoint, for films, for
+        another system, and where the checkpoint shows its own images.
+        """
+        if self.system is not None:
+            return None
+        with console.status("Loading ..."):
+            from vivface.media.images import is_film
+            from vivface.pipelines.photograph import PhotographPipeline
+            from vivface.reenactment.codes import IDENTITY_SUFFIX, MOTION_SUFFIX
+            from vivface.reenactment.motion_library import find_motion
+            from vivface.runtime import choose_device
+
+            if source.suffix == IDENTITY_SUFFIX or find_motion(driving).suffix == MOTION_SUFFIX or is_film(source):
+                return None
+            how = dict(device=str(choose_device(self.device)), engine=self.engine, detector=self.detector)
+            return PhotographPipeline.for_checkpoint(self.checkpoint, detail=detail, **how)
 
 
 @dataclass
@@ -250,6 +272,19 @@ def load(
         pipeline.use_detector(detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def read_edits(texts: list[str] | None) -> "dict[str, Amount] | None":
+    """The edits of `--edit`, None if there are none.
+
+    Raises:
+        OptionError: If one is malformed.
+    """
+    if not texts:
+        return None
+    from vivface.editing import parse_edits
+
+    return parse_edits(texts)
 
 
 def check_output(path: Path, suffixes: tuple[str, ...], overwrite: bool, inputs: tuple[Path, ...]) -> None:

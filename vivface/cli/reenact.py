@@ -25,6 +25,7 @@ from vivface.cli.options import (
     SystemLoading,
     VideoLook,
     check_output,
+    read_edits,
 )
 from vivface.errors import OptionError
 
@@ -82,7 +83,6 @@ def reenact(
     overwrite: Overwrite = True,
 ) -> None:
     """Animate a portrait, or the face of a film, with the motion of a video."""
-    from vivface.editing import parse_edits
     from vivface.media.coding import MUXERS, choose_coding
     from vivface.media.output import OUTPUT_SUFFIXES, check_film
     from vivface.media.sequence import is_sequence
@@ -99,12 +99,16 @@ def reenact(
         check_output(save_motion, (".safetensors",), overwrite, inputs=inputs)
     if save_identity is not None:
         check_output(save_identity, (IDENTITY_SUFFIX,), overwrite, inputs=inputs)
-    edits = parse_edits(edit) if edit else None
+    edits = read_edits(edit)
     parts, pose = motion.parts(seed)
     provenance = marks.provenance
-    pipeline = loading.load()
-    by_part = drivers.arguments(pipeline)
-    portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
+    others = edit, adapt, co_driving, pose, save_motion, save_identity
+    plain = not any(others) and films == Films() and drivers == PartDrivers()
+    photograph = loading.load_photograph(source, driving, look.detail) if plain else None
+    if photograph is None:
+        pipeline = loading.load()
+        by_part = drivers.arguments(pipeline)
+        portrait = IdentityCode.load(source) if source.suffix == IDENTITY_SUFFIX else source
     with progress_bar() as bar:
         task = bar.add_task("Reading the source", total=None, rate="")
         began = time.perf_counter()
@@ -118,31 +122,37 @@ def reenact(
             )
 
         result = None
-        result = pipeline(
-            portrait,
-            driving,
+        common = dict(
             refine=look.refine,
-            detail=look.detail,
-            size=look.pixels,
-            background=look.background,
             paste_back=look.paste_back,
             motion_mode=motion.motion_mode.value,
             strength=motion.strength,
-            parts=parts,
             batch_size=batch_size,
-            seed=seed,
+            size=look.pixels,
+            background=look.background,
+            parts=parts,
             face=face,
             driving_face=driving_face,
-            adapt=adapt,
-            edits=edits,
             start=start,
             duration=duration,
-            co_driving=co_driving,
-            pose=pose,
-            **by_part,
-            **films.arguments,
-            on_progress=show,
         )
+        if photograph is not None:
+            result = photograph(source, driving, **common)
+        else:
+            result = pipeline(
+                portrait,
+                driving,
+                **common,
+                detail=look.detail,
+                seed=seed,
+                adapt=adapt,
+                edits=edits,
+                co_driving=co_driving,
+                pose=pose,
+                **by_part,
+                **films.arguments,
+                on_progress=show,
+            )
         if save_identity is not None:
             if result.identity is None or films.faces is not None:
                 raise OptionError("--save-identity is for a portrait with one face, not for films and --faces.")

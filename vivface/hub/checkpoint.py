@@ -11,8 +11,9 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import FrozenDict
 
 from vivface.errors import OptionError
+from vivface.hub.index import HUB_OPTIONS, bundled_checkpoint, hub_options, read_index
 from vivface.hub.layout import write_generic_layout
-from vivface.hub.loading import HUB_OPTIONS, bundled_checkpoint, hub_options, load_components, read_index
+from vivface.hub.loading import load_components
 from vivface.hub.registry import MAIN, PIPELINES
 from vivface.runtime import choose_device
 

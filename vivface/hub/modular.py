@@ -16,7 +16,7 @@ from pathlib import Path
 import diffusers
 
 from vivface.errors import CheckpointError
-from vivface.hub.loading import read_index
+from vivface.hub.index import read_index
 from vivface.hub.registry import MAIN, pipeline_class
 
 BLOCK_FILE = '''"""Runs a checkpoint of vivface as modular blocks; needs the package vivface."""

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import bundled_checkpoint, hub_options, read_index
+from vivface.hub.index import bundled_checkpoint, hub_options, read_index
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
@@ -19,6 +19,8 @@ PIPELINES = {
     "Video2StyleGANPipeline": "vivface.pipelines.video2stylegan",
     "Video2StyleGANAdapterPipeline": "vivface.pipelines.video2stylegan_adapter",
 }
+#: Those that move photographs without their networks (`vivface.pipelines.photograph`), cut as their index says.
+PHOTOGRAPH_PIPELINES = ("VivFacePipeline",)
 #: The main system: its checkpoints serve others, and of it there are modular blocks.
 MAIN = "VivFacePipeline"
 #: Short names, as the command line has them.

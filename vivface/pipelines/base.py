@@ -28,7 +28,7 @@ from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
-from vivface.media.video import MAX_PIXELS, VideoReader
+from vivface.media.video import MAX_PIXELS
 from vivface.pipelines.accelerated import Accelerated
 from vivface.pipelines.checks import as_seconds, check_counts
 from vivface.pipelines.co_drivable import CoDrivable
@@ -38,7 +38,6 @@ from vivface.pipelines.origin import Origin
 from vivface.pipelines.tunable import Tunable
 from vivface.reenactment.co_driving import check_pose
 from vivface.reenactment.codes import MOTION_SUFFIX, IdentityCode, MotionCodes
-from vivface.reenactment.driving import DrivingVideo
 from vivface.reenactment.face_pairs import Faces
 from vivface.reenactment.motion_library import find_motion
 from vivface.reenactment.portrait import Portrait, source_name
@@ -213,9 +212,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
         """
         check_counts(driving_face=face)
         start, duration = as_seconds("start", start), None if duration is None else as_seconds("duration", duration)
-        reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
-        driving = DrivingVideo(reader, self.backend, self.motion_size, self.motion_crop, face)
-        return VideoMotion(driving, self, duration)
+        return VideoMotion.open(video, self, face, start, duration, max_pixels, max_frames)
 
     @torch.no_grad()
     def encode_crops(self, crops: Sequence[np.ndarray]) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vivface.errors import OptionError
-from vivface.hub.loading import find_file
+from vivface.hub.index import find_file
 from vivface.reenactment.co_driving import (
     POSE_FILE,
     CoDrivenMotion,

@@ -10,7 +10,7 @@ from vivface.editing import AttributeDirections
 from vivface.editing.codec_basis import CHANNELS_FILE, COMPONENTS_FILE, Basis, Channels, Components, digest
 from vivface.editing.head_pose import DirectionPose, FlowPose, HeadTurner, MotionPose
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import find_file, hub_options
+from vivface.hub.index import find_file, hub_options
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.coded_video import BASES
 

@@ -14,7 +14,7 @@ from vivface.editing import AttributeDirections, Edits, TimedEdits
 from vivface.editing.directions import DIRECTIONS_FILE
 from vivface.errors import OptionError
 from vivface.hub.checkpoint import Checkpoint
-from vivface.hub.loading import find_file
+from vivface.hub.index import find_file
 from vivface.reenactment.codes import IdentityCode, StillMotion
 from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.progress import OnProgress

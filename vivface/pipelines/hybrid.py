@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing import AttributeDirections
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.loading import find_file, hub_options
+from vivface.hub.index import find_file, hub_options
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
 from vivface.models.stylegan2 import StyleGAN2Generator

@@ -23,7 +23,8 @@ from vivface.errors import CheckpointError, OptionError
 from vivface.faces.alignment import to_crop
 from vivface.faces.crops import CROPS, face_quad
 from vivface.faces.voxceleb import arcface_transform
-from vivface.hub.loading import find_file, hub_options, load_component
+from vivface.hub.index import find_file, hub_options
+from vivface.hub.loading import load_component
 from vivface.models.encoder import HybridEncoder
 from vivface.models.hypernetwork import ReenactmentHypernetwork, layer_channels
 from vivface.models.identity import IdentityNetwork

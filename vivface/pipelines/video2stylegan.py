@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing.local_channels import LocalChannels
 from vivface.errors import OptionError
-from vivface.hub.loading import bundled_checkpoint, find_file, hub_options, read_index
+from vivface.hub.index import bundled_checkpoint, find_file, hub_options, read_index
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork

@@ -1,6 +1,6 @@
 """From a picture to the face that will be animated, and the photo that results are pasted into."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,26 @@ from vivface.faces.voxceleb import align_voxceleb
 from vivface.warping.mesh import PointsReader
 
 FAINT_FACE = 0.25  # a face smaller than this share of what the networks see is worth a warning
+
+
+@dataclass
+class PortraitPhoto:
+    """What a photograph that moves needs of a portrait; an `IdentityCode` has these attributes, too.
+
+    Attributes:
+        photo (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
+        quad (`numpy.ndarray` of shape `(4, 2)`): Corners of the face's crop in `photo`, pixels, counter-clockwise from
+            the top left.
+        points (`numpy.ndarray` of shape `(478, 3)`, *optional*): Of the face in the crop, see `vivface.warping.mesh`.
+        warnings (list of `str`): What a user should know about this portrait.
+        file (`pathlib.Path`, *optional*): The file that it was read from, an ingredient of results.
+    """
+
+    photo: np.ndarray
+    quad: np.ndarray
+    points: np.ndarray | None
+    warnings: list[str] = field(default_factory=list)
+    file: Path | None = None
 
 
 @dataclass

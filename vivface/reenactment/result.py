@@ -20,6 +20,7 @@ from vivface.provenance import Ingredient, Provenance, Stamp, number_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.driving import SHOWN_HEIGHT
 from vivface.reenactment.motion_file import MotionRecorder
+from vivface.reenactment.portrait import PortraitPhoto
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import FrameEdits, FrameMaker, RenderedFrame, RenderOptions, render_frames, resized
 from vivface.reenactment.streams import WriteBehind
@@ -67,7 +68,7 @@ class ReenactmentResult:
 
     Args:
         system (`System`): The pipeline.
-        identity (`IdentityCode`): Whose face.
+        identity (`IdentityCode` or `PortraitPhoto`): Whose face; the latter where its photograph moves.
         motion (`MotionCodes`): Whose motion.
         options (`RenderOptions`): How frames are made.
         edits (`FrameEdits`, *optional*): Of the person and the motion.
@@ -79,7 +80,7 @@ class ReenactmentResult:
     def __init__(
         self,
         system: System,
-        identity: IdentityCode,
+        identity: IdentityCode | PortraitPhoto,
         motion: MotionCodes,
         options: RenderOptions,
         edits: FrameEdits | None = None,

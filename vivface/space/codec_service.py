@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vivface.editing.codec_basis import COMPONENTS_FILE
 from vivface.errors import MediaError, OptionError
-from vivface.hub.loading import find_file
+from vivface.hub.index import find_file
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.coded_video import BASES, CODED_SUFFIX, CodedVideo
