@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from vivface.batch.run import run_batch
 from vivface.errors import CheckpointError, OptionError
 from vivface.media import VideoReader
 from vivface.provenance import verify
+from vivface.reenactment.driving import DrivingVideo
 from vivface.warping.parts import Parts
 
 
@@ -153,6 +155,20 @@ class TestMaker:
         assert maker.records.is_done(clip, settings.of_result())
         for other in (replace(settings, size=256), replace(settings, detail=None), replace(settings, mark=False)):
             assert not maker.records.is_done(clip, other.of_result())
+
+    def test_a_driver_is_read_once(self, settings, clips, tmp_path, monkeypatch):
+        """Portraits under the same video share what was read of it, to the bit; photographs need no network."""
+        monkeypatch.setattr(maker_module, "load_quietly", None)  # cannot be called
+        read, frames = [], DrivingVideo.frames
+        monkeypatch.setattr(DrivingVideo, "frames", lambda video, *a, **k: read.append(1) or frames(video, *a, **k))
+        maker = ClipMaker(replace(settings, detail=True, size=128), tmp_path, tmp_path / ".work" / "0", "test")
+        pair = [clip for clip in clips if clip.name in ("a--six.mp4", "b--six.mp4")]  # the same portrait twice
+        assert [maker.read_portrait(clip) for clip in pair] == [None, None]
+        records = [maker.make(clip) for clip in pair]
+        assert [record.status for record in records] == ["done", "done"] and len(read) == 1
+        assert records[0].warnings == records[1].warnings
+        first, second = ([frame.image for frame in VideoReader(tmp_path / clip.name)] for clip in pair)
+        assert len(first) == 6 and np.array_equal(first, second)
 
     def test_any_error_of_a_clip_is_recorded(self, maker, clips, monkeypatch):
         def fail(*_, **__):

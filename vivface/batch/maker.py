@@ -12,8 +12,9 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vivface.batch.clips import Clip
 from vivface.batch.records import DONE, FAILED, Record, Records, file_stamp, recipe
@@ -21,12 +22,18 @@ from vivface.errors import MediaError, NoFaceError, VivFaceError, first_line
 from vivface.provenance.manifest import sidecar_of
 
 if TYPE_CHECKING:
+    from vivface.batch.plan import Portrait
     from vivface.pipelines.base import ReenactmentPipeline
+    from vivface.pipelines.photograph import PhotographPipeline
     from vivface.reenactment.codes import IdentityCode
+    from vivface.reenactment.kept_points import KeptPoints
+    from vivface.reenactment.portrait import PortraitPhoto
     from vivface.reenactment.result import ReenactmentResult
+    from vivface.reenactment.video_motion import VideoMotion
     from vivface.warping.parts import Parts
 
 IDENTITIES, WORK, BEGUN = "identities", ".work", ".begun"
+DRIVERS = "drivers"  # beside the workers' own folders: points of driving videos
 COMPUTING = ("device", "networks", "batch_size", "threads")  # settings that no result depends on
 MAX_ATTEMPTS = 2  # a clip at which a worker ended is tried once more
 
@@ -109,17 +116,24 @@ class ClipMaker:
     """
 
     def __init__(self, settings: BatchSettings, output: Path, work: Path, worker: str):
-        from vivface.editing import parse_edits
         from vivface.provenance import Provenance
 
         self.settings, self.output, self.work, self.worker = settings, output, work, worker
         self.records = Records(output)
         for folder in (work, output / IDENTITIES, output / BEGUN):
             folder.mkdir(parents=True, exist_ok=True)
-        self._edits = parse_edits(settings.edits) if settings.edits else None
+        self._edits = _read_edits(settings.edits)
         self._provenance = Provenance(settings.mark, settings.manifest, settings.label)
-        self._pipeline = load_quietly(settings)
         self._loaded: tuple[Path, IdentityCode] | None = None
+        self._photo: tuple[Portrait, PortraitPhoto] | None = None
+        self._photograph = load_photograph(settings)
+        if self._photograph is None:
+            self._pipeline = load_quietly(settings)  # now, as what is wrong with it stops the run
+
+    @cached_property
+    def _pipeline(self) -> ReenactmentPipeline:
+        """The checkpoint's networks; not loaded as long as photographs move by themselves."""
+        return load_quietly(self.settings)
 
     def read_portrait(self, clip: Clip) -> str | None:
         """Read the identity code of a clip's portrait into its file, unless it is there.
@@ -127,10 +141,10 @@ class ClipMaker:
         Returns:
             `str`: Why it cannot be done; None where it is done.
         """
-        path = identity_path(clip, self.settings, self.output)
-        if path.is_file() and self._fits(path):
+        path, alone = identity_path(clip, self.settings, self.output), self._moves_alone(clip)
+        if not alone and path.is_file() and self._fits(path):
             return None
-        if str(path) == clip.source:
+        if not alone and str(path) == clip.source:
             return (
                 f"'{clip.source}' is no identity code of this checkpoint: give an image, or a code made with this one."
             )
@@ -139,6 +153,9 @@ class ClipMaker:
             self._end(begun)
             return f"A worker ended {count - 1} times at the portrait '{clip.source}': memory may be short."
         try:
+            if alone:
+                self._read_photo(clip)
+                return None
             identity = self._pipeline.encode_identity(
                 clip.source, clip.face, adapt=self._portrait_tuning(), seed=self.settings.seed
             )
@@ -181,12 +198,11 @@ class ClipMaker:
         return record
 
     def _render(self, clip: Clip, record: Record) -> None:
-        settings = self.settings
-        adapt = settings.adapt if self._tunes_to_driver else None
-        result = self._result(clip, adapt)
-        read_here = identity_path(clip, settings, self.output) != Path(clip.source)
-        if read_here and adapt is None and self._portrait_tuning() == 0 and not result.options.detail:
-            result = self._result(clip, self._pipeline.config.adapt_steps)  # a motion without points
+        from vivface.reenactment.video_motion import VideoMotion
+
+        result = self._moved(clip) if self._moves_alone(clip) else self._reenacted(clip)
+        if result.options.detail and isinstance(result.motion, VideoMotion):
+            result.motion = self._kept(clip, result.motion)
         temporary, final = self.work / clip.name, self.output / clip.name
         result.save(temporary, provenance=self._provenance)
         if (beside := sidecar_of(temporary)).exists():
@@ -196,28 +212,70 @@ class ClipMaker:
         record.frames, record.missing = report.frames, report.missing
         record.warnings = list(dict.fromkeys(report.warnings))
 
+    def _moves_alone(self, clip: Clip) -> bool:
+        """Whether a clip needs no network of the checkpoint, see `PhotographPipeline`."""
+        return self._photograph is not None and ".safetensors" not in (
+            Path(clip.source).suffix,
+            Path(clip.driving).suffix,
+        )
+
+    def _moved(self, clip: Clip) -> ReenactmentResult:
+        return self._photograph(self._read_photo(clip), clip.driving, **self._common(clip))
+
+    def _read_photo(self, clip: Clip) -> PortraitPhoto:
+        """A clip's portrait; the last one is kept."""
+        if self._photo is None or self._photo[0] != clip.portrait:
+            self._photo = (clip.portrait, self._photograph.read_photo(clip.source, clip.face))
+        return self._photo[1]
+
+    def _reenacted(self, clip: Clip) -> ReenactmentResult:
+        settings = self.settings
+        adapt = settings.adapt if self._tunes_to_driver else None
+        result = self._result(clip, adapt)
+        read_here = identity_path(clip, settings, self.output) != Path(clip.source)
+        if read_here and adapt is None and self._portrait_tuning() == 0 and not result.options.detail:
+            result = self._result(clip, self._pipeline.config.adapt_steps)  # a motion without points
+        return result
+
     def _result(self, clip: Clip, adapt: int | str | None) -> ReenactmentResult:
         settings = self.settings
         return self._pipeline(
             self._identity(clip),
             clip.driving,
+            **self._common(clip),
+            pose=settings.pose,
+            seed=settings.seed,
+            adapt=adapt,
+            edits=self._edits,
+            detail=settings.detail,
+        )
+
+    def _common(self, clip: Clip) -> dict[str, Any]:
+        """Options of every clip, whatever makes it."""
+        settings = self.settings
+        return dict(
             refine=settings.refine,
             paste_back=settings.paste_back,
             motion_mode=settings.motion_mode,
             strength=settings.strength,
-            pose=settings.pose,
             batch_size=settings.batch_size,
-            seed=settings.seed,
-            driving_face=clip.driving_face,
-            adapt=adapt,
-            edits=self._edits,
-            detail=settings.detail,
             size=settings.size,
             background=settings.background,
+            driving_face=clip.driving_face,
             start=clip.start,
             duration=clip.duration,
             **({} if settings.parts is None else {"parts": settings.parts}),
         )
+
+    def _kept(self, clip: Clip, motion: VideoMotion) -> KeptPoints:
+        """The points of a clip's driver, which all workers of the run share."""
+        from vivface.reenactment.kept_points import KeptPoints
+
+        part = [clip.driving, file_stamp(clip.driving), clip.driving_face, clip.start, clip.duration]
+        digest = hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16]
+        folder = self.work.parent / DRIVERS
+        folder.mkdir(exist_ok=True)
+        return KeptPoints(motion, folder / digest, self.work)
 
     def _identity(self, clip: Clip) -> IdentityCode:
         from vivface.reenactment.codes import IdentityCode
@@ -266,6 +324,14 @@ class ClipMaker:
             mark.unlink()
 
 
+def _read_edits(texts: tuple[str, ...]) -> dict | None:
+    if not texts:
+        return None
+    from vivface.editing import parse_edits
+
+    return parse_edits(texts)
+
+
 def write_failure(clip: Clip, error: str, settings: BatchSettings, output: Path, work: Path) -> Record:
     """Write the record of a clip whose portrait cannot be read."""
     work.mkdir(parents=True, exist_ok=True)
@@ -273,6 +339,21 @@ def write_failure(clip: Clip, error: str, settings: BatchSettings, output: Path,
     record = Record(clip.name, clip.source, clip.driving, FAILED, error, made_of=made_of)
     Records(output).write(record, work)
     return record
+
+
+def load_photograph(settings: BatchSettings) -> PhotographPipeline | None:
+    """What moves photographs without the checkpoint's networks; None where the settings need these."""
+    if settings.system or settings.adapt or settings.edits or settings.pose:
+        return None
+    import torch
+
+    from vivface.pipelines.photograph import PhotographPipeline
+    from vivface.runtime import choose_device
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    how = dict(device=str(choose_device(settings.device)), engine=settings.networks, detector=settings.detector)
+    return PhotographPipeline.for_checkpoint(settings.checkpoint, detail=settings.detail, **how)
 
 
 def load_quietly(settings: BatchSettings) -> ReenactmentPipeline:
