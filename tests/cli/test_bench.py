@@ -116,6 +116,8 @@ class TestInputs:
             (["--size", "ffhq-1024", "--checkpoint", "x"], "contradict"),
             (["--driving", "nothing.mp4"], "nothing.mp4"),
             (["--together", "2", "--frames", "3"], "--frames"),
+            (["--first-frame", "--threads", "1"], "--threads"),
+            (["--first-frame", "--together", "2"], "--together"),
             (["--json", "numbers.txt"], ".json"),
             (["--device", "toaster"], "toaster"),
             (["--checkpoint", "nowhere"], "nowhere"),
@@ -161,6 +163,33 @@ with open(sys.argv[1], "w") as file:
     def test_a_run_that_fails_says_why(self, run_cli, tiny_checkpoint, portrait):
         inputs = ["--checkpoint", tiny_checkpoint, "--source", portrait, "--driving", "nothing.mp4"]
         status, out, err = run_cli("bench", "--together", 2, *inputs)
+        assert status == 2 and "nothing.mp4" in err and "Traceback" not in err
+
+
+class TestFirstFrame:
+    def test_seconds_of_every_run(self, run_cli, tiny_checkpoint, portrait, face_clip, tmp_path, monkeypatch):
+        monkeypatch.setattr(together.measure_first_frame, "__defaults__", (1,))
+        inputs = ["--checkpoint", tiny_checkpoint, "--source", portrait, "--driving", face_clip]
+        status, out, err = run_cli("bench", "--first-frame", *inputs, "--json", tmp_path / "numbers.json")
+        assert status == 0, err
+        (seconds,) = json.loads((tmp_path / "numbers.json").read_text())["first_frame_seconds"]
+        assert 0.5 < seconds < 120 and f"{seconds:.1f} s" in out
+
+    def test_it_is_the_first_frame_that_counts(self, monkeypatch):
+        """A program that writes a frame after half a second, and goes on, instead of `vivface reenact`."""
+        write = "import pathlib, sys, time; time.sleep(0.5); pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+        real = subprocess.Popen
+
+        def start(command, **options):
+            folder = Path(command[command.index("-o") + 1]).parent.parent
+            return real([sys.executable, "-c", write, str(folder / "0.png")], **options)
+
+        monkeypatch.setattr(together.subprocess, "Popen", start)
+        assert all(0.5 < seconds < 5 for seconds in together.measure_first_frame([], runs=2))
+
+    def test_a_run_that_fails_says_why(self, run_cli, tiny_checkpoint, portrait):
+        inputs = ["--checkpoint", tiny_checkpoint, "--source", portrait, "--driving", "nothing.mp4"]
+        status, out, err = run_cli("bench", "--first-frame", *inputs)
         assert status == 2 and "nothing.mp4" in err and "Traceback" not in err
 
 

@@ -2,7 +2,8 @@
 
 Prints milliseconds a frame of every step, each alone, and frames per second end to end, where decoding, computing and
 encoding overlap. Beside them: the work of each network and what the machine's convolutions can do at best. With
-`--together` it times `vivface reenact` instead, alone and several times at once.
+`--together` it times `vivface reenact` instead, alone and several times at once, with `--first-frame` until its first
+frame.
 """
 
 import json
@@ -60,22 +61,30 @@ def bench(
     together: Annotated[
         int | None, typer.Option(min=2, help="Instead, time `vivface reenact`: alone, and this many of it at once.")
     ] = None,
+    first_frame: Annotated[
+        bool, typer.Option("--first-frame", help="Instead, time `vivface reenact` from its start to its first frame.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Measure frames per second, end to end and per step, or what several runs at once cost."""
+    """Measure frames per second, end to end and per step, when the first frame is there, or what several runs cost."""
     if checkpoint is not None and size is not Size.BUNDLED:
         raise OptionError(f"`--size {size}` and `--checkpoint` contradict each other: give one of them.")
-    if together is not None and (size is not Size.BUNDLED or threads is not None or frames is not None):
-        raise OptionError("`--together` times whole runs: leave out `--size`, `--threads` and `--frames`.")
-    if engines and (size is Size.FFHQ_1024 or together is not None):
-        raise OptionError("`--engines` compares on a checkpoint: leave `--size` and `--together` out.")
+    whole = together is not None or first_frame
+    if whole and (size is not Size.BUNDLED or threads is not None or frames is not None):
+        raise OptionError(
+            "`--together` and `--first-frame` time whole runs: leave out `--size`, `--threads` and `--frames`."
+        )
+    if together is not None and first_frame:
+        raise OptionError("`--together` and `--first-frame` measure different things: give one of them.")
+    if engines and (size is Size.FFHQ_1024 or whole):
+        raise OptionError("`--engines` compares on a checkpoint: leave `--size`, `--together` and `--first-frame` out.")
     from dataclasses import asdict
 
     import torch
     from rich.console import Console
 
     from vivface.cli.benchmark import benchmark, random_ffhq_1024, write_inputs
-    from vivface.cli.together import measure_together
+    from vivface.cli.together import measure_first_frame, measure_together
     from vivface.files import check_output
     from vivface.pipelines import load_pipeline
     from vivface.runtime import choose_device
@@ -91,12 +100,16 @@ def bench(
         if None in (source, driving) and not all(file.is_file() for file in defaults):
             defaults = write_inputs(Path(folder), frames)
         source, driving = source or defaults[0], driving or defaults[1]
-        if together is not None:
+        if whole:
             options = [source, driving, "--refine" if refine else "--no-refine", "--device", device, "--engine", engine]
             options += ["--paste-back"] * paste_back + (["--checkpoint", checkpoint] if checkpoint else [])
             options += [] if adapt is None else ["--adapt", adapt]
-            result = measure_together(options, together)
-            console.print(together_table(result))
+            if first_frame:
+                result = measure_first_frame(options)
+                console.print(f"First frame after {', '.join(f'{seconds:.1f}' for seconds in result)} s.")
+            else:
+                result = measure_together(options, together)
+                console.print(together_table(result))
         elif engines:
             options = ["--frames", str(frames), "--threads", str(torch.get_num_threads())]
             options += [] if checkpoint is None else ["--checkpoint", checkpoint]
@@ -113,7 +126,10 @@ def bench(
             console.print(table(result))
             console.print(summary(result))
     if json_file is not None:
-        numbers = [asdict(row) for row in result] if isinstance(result, list) else asdict(result)
+        if first_frame:
+            numbers = {"first_frame_seconds": result}
+        else:
+            numbers = [asdict(row) for row in result] if isinstance(result, list) else asdict(result)
         json_file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Measure how runs that share a machine slow each other down: the command alone, and several of it at once."""
+"""Time whole commands: until the first frame, and how runs that share a machine slow each other down."""
 
 import subprocess
 import sys
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vivface.errors import BackendError
+
+_COMMAND = (sys.executable, "-m", "vivface.cli.main", "reenact")
 
 
 @dataclass
@@ -46,13 +48,41 @@ def measure_together(options: Sequence[str | Path], runs: int = 2) -> Together:
     return Together(runs, alone, together, max(together) / (sum(alone) / len(alone)))
 
 
+def measure_first_frame(options: Sequence[str | Path], runs: int = 3) -> list[float]:
+    """Seconds from the start of `vivface reenact` to its first frame as a file, run after run.
+
+    Args:
+        options (sequence of `str` or `Path`): Of `vivface reenact`, without `-o`.
+        runs (`int`, *optional*, defaults to 3): How many.
+
+    Raises:
+        BackendError: If a run fails.
+    """
+    seconds = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "errors", "w+", encoding="utf-8") as errors:
+            command = [*_COMMAND, *map(str, options), "-o", str(Path(folder) / "frames" / "%05d.png")]
+            began = time.perf_counter()
+            run = subprocess.Popen(command, stdout=errors, stderr=errors)
+            try:
+                while not any(Path(folder).rglob("*.png")):  # in a folder of another name until all are there
+                    if run.poll() is not None:
+                        errors.seek(0)
+                        raise BackendError(f"A run to be measured failed ({_last_line(errors.read())}).")
+                    time.sleep(0.01)
+                seconds.append(time.perf_counter() - began)
+            finally:
+                run.kill()
+                run.wait()
+    return seconds
+
+
 def _seconds(options: Sequence[str | Path], runs: int, folder: Path) -> list[float]:
     """Seconds until each of some commands that start at once has ended."""
     began, started, seconds = time.perf_counter(), [], {}
     try:
         for number in range(runs):
-            command = [sys.executable, "-m", "vivface.cli.main", "reenact", *map(str, options)]
-            command += ["-o", str(folder / f"{number}.mp4")]
+            command = [*_COMMAND, *map(str, options), "-o", str(folder / f"{number}.mp4")]
             errors = open(folder / f"{number}.txt", "w+", encoding="utf-8")  # not a pipe, which would fill up
             started.append((subprocess.Popen(command, stdout=errors, stderr=errors), errors))
         while len(seconds) < runs:
