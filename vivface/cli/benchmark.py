@@ -34,6 +34,7 @@ from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.vivface import VivFacePipeline
+from vivface.provenance import add_mark
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.driving import SteadyCrop
 from vivface.warping.moving_photo import MovingPhoto, frame_size
@@ -207,7 +208,7 @@ def random_ffhq_1024() -> VivFacePipeline:
 
 
 def _face_timings(pipeline: ReenactmentPipeline, images: list[np.ndarray], fps: Fraction) -> list[Timing]:
-    tracker = FaceTracker(pipeline.backend)
+    tracker = FaceTracker(pipeline.backend, states=False)
     first, detect = _timed(pipeline, lambda: tracker.update(images[0]))
     if not first.found:
         raise MediaError("The first frame of the driving video shows no face: give a video that begins with one.")
@@ -290,6 +291,9 @@ def _output_timings(
         paste, image = PasteBack(identity.photo, identity.quad, size), crop_quad(identity.photo, identity.quad, size)
         _, seconds = _timed(pipeline, lambda: [paste(image) for _ in frames])
         timings.append(Timing("paste back", 1e3 * seconds / len(frames)))
+
+    _, seconds = _timed(pipeline, lambda: [add_mark(frame.image, 1) for frame in frames])
+    timings.append(Timing("mark the frame", 1e3 * seconds / len(frames)))
 
     def encode() -> None:
         with VideoWriter(result.with_name("again.mp4"), reader.size, reader.fps, reader.time_base) as writer:
