@@ -126,6 +126,8 @@ class ClipMaker:
         self._provenance = Provenance(settings.mark, settings.manifest, settings.label)
         self._loaded: tuple[Path, IdentityCode] | None = None
         self._photo: tuple[Portrait, PortraitPhoto] | None = None
+        if settings.threads is not None:
+            _limit_threads(settings.threads)
         self._photograph = load_photograph(settings)
         if self._photograph is None:
             self._pipeline = load_quietly(settings)  # now, as what is wrong with it stops the run
@@ -324,6 +326,15 @@ class ClipMaker:
             mark.unlink()
 
 
+def _limit_threads(count: int) -> None:
+    """How many threads networks and warps of this process use."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+
 def _read_edits(texts: tuple[str, ...]) -> dict | None:
     if not texts:
         return None
@@ -345,27 +356,20 @@ def load_photograph(settings: BatchSettings) -> PhotographPipeline | None:
     """What moves photographs without the checkpoint's networks; None where the settings need these."""
     if settings.system or settings.adapt or settings.edits or settings.pose:
         return None
-    import torch
-
     from vivface.pipelines.photograph import PhotographPipeline
     from vivface.runtime import choose_device
 
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     how = dict(device=str(choose_device(settings.device)), engine=settings.networks, detector=settings.detector)
     return PhotographPipeline.for_checkpoint(settings.checkpoint, detail=settings.detail, **how)
 
 
 def load_quietly(settings: BatchSettings) -> ReenactmentPipeline:
     """The pipeline of a worker on its device, without bars and without other libraries' remarks."""
-    import torch
     from diffusers.utils import logging
 
     from vivface.pipelines import load_pipeline
     from vivface.runtime import choose_device
 
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     logging.set_verbosity_error()
     pipeline = load_pipeline(settings.checkpoint, system=settings.system, engine=settings.networks)
     pipeline = pipeline.to(choose_device(settings.device)).use_detector(settings.detector)
