@@ -124,7 +124,7 @@ class PhotoCompositor:
         """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
         photo = self.photo if self._layers is None else self._layers.person
         head = _sample(photo, where)
-        if self.surface.two_sided and (box := _extent(where[..., 4] > 0)) is not None:
+        if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
             other = _sample(photo, where[..., 2:]).astype(np.float32)
@@ -134,7 +134,7 @@ class PhotoCompositor:
     def _shows_person(self, where: np.ndarray) -> np.ndarray:
         """Where the person may be seen, not 0 `(size, size)`; all the rest is background."""
         seen = _sample(self._near_person, where, cv2.INTER_NEAREST)
-        return seen | (where[..., 4] > 0) if self.surface.two_sided else seen
+        return seen | (where[..., 4] > 0) if where.shape[2] > 2 else seen
 
     def _opacity(self, places: np.ndarray) -> np.ndarray:
         """How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1]."""

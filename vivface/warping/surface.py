@@ -104,8 +104,7 @@ class HeadSurface:
 
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
         farther inside, the more the target shows of them. What lies beside the face, ear and hair, is that of the
-        other side where the portrait shows too little of it. Where no side is hidden, there are only the first two
-        values.
+        other side where the portrait shows too little of it. Where nothing is, there are only the first two values.
         """
         exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
@@ -114,7 +113,7 @@ class HeadSurface:
         values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
         if self.two_sided:
             self._show_other_side(values, target, pose)
-        return values
+        return values if values[:, 4:].any() else values[:, :2]
 
     def _show_other_side(self, values: np.ndarray, target: np.ndarray, pose: HeadPose) -> None:
         """Set in `values` where what lies beside the face is that of its other side, which a turn would tear."""
