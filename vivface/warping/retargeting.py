@@ -43,6 +43,7 @@ from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
 
 NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken: more where no lips have met by then
+OPEN_LIDS = 90  # percentile of the lids' gaps in these frames that is an open eye: some drivers begin with eyes shut
 SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LID_GAIN = 1.25  # how much more lids move than the networks see
@@ -83,7 +84,7 @@ class Rest:
         smiles = _read_expressions(shapes - shapes[:1])[:, SMILES].mean(1)
         shape = neutral_shape(shapes, gaps, smiles)
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
-        return cls(shape, np.maximum(np.percentile(gaps, 75, axis=0), least_lids(shape)), touching, faces[0].pose)
+        return cls(shape, np.maximum(np.percentile(gaps, OPEN_LIDS, axis=0), least_lids(shape)), touching, faces[0].pose)
 
     def smile(self, shape: np.ndarray) -> float:
         """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
