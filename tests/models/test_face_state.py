@@ -37,6 +37,7 @@ class TestOutput:
             output.pose.shape == (3, 3) and output.controls.shape == (3, len(CONTROLS)) and output.gaze.shape == (3, 2)
         )
         assert output.landmarks.shape == output.rough_landmarks.shape == (3, 68, 2)
+        assert output.heat.shape == (3, 68, 8, 8)
         assert all(value.dtype == torch.float32 for value in output.values())
 
     def test_gaze_is_two_of_the_controls_in_degrees(self, network):

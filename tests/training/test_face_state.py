@@ -12,7 +12,7 @@ import torch
 from tests.training.people import STILL, options_of, write_controlled_people
 from training.data.face_frames import MIRRORED, FaceBatches, FaceFrames, FaceLabels
 from training.evaluation.face_measures import eyes_apart, landmark_error, lids, mouth, turn_between, turned_image
-from training.stages.face_state import correlation, measure
+from training.stages.face_state import HEAT_SPREAD, correlation, heat_divergence, measure
 from training.train import main
 from vivface.errors import OptionError
 from vivface.models import FaceStateNetwork
@@ -136,6 +136,28 @@ class TestMeasures:
         assert correlation(a, 3 - 2 * a) == pytest.approx(-1) and correlation(a, np.ones(5)) == 0
 
 
+class TestHeat:
+    def gaussians(self, points: torch.Tensor) -> torch.Tensor:
+        """Logits `(1, count, 16, 16)` of the Gaussians around points `(count, 2)`."""
+        y, x = torch.meshgrid(*[torch.arange(16) + 0.5] * 2, indexing="ij")
+        away = (x - 16 * points[:, 0, None, None]) ** 2 + (y - 16 * points[:, 1, None, None]) ** 2
+        return -away[None] / (2 * HEAT_SPREAD**2)
+
+    def test_gaussians_are_what_is_wanted(self):
+        points = torch.tensor([[0.5, 0.3], [0.31, 0.77]])
+        assert heat_divergence(self.gaussians(points) + 3.0, points[None]).abs().max() < 1e-5
+
+    def test_of_a_shifted_gaussian(self):
+        """Closed form: the squared distance over twice the variance."""
+        points, moved = torch.tensor([[0.5, 0.5], [0.4, 0.6]]), torch.tensor([[0.625, 0.5], [0.4, 0.475]])
+        divergence = heat_divergence(self.gaussians(moved), points[None])
+        assert divergence[0].tolist() == pytest.approx([2.0 / HEAT_SPREAD**2] * 2, rel=1e-3)
+
+    def test_landmarks_outside_do_not_count(self):
+        points = torch.tensor([[[-0.1, 0.5], [0.5, 1.01], [0.5, 0.5]]])
+        assert heat_divergence(torch.randn(1, 3, 8, 8), points)[0].bool().tolist() == [False, False, True]
+
+
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two steps, and two more after a resume."""
@@ -154,7 +176,7 @@ class TestStage:
         lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
         assert all(math.isfinite(value) for line in lines for value in line.values())
-        assert {"pose", "controls", "gaze", "landmarks", "rough_landmarks", "openings"} <= lines[0].keys()
+        assert {"pose", "controls", "gaze", "landmarks", "rough_landmarks", "heat", "openings"} <= lines[0].keys()
         wanted = ("landmarks", "turn", "yaw", "lids", "mouth", "gaze_x")
         assert {f"held_out/{name}" for name in wanted} <= lines[1].keys() & lines[3].keys()
 

@@ -112,6 +112,21 @@ class TestTerms:
             terms = stage.terms(pairs, pairs.goal.image + 0.1)
             assert float(terms["pixel"]) == pytest.approx(sum(known) / 4, rel=1e-4)
 
+    def test_regions_weigh_pixels(self, people, batch):
+        """A weighted mean: 5 / (mean weight) times the error where weights are 5 and nothing else is wrong."""
+        stage = make_stage(people, "options.regions={eyes: 4.0, mouth: 2.0}")
+        pairs = stage.pairs(batch, "self")
+        assert pairs.weight.shape == (4, 1, SIZE, SIZE) and pairs.weight.min() == 1 and 4.5 < pairs.weight.max() <= 7
+        eyes = (batch["same_regions"][:, 1:2] == 1) & (batch["same_regions"][:, 3:] == 0)
+        assert eyes.any() and (pairs.weight[eyes] == 5).all()
+        terms = stage.terms(pairs, pairs.goal.image + 0.1 * eyes)
+        expected = 10 * 0.1 * 5 * float(eyes.sum()) / float(pairs.weight.sum())
+        assert float(terms["pixel"]) == pytest.approx(expected, rel=1e-4)
+
+    def test_regions_need_truth(self, people):
+        with pytest.raises(OptionError, match=r"options.regions need the landmarks of renders"):
+            make_stage(people, "options.truth=false", "options.regions={eyes: 4.0}", "data.crop=ffhq")
+
     def test_without_a_goal_identity_and_shape_are_left(self, stage, batch):
         pairs = self.pairs(batch, [True] * 4, [False] * 4)
         terms = stage.terms(pairs, pairs.source.image)

@@ -13,6 +13,8 @@ from vivface.errors import OptionError
 class TrueTriples:
     """`source`, `same` and `other` (B, 3, S, S): `same` is the source's person in the very motion of `other`.
 
+    `same_regions` (B, 4, S, S) are the soft maps of its face, eyes, brows and mouth, in [0, 1].
+
     Made of grids of `options.identities` people who are driven by one frame of anyone in their group; see
     `GridBatches`, whose crops and augmentation these are.
 
@@ -36,4 +38,5 @@ class TrueTriples:
         grids = self.grids[index]
         source, same = grids["source"], grids["target"][:, :, 0]  # (grids, identities, 3, S, S)
         other = grids["driving"][:, 0].expand(-1, source.shape[1], -1, -1, -1)
-        return {"source": source.flatten(0, 1), "same": same.flatten(0, 1), "other": other.flatten(0, 1)}
+        triples = {"source": source, "same": same, "other": other, "same_regions": grids["regions"][:, :, 0]}
+        return {name: each.flatten(0, 1) for name, each in triples.items()}

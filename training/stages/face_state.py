@@ -1,8 +1,10 @@
 """Face state stage: a network learns to read pose, expression, gaze and landmarks from rendered faces.
 
 A regression: every truth in units of its own spread, as in the encoder stage, and landmarks in pixels. Distances
-between lids, lips and brows count once more, since they are small against the face and are what viewers see. Every
-`evaluate_every` steps the averaged network is measured on held-out people in plain crops.
+between lids, lips and brows count once more, since they are small against the face and are what viewers see. Heat maps
+are drawn towards Gaussians, since positions alone leave open what a map looks like around its mean (Nibali et al.,
+"Numerical Coordinate Regression with Convolutional Neural Networks", 2018, sec. 3.3). Every `evaluate_every` steps the
+averaged network is measured on held-out people in plain crops.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from vivface.media.tensors import to_images
 from vivface.models.face_state import ANGLES, FaceStateNetwork, FaceStateOutput
 
 JAW, JAW_WEIGHT = 17, 0.5  # first landmarks: their place along the outline is hardly seen
+HEAT_SPREAD = 1.0  # standard deviation of a landmark's heat, cells of its map
 GAZE = ("gaze_x", "gaze_y")
 
 
@@ -36,6 +39,7 @@ class FaceStateOptions(Options):
     gaze: float = option(0.5, "weight that the two gaze controls get beyond that")
     landmarks: float = option(0.5, "weight of the distance of the landmarks, pixels")
     rough_landmarks: float = option(0.25, "the same for the heat maps alone")
+    heat: float = option(0.0, "weight of the divergence of the heat maps from Gaussians around the landmarks, nats")
     openings: float = option(0.5, "weight of the error of the vectors between lids, lips and brows, pixels")
 
 
@@ -109,6 +113,7 @@ class FaceStateStage(Stage):
             "controls": controls.mean(),
             "gaze": controls[:, self.gaze_places].mean(),
             **{name: value.mean() for name, value in distances.items()},
+            "heat": (heat_divergence(output.heat, batch["landmarks"]) * weight / weight.mean()).mean(),
             "openings": _length((gaps[0] - gaps[1]) * size).mean(),
         }
 
@@ -140,6 +145,27 @@ class FaceStateStage(Stage):
                 cv2.circle(canvas, (round(float(x)), round(float(y))), 1, (0, 255, 0), -1)
             images.append(canvas)
         return tile([images[k : k + 8] for k in range(0, len(images), 8)])
+
+
+def heat_divergence(heat: Tensor, landmarks: Tensor) -> Tensor:
+    """How far heat maps are from Gaussians around the landmarks: Kullback and Leibler's divergence.
+
+    Args:
+        heat (`torch.Tensor` of shape `(batch, count, height, width)`): Logits.
+        landmarks (`torch.Tensor` of shape `(batch, count, 2)`): x, y in fractions of the image.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, count)`: Nats; 0 for landmarks outside the image.
+    """
+    wanted = []
+    for axis, count in enumerate(heat.shape[:1:-1]):
+        cells = torch.arange(count, device=heat.device) + 0.5
+        wanted.append((-0.5 * ((cells - landmarks[..., axis, None] * count) / HEAT_SPREAD).square()).softmax(-1))
+    across, down = wanted  # (batch, count, width), (batch, count, height)
+    expected = torch.einsum("nkyx,nkx,nky->nk", heat.float(), across, down)
+    entropy = sum(torch.special.entr(each).sum(-1) for each in wanted)
+    inside = ((landmarks > 0) & (landmarks < 1)).all(-1)
+    return (heat.float().flatten(2).logsumexp(-1) - expected - entropy) * inside
 
 
 def measure(found: dict[str, np.ndarray], truth: dict[str, np.ndarray], gaze: list[int]) -> dict[str, float]:

@@ -49,6 +49,7 @@ class FaceStateOutput(BaseOutput):
             the pose.
         landmarks (`torch.Tensor` of shape `(batch, 68, 2)`): x, y in fractions of the image, from its upper left edge.
         rough_landmarks (`torch.Tensor` of shape `(batch, 68, 2)`): The same from the heat maps alone.
+        heat (`torch.Tensor` of shape `(batch, 68, image_size / 4, image_size / 4)`): Logits of the heat maps.
     """
 
     pose: Tensor
@@ -56,6 +57,7 @@ class FaceStateOutput(BaseOutput):
     gaze: Tensor
     landmarks: Tensor
     rough_landmarks: Tensor
+    heat: Tensor
 
 
 class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
@@ -143,7 +145,8 @@ class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise ValueError(f"`image` has shape {tuple(image.shape)}; expected (batch, 3, {size}, {size}).")
         maps = self._maps(image)
-        rough = expected_positions(self._heat(maps))
+        heat = self._heat(maps).float()
+        rough = expected_positions(heat)
         seen = [self.whole(maps[-1].flatten(1)), *(self._eye(image, rough, side) for side in (0, 1))]
         spread = ((rough - 0.5) * 4).flatten(1).to(seen[0].dtype)
         hidden = self.hidden(torch.cat([F.relu(x) for x in seen] + [spread], dim=1))
@@ -151,7 +154,7 @@ class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         landmarks = rough + self.correction(hidden).float().view(-1, LANDMARKS, 2) / 32
         pose, controls = state[:, :ANGLES], state[:, ANGLES:]
         gaze = controls[:, [self.config.controls.index(name) for name in ("gaze_x", "gaze_y")]] * GAZE_UNIT
-        return FaceStateOutput(pose, controls, gaze, landmarks, rough)
+        return FaceStateOutput(pose, controls, gaze, landmarks, rough, heat)
 
     def _maps(self, image: Tensor) -> list[Tensor]:
         """Maps of the stages: `(batch, widths[k + 1], image_size / 2^(k + 2), ...)`."""

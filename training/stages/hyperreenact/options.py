@@ -24,6 +24,9 @@ class HyperReenactOptions(Options):
         "shards: a pair that another person drives is compared with the render of what it has to show, so pixels, "
         "features and gaze count there too (ours, not the paper's)",
     )
+    regions: dict[str, float] = option(
+        {}, "with truth: weight that pixels of the goal's face, eyes, brows and mouth gain over the rest (1; ours)"
+    )
     truncation: float = option(0.7, "how far codes of sources go from the mean latent, as in use")
 
     perceptual: Literal["lpips-alex", "recognizer-features", "face-features"] = option(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.arguments import AugmentOptions
-from training.data import PairBatches, open_clips
+from training.data import PairBatches, open_clips, region_weights
 from training.data.triples import TrueTriples
 from training.networks import take
 from training.perceptual import build_perceptual
@@ -70,6 +72,8 @@ class HyperReenactStage(Stage):
         """Which networks the phase needs besides the hypernetwork and the estimators."""
         if self.options.truth and self.landmarks:
             raise OptionError("options.truth is true with data.crop 'voxceleb', expected 'stable' or 'source'")
+        if self.options.regions and not self.options.truth:
+            raise OptionError("options.regions need the landmarks of renders, expected options.truth: true")
         kinds = {"generator": StyleGAN2Generator, "inversion": HybridEncoder}
         kinds |= {"appearance": IdentityNetwork, "recognizer": IdentityNetwork}
         if "pose" in self.preset.networks:
@@ -135,14 +139,15 @@ class HyperReenactStage(Stage):
         """Who is driven by whom in a phase; in `"cross"` the last ones of a batch by somebody else."""
         source, same, other = (Faces(batch[n], batch.get(f"{n}_landmarks")) for n in ("source", "same", "other"))
         cross = torch.zeros(len(source), dtype=torch.bool, device=source.image.device)
+        weight = region_weights(batch["same_regions"], 1.0, **self.options.regions) if self.options.regions else None
         if phase == "inversion":  # of frames cut as driving frames are
-            return Pairs(same, same, same, cross, ~cross)
+            return Pairs(same, same, same, cross, ~cross, weight)
         if phase == "start":
             cross[:] = True
         if phase == "cross":
             cross[round((1 - self.options.cross_share) * len(source)) :] = True
         known = ~cross | self.options.truth
-        return Pairs(source, other.where(cross, same), same, cross, known)
+        return Pairs(source, other.where(cross, same), same, cross, known, weight)
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
@@ -207,7 +212,7 @@ class HyperReenactStage(Stage):
         goal = pairs.goal.image
         soft = self._sized(F.interpolate(goal, (self.options.coarse_size,) * 2, mode="area"))
         goal = pairs.goal.shown(soft.index_copy(0, sharp, goal[sharp]))
-        return Pairs(pairs.source, pairs.driver, goal, pairs.cross, pairs.known)
+        return replace(pairs, goal=goal)
 
     def _sized(self, image: Tensor) -> Tensor:
         """Images at the data's size, float32."""

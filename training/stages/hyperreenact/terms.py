@@ -23,6 +23,7 @@ class Pairs:
         goal (`Faces`): What the result has to look like, where that is known.
         cross (`torch.Tensor` of shape `(batch,)`, bool): Whether the driver is another person.
         known (`torch.Tensor` of shape `(batch,)`, bool): Whether the goal is known.
+        weight (`torch.Tensor` of shape `(batch, 1, size, size)`, *optional*): Of the goal's pixels; None: all alike.
     """
 
     source: Faces
@@ -30,6 +31,7 @@ class Pairs:
     goal: Faces
     cross: Tensor
     known: Tensor
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.source)
@@ -69,7 +71,7 @@ class Terms:
             person = self._recognize(pairs.source.where(pairs.cross, pairs.goal))[1]
         if known.any():
             goal = pairs.goal[known]
-            terms["pixel"] = options.pixel * share * (image[known] - goal.image).abs().mean()
+            terms["pixel"] = options.pixel * share * _pixel_distance(pairs, image)
             if self.perceptual is None:
                 with torch.no_grad():
                     expected = self._recognize(goal)[0]
@@ -88,3 +90,12 @@ class Terms:
         """Feature maps of the recognizer in its crop, and embeddings `(batch, dim)` in float32."""
         maps = self.recognizer.features(faces.of_identity(self.recognizer))
         return maps, self.recognizer.read(maps).float()
+
+
+def _pixel_distance(pairs: Pairs, image: Tensor) -> Tensor:
+    """L1 of the pairs whose goal is known; with weights, their weighted mean."""
+    difference = (image[pairs.known] - pairs.goal.image[pairs.known]).abs().mean(1, keepdim=True)
+    if pairs.weight is None:
+        return difference.mean()
+    weight = pairs.weight[pairs.known]
+    return (difference * weight).sum() / weight.sum()
