@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.stages.encoder import OPENINGS
 from training.stages.hyperreenact.faces import Faces
 from vivface.errors import BackendError
 from vivface.metrics.coefficients import Deca
@@ -22,7 +23,8 @@ from vivface.models.face_state import ANGLES, GAZE_UNIT, FaceStateOutput
 ShapeLoss = Callable[[Faces, Faces, Tensor], Tensor]
 GazeLoss = Callable[[Faces, Faces], Tensor]
 
-LANDMARK_UNIT = 0.05  # of the crop: a difference that counts as much as a deviation of pose or controls
+# Of the crop: differences that count as much as a deviation of pose or controls
+LANDMARK_UNIT, OPENING_UNIT = 0.05, 0.02
 COEFFICIENTS = {"form": slice(0, 100), "moved": slice(150, 206)}  # of DECA's 236: shape; expression, pose, jaw
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,14 +42,18 @@ class FaceStateEstimator(nn.Module):
         self._last: tuple[Faces, Faces, FaceStateOutput, FaceStateOutput] | None = None
 
     def shape(self, made: Faces, wanted: Faces, same: Tensor) -> Tensor:
-        """L1 of landmarks, and of pose and controls in their deviations; of the latter alone between two people."""
+        """L1 of landmarks, of the gaps between lids, lips and brows, and of pose and controls in their deviations.
+
+        Between two people of pose and controls alone.
+        """
         found, expected = self._read(made, wanted)
         deviation = self.network.deviation.float()
         states = [torch.cat([x.pose, x.controls], dim=1) / deviation for x in (found, expected)]
         difference = (states[0] - states[1]).abs()
         moved = difference[:, :ANGLES].mean(1) + difference[:, ANGLES:].mean(1)
         form = (found.landmarks - expected.landmarks).abs().mean((1, 2)) / LANDMARK_UNIT
-        return moved + same.float() * form
+        open_ = (_gaps(found.landmarks) - _gaps(expected.landmarks)).abs().mean((1, 2)) / OPENING_UNIT
+        return moved + same.float() * (form + open_)
 
     def gaze(self, made: Faces, wanted: Faces) -> Tensor:
         """L2 of the directions, in units of 20 degrees."""
@@ -133,6 +139,12 @@ class EthXGaze(nn.Module):
         mean, std = (image.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         normal = (image - mean) / std * 2 - 1  # the trunk itself maps [-1, 1] to [0, 1]
         return self.linear(self.backbone(normal).mean((2, 3)))
+
+
+def _gaps(landmarks: Tensor) -> Tensor:
+    """Vectors between lids, lips and brows: `(batch, 68, 2)` to `(batch, gaps, 2)`."""
+    first, second = (list(each) for each in zip(*OPENINGS, strict=True))
+    return landmarks[:, first] - landmarks[:, second]
 
 
 def _gaze_entries(file: Path) -> dict[str, Tensor]:
