@@ -146,25 +146,40 @@ def record(
 
 
 def training_record(run: Path) -> dict[str, str | list]:
-    """The training record of the card, from the run's log and preset."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    """The training record of the card, from the logs and presets of the run and of those that it goes on from."""
     return {
         "license": "apache-2.0",
         "description": "Reads head pose, 33 expression controls (two of them gaze) and 68 landmarks of an FFHQ-aligned "
         "face, with gradients to the image.",
         "data": "560 rendered synthetic people with 14 frames each in two lights (MakeHuman assets, CC0), mirrored and "
         "strongly augmented; no picture of a real person.",
-        "stages": [
-            {
-                "stage": "face_state",
-                "preset": "bundled-128-face-state",
-                "steps": lines[-1]["step"],
-                "pictures": round(lines[-1]["images"]),
-                "minutes": round(lines[-1]["minutes"], 1),
-            }
-        ],
+        "stages": stages(run),
         "limitations": LIMITATIONS,
     }
+
+
+def stages(run: Path) -> list[dict[str, str | float]]:
+    """Preset and length of a run, after those of the network that it started from, as far as they are on record."""
+    last = json.loads((run / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    preset = read_preset(str(run / "preset.yaml"))
+    start = preset.networks["face_state"]
+    earlier = []
+    if "pretrained" in start:
+        folder = Path(start["pretrained"]) / start.get("subfolder", "")
+        if (folder / TRAINING).is_file():  # written by this program
+            earlier = json.loads((folder / TRAINING).read_text(encoding="utf-8"))["stages"]
+        elif (folder.parents[1] / "log.jsonl").is_file():  # RUN/checkpoint/face_state
+            earlier = stages(folder.parents[1])
+    return [
+        *earlier,
+        {
+            "stage": preset.stage,
+            "preset": preset.description,
+            "steps": last["step"],
+            "pictures": round(last["images"]),
+            "minutes": round(last["minutes"], 1),
+        },
+    ]
 
 
 if __name__ == "__main__":
