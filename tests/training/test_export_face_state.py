@@ -46,6 +46,11 @@ def test_weights_are_half(exported):
     )
 
 
+def test_the_config_names_no_path(exported):
+    config = json.loads((exported / "config.json").read_text())
+    assert config["image_size"] == 32 and "_name_or_path" not in config
+
+
 def test_the_record_names_all_runs(exported):
     stages = json.loads((exported / "training.json").read_text())["stages"]
     assert [stage["steps"] for stage in stages] == [2, 1] and stages[1]["preset"] == "fewer of them broken"

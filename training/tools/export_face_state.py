@@ -20,7 +20,7 @@ import torch
 from training.data.face_frames import FaceBatches, FaceFrames
 from training.preset import read_preset
 from training.stages.face_state import GAZE, correlation, measure
-from training.tools.programs import add_people, program_parser, run_program
+from training.tools.programs import add_people, program_parser, run_program, save_network
 from vivface.errors import CheckpointError
 from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING, make_card
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     network = cast(FaceStateNetwork.from_pretrained(folder), torch.float16)
     frames = FaceFrames(options.folders, tuple(network.config.controls))
     with complete_folder(options.output, overwrite=options.overwrite) as work:
-        network.save_pretrained(work)
+        save_network(network, work)
         found, truth = read_people(FaceStateNetwork.from_pretrained(work), frames, options.frames)
         metrics = record(found, truth, list(network.config.controls), frames.people)
         (work / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")

@@ -19,7 +19,7 @@ import torch
 from training.preset import read_preset
 from training.tools.average import average
 from training.tools.extreme_poses import MEASURES
-from training.tools.programs import program_parser, run_program
+from training.tools.programs import program_parser, run_program, save_network
 from vivface.errors import CheckpointError, OptionError
 from vivface.files import complete_folder
 from vivface.hub.card import METRICS, TRAINING
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     network = cast(mean_network(options.runs, options.shares), torch.float16)
     with complete_folder(options.checkpoint / FOLDER, overwrite=True) as work:
-        network.save_pretrained(work)
+        save_network(network, work)
         (work / TRAINING).write_text(
             json.dumps(training_record(options.runs, options.shares), indent=1) + "\n", encoding="utf-8"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,3 +77,12 @@ def replace_network(network: ModelMixin, checkpoint: Path, name: str) -> None:
     """
     with complete_folder(checkpoint / name, overwrite=True) as work:
         network.save_pretrained(work)
+
+
+def save_network(network: ModelMixin, folder: Path) -> None:
+    """Save a network without the path that it was loaded from, which concerns nobody else."""
+    network.save_pretrained(folder)
+    path = folder / network.config_name
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
