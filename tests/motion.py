@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vivface.reenactment.co_driving import PoseSubspace
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 
 
@@ -71,3 +72,18 @@ def talking(system, lips: list[float], fps: int = 25) -> ListedMotion:
     codes = torch.zeros(len(lips), *system.code_shape)
     shown = np.stack([points(face(lips=gap)) for gap in lips])
     return ListedMotion(codes, times, Fraction(fps), Fraction(1, fps), fingerprint=system.fingerprint, points=shown)
+
+
+def turning(system, yaws: list[float]) -> ListedMotion:
+    """The motion of the mean face at rest, turned by so many degrees in each frame."""
+    from tests.warping.faces import face, points, turned
+
+    driver = talking(system, [1.0] * len(yaws))
+    driver._points = np.stack([points(face(), turned(yaw=yaw)) for yaw in yaws])
+    return driver
+
+
+def blind_subspace(system) -> PoseSubspace:
+    """A pose subspace that leaves codes alone: points have poses of their own."""
+    nothing = torch.zeros(1, *system.code_shape)
+    return PoseSubspace(("yaw",), nothing, nothing)

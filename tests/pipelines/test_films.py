@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from tests.clips import face_frame, portrait, read_sound_packets, read_times, write_face_clip, write_sound
-from tests.motion import talking
+from tests.motion import blind_subspace, talking, turning
 from vivface import MediaError, NoFaceError, OptionError
 from vivface.faces.landmarks import choose_face
+from vivface.faces.pose import head_pose
 from vivface.media import VideoReader
 from vivface.media.writer import VideoWriter
+from vivface.warping.mesh import MESH, PointsReader
 
 OPENING = [1.0] * 8 + [20.0] * 4
+TURN = [0.0] * 9 + [-20.0] * 3
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,11 @@ def frames_of(path) -> list[np.ndarray]:
 def lips(pipeline, picture: np.ndarray) -> float:
     marks = choose_face(pipeline.backend.detect(picture)).landmarks
     return float(np.linalg.norm(marks[66] - marks[62]) / np.ptp(marks[:, 1]))
+
+
+def yaw(pipeline, picture: np.ndarray) -> float:
+    face = choose_face(pipeline.backend.detect(picture))
+    return float(np.degrees(head_pose(PointsReader().read(picture, face)[:MESH]).angles[0]))
 
 
 def test_the_film_speaks_as_the_driver_does_and_the_rest_stays(tiny_pipeline, film):
@@ -123,20 +131,23 @@ def test_a_still_film_under_a_still_driver_does_not_tremble(tiny_pipeline, tmp_p
 
 
 def test_heads_turn_as_the_driver_does_if_asked(tiny_pipeline, film):
-    from vivface.faces.pose import head_pose
-    from vivface.warping.mesh import MESH, PointsReader
-
-    def yaw(picture: np.ndarray) -> float:
-        face = choose_face(tiny_pipeline.backend.detect(picture))
-        return float(np.degrees(head_pose(PointsReader().read(picture, face)[:MESH]).angles[0]))
-
-    from tests.warping.faces import face, points, turned
-
-    driver = talking(tiny_pipeline, [1.0] * 12)
-    driver._points = np.stack([points(face(), turned(yaw=-20.0 * (number > 8))) for number in range(12)])
+    driver = turning(tiny_pipeline, TURN)
     kept, replaced = (list(tiny_pipeline(film, driver, head=head))[-1] for head in ("keep", "replace"))
-    own = yaw(frames_of(film)[-1])
-    assert abs(yaw(kept) - own) < 3 and yaw(replaced) < own - 8
+    own = yaw(tiny_pipeline, frames_of(film)[-1])
+    assert abs(yaw(tiny_pipeline, kept) - own) < 3 and yaw(tiny_pipeline, replaced) < own - 8
+
+
+def test_heads_turn_as_a_second_driver_does(tiny_pipeline, film, monkeypatch):
+    monkeypatch.setattr(tiny_pipeline, "pose_subspace", blind_subspace(tiny_pipeline))
+    still, second = talking(tiny_pipeline, [1.0] * 12), turning(tiny_pipeline, TURN)
+    made = list(tiny_pipeline(film, still, head="replace", co_driving=second))
+    assert yaw(tiny_pipeline, made[-1]) < yaw(tiny_pipeline, made[0]) - 8
+    with pytest.raises(OptionError, match="'replace'"):
+        tiny_pipeline(film, still, co_driving=second)
+    with pytest.raises(OptionError, match="choose one"):
+        tiny_pipeline(film, still, head="replace", pose="source")
+    with pytest.raises(OptionError, match="not edited"):
+        tiny_pipeline(film, still, edits={})
 
 
 def test_several_faces_of_a_film(tiny_pipeline, tmp_path):

@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from tests.clips import face_frame, read_sound_packets, read_times, write_face_clip
-from tests.motion import talking
+from tests.motion import blind_subspace, talking, turning
 from vivface import NoFaceError, OptionError
+from vivface.editing import AttributeDirections, Direction
 from vivface.media import VideoReader, save_image
 from vivface.warping.head_window import Window
 
@@ -79,6 +81,27 @@ def test_one_driver_moves_all(tiny_pipeline, group):
     assert halves(*first_and_last(result)) == (True, True)
 
 
+def test_a_second_driver_turns_every_head(tiny_pipeline, group, monkeypatch):
+    monkeypatch.setattr(tiny_pipeline, "pose_subspace", blind_subspace(tiny_pipeline))
+    still, second = talking(tiny_pipeline, SHUT), turning(tiny_pipeline, [0.0] * 6 + [15.0] * 2)
+    assert halves(*first_and_last(tiny_pipeline(group, still, faces="all"))) == (False, False)
+    assert halves(*first_and_last(tiny_pipeline(group, still, faces="all", co_driving=second))) == (True, True)
+    first, last = first_and_last(tiny_pipeline(group, second, faces="all", pose="source"))
+    assert np.abs(first.astype(int) - last).max() <= 3
+
+
+def test_edits_are_of_every_driven_face(tiny_pipeline, group, monkeypatch):
+    step = torch.randn(tiny_pipeline.generator.num_latents, 32, generator=torch.Generator().manual_seed(0))
+    directions = AttributeDirections([Direction("age", "Age", "w_plus", 3 * step, reach=2.0)])
+    monkeypatch.setattr(tiny_pipeline, "directions", directions)
+    still = talking(tiny_pipeline, SHUT)
+    for faces, changed in (({1: still}, (False, True)), ("all", (True, True))):
+        plain, edited = (next(iter(tiny_pipeline(group, still, faces=faces, edits=e))) for e in (None, {"age": 2}))
+        assert halves(plain, edited) == changed
+    with pytest.raises(OptionError, match="edited once"):
+        tiny_pipeline(group, still, faces="all", edits={"age": {0: 0, 1: 2}})
+
+
 def test_pixels_away_from_the_heads_stay(tiny_pipeline, group):
     result = tiny_pipeline(group, talking(tiny_pipeline, OPEN), faces="all")
     photo, (_, last) = result.identity.photo, first_and_last(result)
@@ -131,7 +154,6 @@ def test_both_faces_of_a_clip(tiny_pipeline, group, duet):
         (dict(faces=[(0, 0)], face=1), "both given"),
         (dict(faces=[(0, 0)], size=512), "leave out `size`"),
         (dict(faces=[(0, 0)], detail=False), "leave out `detail`"),
-        (dict(faces=[(0, 0)], pose="source"), "leave out `co_driving`"),
         (dict(faces=[(0, 0)], adapt=5), "leave out `adapt`"),
         (dict(faces=[(0, 0)], head="replace"), "for films"),
         (dict(faces=[(0, 0)], sound="source"), "for films"),

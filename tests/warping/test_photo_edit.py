@@ -43,6 +43,7 @@ def test_points_move_as_the_generators_face_does(image):
     own = points(face())
     _, moved = edit.apply(gradient(192), own, SIZE)
     assert np.abs(PosedFace.of(moved).shape - PosedFace.of(own).shape - edit.shape).max() < 2.0
+    assert np.array_equal(edit.points(own), moved)
 
 
 def test_images_without_a_face_differ_in_colour_only():

@@ -15,6 +15,7 @@ from vivface.files import check_output, complete_file
 from vivface.media.containers import HEAD, IMAGE_DAMAGE, input_path, is_heic, is_heic_head, open_input
 from vivface.media.profiles import to_srgb, to_uint8
 from vivface.media.provenance import picture_options
+from vivface.media.video import VideoReader
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 WRITE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -101,7 +102,9 @@ def save_image(path: str | os.PathLike, image: np.ndarray, finish: Callable[[Pat
 
 
 def is_film(source: object) -> bool:
-    """Whether a source is the path of a video, and of no image that `load_image` reads; animated images are images."""
+    """Whether a source is an opened video, or the path of one and of no image; animated images are images."""
+    if isinstance(source, VideoReader):
+        return True
     if not isinstance(source, str | os.PathLike):
         return False
     try:

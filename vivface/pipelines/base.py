@@ -274,7 +274,7 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
 
     def __call__(
         self,
-        source: Image | IdentityCode,
+        source: Image | IdentityCode | VideoReader,
         driving: str | os.PathLike | MotionCodes,
         *,
         refine: bool = True,
@@ -304,8 +304,8 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
         """Re-enact a portrait with the motion of a video, lazily: frames are made as they are read.
 
         Args:
-            source (as `image` of `encode_identity`, or `IdentityCode`): The portrait; or a film (`str`, `os.PathLike`),
-                whose face then wears the driver's expression in every frame.
+            source (as `image` of `encode_identity`, or `IdentityCode`): The portrait; or a film (`str`, `os.PathLike`,
+                or a `VideoReader` of the part to use), whose face then wears the driver's expression in every frame.
             driving (`str`, `os.PathLike` or `MotionCodes`): A video, a saved motion file (.safetensors), codes, or a
                 name of the motion library, such as "nod".
             refine, paste_back, motion_mode, strength, batch_size, edits, detail, size, background, parts: See `render`.
@@ -341,8 +341,9 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
         pose = check_pose(pose, co_driving)
         film = self.film_options(source, head, fit, sound)
         if self.composes(source, faces):
-            self.check_composed(edits, pose, adapt, detail)
-            return self.compose(source, driving, options, film, faces, face, driving_face, start, duration)
+            self.check_composed(source, edits, pose, film, adapt, detail)
+            part = (start, duration, co_driving, pose, edits)
+            return self.compose(source, driving, options, film, faces, face, driving_face, *part)
 
         # 2. Open the driving video, or its saved codes; they are read lazily.
         motion = driving if isinstance(driving, MotionCodes) else self._motion(driving, driving_face, start, duration)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from vivface.editing import TimedEdits
 from vivface.errors import MediaError, OptionError
 from vivface.faces.landmarks import Face, choose_face
 from vivface.media.images import is_film, load_image
@@ -20,7 +22,7 @@ from vivface.reenactment.face_pairs import FacePair, Faces, face_pairs
 from vivface.reenactment.film import Film
 from vivface.reenactment.film_result import FilmOptions, FilmResult
 from vivface.reenactment.portrait import source_name
-from vivface.reenactment.rendering import RenderOptions
+from vivface.reenactment.rendering import RenderOptions, photo_edit, photo_with
 from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.several_faces import DrivenFace, FacesResult
 
@@ -43,7 +45,15 @@ class Composite:
             raise OptionError("A photograph has neither motion nor sound of its own: `head` and `sound` are for films.")
         return options
 
-    def check_composed(self, edits: object, pose: str, adapt: object, detail: bool | None) -> None:
+    def check_composed(
+        self,
+        source: object,
+        edits: TimedEdits | None,
+        pose: str,
+        film_options: FilmOptions,
+        adapt: object,
+        detail: bool | None,
+    ) -> None:
         """Refuse what faces that are changed where they are do not take.
 
         Raises:
@@ -51,12 +61,20 @@ class Composite:
         """
         if detail is False:
             raise OptionError("Films and `faces` are changed in the picture itself: leave out `detail`.")
-        if edits is not None:
-            raise OptionError("Edits are for one face: edit the photograph first (`vivface edit --paste-back`).")
-        if pose != "driving":
+        if edits is not None and is_film(source):
             raise OptionError(
-                "A second video's pose, or the portrait's, is for one face: leave out `co_driving` and `pose`."
+                "A film is not edited: what an edit does to a face is known for one pose, and a film's head turns; "
+                "leave out `edits`."
             )
+        if edits is not None and not edits.constant:
+            raise OptionError("With `faces` the photograph is edited once: give edits that stay the same.")
+        if is_film(source) and (pose == "co_driving") > (film_options.head == "replace"):
+            raise OptionError(
+                "The heads of a film move as they do, so the pose of a second video is not shown: ask for `head` "
+                "'replace', or leave out `co_driving`."
+            )
+        if is_film(source) and pose == "source" and film_options.head == "replace":
+            raise OptionError("`pose` is 'source', but `head` is 'replace': choose one of them.")
         if adapt not in (None, 0):
             raise OptionError(
                 "The generator is not shown in films and with `faces`, so it is not tuned: leave out `adapt`."
@@ -65,7 +83,7 @@ class Composite:
     @torch.no_grad()
     def compose(
         self,
-        source: Image | IdentityCode,
+        source: Image | IdentityCode | VideoReader,
         driving: str | os.PathLike | MotionCodes,
         options: RenderOptions,
         film_options: FilmOptions,
@@ -74,11 +92,15 @@ class Composite:
         driving_face: int | None,
         start: float | Fraction = 0,
         duration: float | Fraction | None = None,
+        co_driving: str | os.PathLike | MotionCodes | None = None,
+        pose: str = "driving",
+        edits: TimedEdits | None = None,
     ) -> ReenactmentResult:
         """Several faces of a photograph, or one or several of a film, under one or several drivers.
 
         Args:
-            source, driving, faces, face, driving_face, start, duration: As for `__call__`.
+            source, driving, faces, face, driving_face, start, duration, co_driving, pose: As for `__call__`.
+            edits (`TimedEdits`, *optional*): Of every face of the photograph that is driven.
             options (`RenderOptions`), film_options (`FilmOptions`): How.
         """
         film = is_film(source)
@@ -87,10 +109,12 @@ class Composite:
         if isinstance(source, IdentityCode):
             raise OptionError("`faces` needs the photograph itself: an identity code holds one face of it.")
         options = _checked(options, film)
-        drivers = _Drivers(self, driving, driving_face, (start, duration))
+        if pose == "source":
+            options = replace(options, parts=replace(options.parts, pose=0.0))
+        drivers = _Drivers(self, driving, driving_face, (start, duration), co_driving)
         if film:
             return self._compose_film(source, drivers, options, film_options, faces, face, driving_face)
-        return self._compose_photo(source, drivers, options, film_options.fit, faces, driving_face)
+        return self._compose_photo(source, drivers, options, film_options.fit, faces, driving_face, edits)
 
     def _compose_photo(
         self,
@@ -100,23 +124,35 @@ class Composite:
         fit: str,
         faces: Faces,
         driving_face: int | None,
+        edits: TimedEdits | None,
     ) -> FacesResult:
         image, name = load_image(source), source_name(source)
         found = self.backend.detect(image, effort="high")
         choose_face(found, None, name)
         pairs = _chosen(face_pairs(faces, len(found), driving_face), found, name)
         file = Path(source) if isinstance(source, str | os.PathLike) else None
-        driven = []
+        driven, edited = [], image
         for pair in pairs:
             identity = self.encode_identity(image, pair.face, adapt=0)
-            identity.photo, identity.file = image, file
+            identity.photo, identity.file = edited, file
+            if edits is not None:
+                edited = self._with_edits(identity, edits, options)
             driven.append(DrivenFace(identity, drivers.of(pair)))
+        for face in driven:
+            face.identity.photo = edited
         others = [face.landmarks for number, face in enumerate(found) if number not in {pair.face for pair in pairs}]
         return FacesResult(self, driven, drivers.timeline(), options, fit, others)
 
+    def _with_edits(self, identity: IdentityCode, edits: TimedEdits, options: RenderOptions) -> np.ndarray:
+        """The photograph with one face edited, uint8 RGB; the face's points go where the edit has moved them."""
+        edit = photo_edit(self, identity, edits, options.refine)
+        photo = photo_with(edit, self, identity, options)
+        identity.points = edit.points(identity.points)
+        return photo
+
     def _compose_film(
         self,
-        source: str | os.PathLike,
+        source: str | os.PathLike | VideoReader,
         drivers: _Drivers,
         options: RenderOptions,
         film_options: FilmOptions,
@@ -124,7 +160,7 @@ class Composite:
         face: int | None,
         driving_face: int | None,
     ) -> FilmResult:
-        reader = VideoReader(source)
+        reader = source if isinstance(source, VideoReader) else VideoReader(source)
         if faces is None:
             pairs = [FacePair(face, None, driving_face)]
         else:
@@ -154,8 +190,10 @@ class _Drivers:
         driving: str | os.PathLike | MotionCodes,
         face: int | None,
         part: tuple[float | Fraction, float | Fraction | None],
+        co_driving: str | os.PathLike | MotionCodes | None = None,
     ):
         self._system, self._driving, self._face, self._part = system, driving, face, part
+        self._co_driving = co_driving
         self._opened: dict[tuple[object, int | None], MotionCodes] = {}
         self._timeline: MotionCodes | None = None
 
@@ -185,7 +223,7 @@ class _Drivers:
                 f"'{motion.name}' has no points of a face, by which a photograph is moved: extract the motion again "
                 "from its video."
             )
-        return motion
+        return self._system.co_drive(motion, self._co_driving)
 
 
 def _chosen(pairs: Sequence[FacePair], found: list[Face], name: str) -> Sequence[FacePair]:

@@ -294,9 +294,15 @@ def edited_photo(
     system: FrameMaker, identity: IdentityCode, edits: FrameEdits | None, options: RenderOptions
 ) -> np.ndarray:
     """The photograph itself with edits, in its own pose and expression: uint8 RGB `(height, width, 3)`."""
-    size = options.frame_size(system, identity)
     edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
-    rest = Rest.of(identity.points[None])
+    return photo_with(edit, system, identity, options)
+
+
+def photo_with(
+    edit: PhotoEdit | None, system: FrameMaker, identity: IdentityCode, options: RenderOptions
+) -> np.ndarray:
+    """The same with an edit that is known: uint8 RGB `(height, width, 3)`."""
+    size, rest = options.frame_size(system, identity), Rest.of(identity.points[None])
     moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, crops=system.crops, edit=edit)
     image = moving(None)
     return PasteBack(identity.photo, identity.quad, size)(image) if options.paste_back else image

@@ -68,12 +68,19 @@ class PhotoEdit:
         Returns:
             `tuple[np.ndarray, np.ndarray]`: the same two, edited.
         """
-        face = PosedFace.of(points)
-        shape = face.shape + self.shape
-        pose = HeadPose(self.turn @ face.pose.turn, face.pose.scale, face.pose.center)
+        shape, pose = self._moved(points)
         crop = PhotoCompositor(wide, points, size)(shape, pose).astype(np.float32)
         change = cv2.resize(self.change, (size, size), interpolation=cv2.INTER_CUBIC)
         return with_crop(wide, crop + change), place(shape, pose)
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Where the points `(478, 3)` of the face in the crop are once it is edited."""
+        return place(*self._moved(points))
+
+    def _moved(self, points: np.ndarray) -> tuple[np.ndarray, HeadPose]:
+        face = PosedFace.of(points)
+        pose = HeadPose(self.turn @ face.pose.turn, face.pose.scale, face.pose.center)
+        return face.shape + self.shape, pose
 
 
 def with_crop(wide: np.ndarray, crop: np.ndarray) -> np.ndarray:
