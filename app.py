@@ -21,10 +21,12 @@ from vivface.hub.index import bundled_checkpoint
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
 from vivface.space.codec_service import load_codec
-from vivface.space.codec_tab import CodecEndpoints, CodecTab
+from vivface.space.codec_tab import add_codec
 from vivface.space.events import Events
+from vivface.space.examples import find_examples
 from vivface.space.expression_tab import add_expressions
-from vivface.space.launching import launch_options
+from vivface.space.film_tab import add_films
+from vivface.space.launching import launch, launch_options  # noqa: F401 - for those who launch the page themselves
 from vivface.space.limits import Limits
 from vivface.space.page import Page
 from vivface.space.renderer import Renderer
@@ -56,8 +58,7 @@ def create_demo(
     """
     checkpoint = checkpoint or os.environ.get("VIVFACE_CHECKPOINT") or bundled_checkpoint()
     pipeline = load_pipeline(checkpoint).to(choose_device(device))
-    portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in examples.glob(f"*.{suffix}"))
-    clips = sorted(examples.glob("*.mp4"))
+    portraits, clips = find_examples(examples)
     directions = AttributeDirections.of_checkpoint(checkpoint)
     lent = on_zerogpu()  # there the codec, which takes its time, is not offered
     renderer, codec = (LentRenderer, None) if lent else (Renderer, load_codec(pipeline, checkpoint))
@@ -67,10 +68,8 @@ def create_demo(
         page = Page(service, portraits, clips)
         Events(page)
         Endpoints(service, page.visitor)
-        if codec is not None:
-            with page.codec_tab:
-                CodecTab(page)
-            CodecEndpoints(page)
+        add_codec(page)
+        add_films(page, clips)
         add_expressions(page)
     demo.queue(max_size=64, default_concurrency_limit=4)
     demo.service = service
@@ -83,7 +82,7 @@ def main() -> None:
         demo = create_demo()
     except VivFaceError as error:
         sys.exit(f"Error: {error}")
-    demo.launch(**launch_options())
+    launch(demo, EXAMPLES)
 
 
 if __name__ == "__main__":

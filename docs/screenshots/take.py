@@ -38,8 +38,10 @@ def main() -> None:
             page.set_default_timeout(300_000)
             page.goto(url)
             fill(page, not options.still)
-            for tab in ("Re-enact", "Edit", "Live", "About"):
-                page.get_by_role("tab", name=tab).click()
+            for tab in ("Re-enact", "Film", "Edit", "Expression", "Live", "About"):
+                open_tab(page, tab)
+                if tab == "Film":
+                    fill_film(page, not options.still)
                 time.sleep(3)
                 name = "-".join(filter(None, (shape, tab.lower())))
                 take(page, options.out / f"{name}.png")
@@ -57,6 +59,28 @@ def fill(page: Page, render: bool) -> None:
         page.locator("#consent input").check()
         page.locator("#run").click()
         page.wait_for_function("document.querySelector('#status')?.innerText.includes('frames per second')")
+
+
+def fill_film(page: Page, render: bool) -> None:
+    """Choose a film and a clip; the result is shown beside both."""
+    for element in ("film", "film-driving"):
+        clip = REPOSITORY / "examples" / "driving.mp4"
+        page.locator(f"#{element} input[type=file]").first.set_input_files(str(clip))
+        page.wait_for_function(f"document.querySelector('#{element}-note')?.innerText.includes('found')")
+    if render:
+        page.locator("#film-run").click()
+        page.wait_for_function("document.querySelector('#film-status')?.innerText.includes('frames per second')")
+        page.locator("#film-views").get_by_role("tab", name="Compare").click()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Show a tab; on a phone the last ones wait behind a button."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if tab.count() and tab.first.is_visible():
+        tab.first.click()
+    else:
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
 
 
 def take(page: Page, path: Path) -> None:

@@ -101,6 +101,33 @@ def serve(checkpoint: Path, examples: Path, files: Path, file_seconds: int = 360
         tempfile.tempdir = None
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from tests.space.browsing import CHROMIUM, FLAGS, playwright
+
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server: Server) -> Iterator:
+    """The page in a browser window of its own; no script of it may fail."""
+    from tests.space.browsing import PATIENCE
+
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, permissions=["camera", "microphone"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(server.url)
+    page.locator("#run").wait_for()
+    yield page
+    context.close()
+    assert not errors, errors
+
+
 @pytest.fixture(scope="session")
 def two_faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture of two people, the larger one on the right."""

@@ -1,70 +1,15 @@
 """The page in a browser: the main flows, from upload to result."""
 
 import json
-import os
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.clips import write_face_clip
-from tests.space.conftest import Server
+from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, open_tab, run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-expect = playwright.expect
-
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-]  # fmt: skip
-PATIENCE = 120_000  # milliseconds
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"needs a browser at {CHROMIUM} (set CHROMIUM)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser, server: Server) -> Iterator:
-    context = browser.new_context(viewport={"width": 1280, "height": 1000}, permissions=["camera", "microphone"])
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(server.url)
-    page.get_by_role("button", name="Re-enact").wait_for()
-    yield page
-    context.close()
-    assert not errors, errors
-
-
-def choose(page, element: str, path: Path) -> None:
-    """Give a file to an upload."""
-    clear = page.locator(f"#{element} button[aria-label='Clear'], #{element} button[title='Clear']")
-    if clear.count():
-        clear.last.click()  # a video shows two of them, the last one on top
-    page.locator(f"#{element} input[type=file]").first.set_input_files(str(path))
-
-
-def agree(page) -> None:
-    page.locator("#consent input").check()
-
-
-def run(page) -> None:
-    page.locator("#run").click()
+pytestmark = pytest.mark.slow
 
 
 def test_from_upload_to_result(page, uploaded, face_clip):
@@ -243,8 +188,8 @@ def test_live(page, uploaded):
 
 def test_every_control_has_a_name(page):
     """What a screen reader reads: no input, button or picture without a name."""
-    for tab in ("Re-enact", "Edit", "Expression", "Live", "About"):
-        page.get_by_role("tab", name=tab).click()
+    for tab in TABS:
+        open_tab(page, tab)
         nameless = page.evaluate(
             """() => [...document.querySelectorAll('main button, main input:not([type=file]), main img')]
                 .filter(e => e.checkVisibility() && !e.closest('[aria-hidden=true]'))
@@ -258,13 +203,8 @@ def test_every_control_has_a_name(page):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out(page, width):
     page.set_viewport_size({"width": width, "height": 844})
-    for tab in ("Re-enact", "Edit", "Expression", "Live", "About"):
-        shown = page.get_by_role("tab", name=tab)
-        if shown.count() and shown.first.is_visible():
-            shown.first.click()
-        else:  # on a phone the last tabs wait behind a button
-            page.locator(".overflow-menu > button").first.click()
-            page.locator(".overflow-dropdown").get_by_text(tab).click()
+    for tab in TABS:
+        open_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1, tab
 
 
@@ -277,7 +217,7 @@ def test_a_closed_page_is_forgotten(browser, server, two_faces, monkeypatch):
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(server.url)
-    page.get_by_role("button", name="Re-enact").wait_for()
+    page.locator("#run").wait_for()
     choose(page, "portrait", two_faces)
     expect(page.locator("#portrait-note")).to_contain_text("2 faces found", timeout=PATIENCE)
     assert memory.nbytes > before

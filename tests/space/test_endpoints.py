@@ -24,11 +24,12 @@ from vivface.errors import VivFaceError
 from vivface.media import VideoReader, is_marked_synthetic, save_image
 from vivface.provenance import verify
 from vivface.reenactment.codes import MotionCodes
-from vivface.space.options import option_fields
+from vivface.space.options import portrait_options
 from vivface.space.uploads import sweep
 
 PUBLIC = {
     "/reenact",
+    "/reenact_film",
     "/find_faces",
     "/find_driving_faces",
     "/extract_motion",
@@ -57,7 +58,7 @@ class TestEndpoints:
         for name, endpoint in endpoints.items():
             assert endpoint["description"], name
         described = {parameter["parameter_name"] for parameter in endpoints["/reenact"]["parameters"]}
-        assert described == {"portrait", "driving", "motion_file", "consent", "co_driving", *option_fields()}
+        assert described == {"portrait", "driving", "motion_file", "consent", "co_driving", *portrait_options()}
 
     def test_reenact(self, client, portrait, face_clip):
         video, comparison, motion, line = client.predict(

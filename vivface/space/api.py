@@ -17,9 +17,9 @@ from vivface.media import save_image
 from vivface.provenance import Provenance, Stamp
 from vivface.reenactment.codes import MOTION_SUFFIX, MotionCodes
 from vivface.space.components import PAGE_MARK, ImageUpload, option_parameter
-from vivface.space.events import WAITING_RUNS, user_errors
-from vivface.space.options import Options, describe, option_fields
+from vivface.space.options import Options, describe, option_fields, portrait_options
 from vivface.space.previews import FaceDetections
+from vivface.space.result_panel import WAITING_RUNS, user_errors
 from vivface.space.service import ReenactmentService, new_visitor
 from vivface.space.text import progress_words, report_words
 
@@ -85,7 +85,7 @@ class Endpoints:
             motion_file = gr.File(label="motion_file", file_types=[MOTION_SUFFIX])
             co_driving = gr.File(label="co_driving", file_types=["video", MOTION_SUFFIX])
             consent = gr.Checkbox(False, label="consent")
-            options = {name: option_parameter(name) for name in option_fields()}
+            options = {name: option_parameter(name) for name in portrait_options()}
             suspect = gr.File(label="file", file_types=["image", "video"])
             listing, text, call = gr.JSON(), gr.Textbox(), gr.Button()
 
@@ -108,7 +108,7 @@ class Endpoints:
         call.click(self.verify, [suspect], [listing], api_name="verify", api_visibility="public")
         call.click(self.list_edits, None, [listing], api_name="list_edits", api_visibility="public")
 
-    @takes_options(*option_fields())
+    @takes_options(*portrait_options())
     def reenact(
         self,
         portrait: str,

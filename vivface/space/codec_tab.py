@@ -11,19 +11,27 @@ import gradio as gr
 from vivface.errors import VivFaceError
 from vivface.reenactment.coded_video import CODED_SUFFIX
 from vivface.space.components import ImageUpload
-from vivface.space.events import PRIVATE, WAITING_RUNS, user_error, user_errors
 from vivface.space.jobs import Cancelled, Update
 from vivface.space.options import check_value
 from vivface.space.page import Page
+from vivface.space.result_panel import PRIVATE, WAITING_RUNS, user_error, user_errors
 from vivface.space.service import new_visitor
 from vivface.space.text import error_line, note_line, progress_line, progress_words
 
 HINT = (
-    "A talking head as one identity latent and 35 numbers a frame, 70 bytes. Encode a clip, see the decoded one, and "
-    "let it move the portrait on the left."
+    "The codec stores a talking head as one identity code and 35 numbers (70 bytes) per frame. Encode a clip, watch "
+    "the decoded one, and let it move your portrait."
 )
 BASIS_WORDS = {"components": "components of motion (fast)", "channels": "channels of StyleSpace, as published (slow)"}
 RESULTS = ("status", "video", "coded", "encode", "decode", "puppeteer", "stop")
+
+
+def add_codec(page: Page) -> None:
+    """Fill the tab of the codec and add the endpoints, where it is offered; for use inside the page's `gr.Blocks`."""
+    if page.service.codec is not None:
+        with page.codec_tab:
+            CodecTab(page)
+        CodecEndpoints(page)
 
 
 class CodecTab:

@@ -1,15 +1,26 @@
-"""Results made from the examples alone: kept, so that they are made once."""
+"""Results made from the examples alone: kept, so that they are made once, and made before somebody asks for them."""
+
+from __future__ import annotations
 
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vivface.reenactment.result import Report
 from vivface.space.jobs import Outputs
+from vivface.space.options import Options
+
+if TYPE_CHECKING:
+    from vivface.space.service import ReenactmentService
+
+PATIENCE_SECONDS = 5.0  # between two looks whether visitors still wait
+EXAMPLES = "examples"  # in whose name portraits of the examples are remembered, for everybody
 
 
 class ResultCache:
@@ -55,6 +66,33 @@ class ResultCache:
     def nbytes(self) -> int:
         """Bytes on the disk."""
         return sum(path.stat().st_size for path in Path(self._folder.name).rglob("*") if path.is_file())
+
+
+def find_examples(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Portraits and videos of a folder, by name."""
+    portraits = sorted(path for suffix in ("png", "jpg", "webp") for path in folder.glob(f"*.{suffix}"))
+    return portraits, sorted(folder.glob("*.mp4"))
+
+
+def prepare_examples(service: ReenactmentService, portraits: list[Path], clip: Path) -> None:
+    """Make what visitors try first: every example portrait under a clip, as the page is set at first.
+
+    Visitors go first: where one waits, the work is given up and begun again later.
+    """
+    for portrait in portraits:
+        while not _prepared(service, portrait, clip):
+            time.sleep(PATIENCE_SECONDS)
+
+
+def _prepared(service: ReenactmentService, portrait: Path, clip: Path) -> bool:
+    if len(service.queue):
+        return False
+    updates = service.reenact(EXAMPLES, service.admit(str(portrait), False), str(clip), Options())
+    for update in updates:
+        if update.result is None and len(service.queue) > 1:
+            updates.close()  # which stops it
+            return False
+    return True
 
 
 def _copied(outputs: Outputs, folder: Path) -> Outputs:

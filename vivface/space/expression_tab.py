@@ -16,9 +16,9 @@ from vivface.media import save_image
 from vivface.provenance import Provenance, Stamp
 from vivface.reenactment.expressive_photo import ExpressivePhoto, load_preset, save_preset
 from vivface.space.components import PAGE_MARK, ImageUpload, NumberInput, RenderedImage, SliderInput
-from vivface.space.events import PRIVATE, user_errors
 from vivface.space.options import check_value
 from vivface.space.page import Page
+from vivface.space.result_panel import PRIVATE, user_errors
 from vivface.space.service import new_visitor
 from vivface.space.text import EXPRESSION_HINT, error_line, note_line
 from vivface.warping.controls import CONTROLS, PRESETS
@@ -62,15 +62,17 @@ class ExpressionTab:
         self.note = gr.HTML(elem_id="expression-note", elem_classes="note")
         self.whole = gr.Checkbox(False, label="Show the whole photo", elem_id="expression-whole")
         with gr.Row():
-            self.save = gr.Button("Make files to save", variant="primary", elem_id="save-expression")
-            self.reset = gr.Button("Back to the photograph", elem_id="reset-expression")
+            self.save = gr.Button("Prepare downloads", variant="primary", elem_id="save-expression")
+            self.reset = gr.Button("Reset to the photo", elem_id="reset-expression")
         with gr.Row():
             self.png = gr.DownloadButton("Download PNG", visible=False, elem_id="expression-png")
             self.preset_file = gr.DownloadButton("Download preset", visible=False, elem_id="expression-preset")
         with gr.Accordion("Strip of variants", open=False, elem_id="strip-options"):
-            choices = [("The whole expression, from the photograph on", ALL_TOGETHER)]
+            choices = [("The whole expression, starting from the photo", ALL_TOGETHER)]
             choices += [(control.label, control.name) for control in CONTROLS.values()]
-            self.vary = gr.Dropdown(choices, value=ALL_TOGETHER, label="What changes along it", elem_id="vary")
+            self.vary = gr.Dropdown(
+                choices, value=ALL_TOGETHER, label="What changes from image to image", elem_id="vary"
+            )
             self.make_strip = gr.Button("Make the strip", elem_id="make-strip")
             self.strip = RenderedImage(
                 label="Variants", elem_id="strip", alt_text="Variants of the portrait side by side", signed=True

@@ -110,6 +110,26 @@ class Limits:
         if end >= self.seconds + TOLERANCE - 2 / float(motion.fps):
             motion.warnings.append(f"Only the first {self.seconds:g} seconds of '{motion.name}' were used.")
 
+    def open_film(self, path: str | os.PathLike, start: float, duration: float) -> VideoReader:
+        """Open a film that ends at the limits, whatever the file declares.
+
+        Args:
+            path (`str` or `os.PathLike`): The film.
+            start, duration (`float`): The part to use, seconds; duration 0 for all the rest.
+
+        Raises:
+            MediaError: If it is missing, no video, too large, or declares to be too long.
+            OptionError: If `start` is out of range.
+        """
+        path, most = self._check_bytes(path, self.video_bytes, "videos"), self.seconds + TOLERANCE
+        film = VideoReader(path, start, duration or most, self.video_pixels, self.frames)
+        if duration > most or (not duration and film.duration is not None and film.duration >= most):
+            raise MediaError(
+                f"The film '{path.name}' is too long: at most {self.seconds:g} seconds are made at once, so choose a "
+                "part of it (film_start and film_duration)."
+            )
+        return film
+
     def open_motion_file(self, path: str | os.PathLike) -> MotionCodes:
         """Open a saved motion file within the limits.
 

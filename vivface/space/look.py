@@ -16,12 +16,13 @@ CSS = """
 .note .stats { font-variant-numeric: tabular-nums; font-weight: 550; }
 .note progress { width: 100%; height: 0.6rem; accent-color: var(--color-accent); }
 .note ul { margin: 0.2rem 0 0 1.1rem; color: var(--body-text-color-subdued); }
+#portrait-column[hidden] { display: none; }
 .found { gap: 0.5rem; flex-wrap: nowrap !important; }
 .found > * { min-width: 0 !important; }
-#still img, #expression img, #live-output img, #preview img, #result video, #comparison video {
+#still img, #expression img, #live-output img, .fitted img, .fitted video {
   width: 100%; height: 100%; object-fit: contain;
 }
-#driving video { max-height: 260px; }
+.driving video { max-height: 260px; }
 .dark { --color-accent: var(--primary-400); }
 .about { max-width: 46rem; }
 button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
@@ -38,7 +39,10 @@ button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accen
 # Thumbnails of examples come without names; screen readers get them here, whenever the gallery is drawn.
 JS = """
 () => {
-  const kinds = { "example-portraits": "Example portrait", "example-clips": "Example clip" };
+  const kinds = {
+    "example-portraits": "Example portrait", "example-clips": "Example clip", "example-films": "Example film",
+    "film-example-clips": "Example clip",
+  };
   const name = () => {
     for (const [id, kind] of Object.entries(kinds)) {
       document.querySelectorAll(`#${id} button.gallery-item`).forEach((button, index) => {

@@ -14,6 +14,12 @@ from vivface.warping.parts import Parts
 
 MAX_HEIGHT = 1080
 PART_OPTIONS = ("mouth", "eyes", "brows", "pose", "keep_lips_shut", "eye_contact", "blink_rate")
+ONLY_FILMS = ("head", "fit", "sound", "film_start", "film_duration")
+FILM_OPTIONS = (
+    *("face", "driving_face", "faces", *ONLY_FILMS, "start", "duration", "motion_mode", "strength", "smoothing"),
+    *(name for name in PART_OPTIONS if name != "pose"),
+    *("compare", "label"),
+)
 
 
 def option(default: Any, label: str, help: str, *, info: str | None = None, **limits: Any) -> Any:
@@ -47,20 +53,21 @@ class Options:
         "Several faces at once",
         "Several faces of the portrait, each with a face of the video that drives it, counted from 0, as 0:0,1:1; or "
         "all, for one driver of all; empty for one face",
-        info="Faces of the portrait and of the video by their numbers, as 1:1, 2:2; or all. Empty: the chosen face.",
+        info="Pairs of a face and the face of the driving video that moves it, by number: 1:1, 2:2; or all. Empty: "
+        "only the chosen face.",
         longest=200,
     )
     detail: bool = option(
         True,
         "Move the photograph itself",
         "Move the photograph itself, if the checkpoint is made for it; else show the generator's images",
-        info="Off: the generator's own picture.",
+        info="Off: the generator's own images.",
     )
     adapt: bool = option(
         True,
         "Learn this portrait first",
         "Tune to the portrait first, if the checkpoint is made for it: slower, a closer likeness",
-        info="Closer likeness of the generator's own picture, once for each portrait.",
+        info="A closer likeness in the generator's own images; done once for each portrait.",
     )
     refine: bool = option(
         True,
@@ -71,16 +78,16 @@ class Options:
     paste_back: bool = option(False, "Put the face back into the whole photo", "Put the face back into the whole photo")
     motion_mode: str = option(
         "absolute",
-        "What is taken over",
+        "What to take from the driving video",
         "'absolute' takes over pose and expression of the driver, 'relative' only the movements",
-        info="Movements alone keep the portrait's own pose as the starting point.",
-        choices=[("Pose and expression of the driver", "absolute"), ("Only the driver's movements", "relative")],
+        info="Movements only: they start from the pose and expression that are there.",
+        choices=[("Pose and expression", "absolute"), ("Movements only", "relative")],
     )
     strength: float = option(
         1.0,
-        "How strong the motion is",
+        "Strength of the motion",
         "Strength of the motion, 1 is the driver's own",
-        info="1 is the driver's own.",
+        info="1: as in the driving video.",
         low=0,
         high=2,
         step=0.05,
@@ -111,7 +118,7 @@ class Options:
     )
     pose: float = option(
         1.0,
-        "Pose of the head",
+        "Head pose",
         "Strength of turn, place and size of the head: 0 is the portrait's own, 1 the driver's",
         low=0,
         high=2,
@@ -121,9 +128,9 @@ class Options:
     eye_contact: bool = option(False, "Look into the camera", "The eyes look into the camera however the head turns")
     blink_rate: float = option(
         -1.0,
-        "Blinks a minute",
+        "Blinks per minute",
         "Blinks a minute instead of the driver's short ones, -1 leaves the driver's",
-        info="-1: as the driver blinks.",
+        info="-1: as in the driving video.",
         low=-1,
         high=60,
     )
@@ -151,33 +158,69 @@ class Options:
         "Height of the result in pixels, even and at least 64, or 0 as it is made",
         low=0,
         high=MAX_HEIGHT,
-        choices=[("As it is made", 0), ("256 pixels high", 256), ("512 pixels high", 512), ("720 pixels high", 720)],
+        choices=[("Original size", 0), ("256 pixels high", 256), ("512 pixels high", 512), ("720 pixels high", 720)],
     )
     background: str = option(
         "keep",
         "Background",
         "What lies behind the person: 'keep' the photograph's own, or a colour, where the photograph itself moves",
-        info="Of a photograph that moves and is not put back into the whole.",
+        info="Only where the photograph itself moves and is not put back into the whole photo.",
         choices=[("As in the photo", "keep"), ("White", "white"), ("Black", "black"), ("Green screen", "#00b140")],
     )
     compare: bool = option(
         False,
-        "Also show everything side by side",
+        "Also make a side-by-side video",
         "Also make a video of portrait, driving video and result side by side",
     )
     label: bool = option(
         False,
         'Write "AI-generated" into a corner',
         'Write "AI-generated" visibly into a corner of the result',
-        info="Beside the marks that nobody sees.",
+        info="In addition to the invisible marks.",
+    )
+    head: str = option(
+        "keep",
+        "Head of the film",
+        "Of a film: 'keep' lets the head move as it does in the film, 'replace' turns it as the driver's",
+        info="Its pose and movement; the expression is always that of the driving video.",
+        choices=[("Moves as in the film", "keep"), ("Turns as in the driving video", "replace")],
+    )
+    fit: str = option(
+        "trim",
+        "If the driving video is shorter",
+        "What follows the end of a driver that is shorter than the film: 'trim' ends the result, 'loop' begins it "
+        "again, 'hold' keeps its last frame, 'mirror' plays it backwards and forwards",
+        choices=[
+            ("End there", "trim"),
+            ("Start it again", "loop"),
+            ("Hold its last frame", "hold"),
+            ("Play it back and forth", "mirror"),
+        ],
+    )
+    sound: str = option(
+        "source",
+        "Sound",
+        "Of a film's result: 'source' keeps the film's sound, 'driving' takes the driver's",
+        choices=[("Of the film", "source"), ("Of the driving video", "driving")],
+    )
+    film_start: float = option(
+        0.0, "Start of the film at second", "Where in the film to begin, seconds", low=0, high=100_000
+    )
+    film_duration: float = option(
+        0.0,
+        "Seconds of the film",
+        "How much of the film to use, seconds, 0 to the end",
+        info="0: to the end",
+        low=0,
+        high=100_000,
     )
     edits: dict[str, float] = option({}, "Edits: amounts by name", "Amounts by name, see list_edits")
     timeline: str = option(
         "",
         "Edits over time",
         "Edits that change over time, one a line or separated by semicolons: name=second:amount,second:amount",
-        info="One a line: smile=0:0,2.5:1 is a smile that grows until second 2.5. In the video it replaces the slider "
-        "of that name.",
+        info="One per line: smile=0:0,2.5:1 is a smile that grows until second 2.5. In the video it replaces the "
+        "slider of the same name.",
         longest=2000,
     )
 
@@ -234,6 +277,22 @@ def option_fields() -> dict[str, Field]:
     return {item.name: item for item in fields(Options)}
 
 
+def portrait_options() -> tuple[str, ...]:
+    """Names of the options of a run with a portrait; those of a run with a film are `FILM_OPTIONS`."""
+    return tuple(name for name in option_fields() if name not in ONLY_FILMS)
+
+
+def options_in_words(options: Options) -> str:
+    """What was chosen, as people read it: everything that is not as it is by default."""
+    words = []
+    for name, item in option_fields().items():
+        value, about = getattr(options, name), item.metadata
+        if name != "edits" and value != item.default:
+            words.append(_in_words(about["label"], value, dict((x, word) for word, x in about.get("choices", ()))))
+    words += [f"{name} {amount:g}" for name, amount in options.edits.items() if amount]
+    return ", ".join(words) or "default settings"
+
+
 def describe(item: Field) -> str:
     """One sentence about an option for programs, with its range."""
     low, high = item.metadata.get("low"), item.metadata.get("high")
@@ -254,6 +313,15 @@ def check_value(name: str, value: Any) -> Any:
     """
     item = option_fields()[name]
     return item.default if value is None else _checked(item, value)
+
+
+def _in_words(label: str, value: Any, choices: Mapping[Any, str]) -> str:
+    """Such as "Mouth 1.2", "Sound: Of the film" or "not: Bring back fine detail of the portrait"."""
+    if isinstance(value, bool):
+        return label if value else f"not: {label}"
+    if value in choices:
+        return f"{label}: {choices[value]}"
+    return f"{label} {value:g}" if isinstance(value, int | float) else f"{label}: {value}"
 
 
 def _checked(item: Field, value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The layout of the page: which components there are and where."""
 
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,12 +7,14 @@ import gradio as gr
 from gradio.components import Component
 
 from vivface import __version__
-from vivface.reenactment.codes import MOTION_SUFFIX
 from vivface.space.components import ImageUpload, RenderedImage, SliderInput, option_component
+from vivface.space.driver_input import DriverInput
 from vivface.space.face_picker import FacePicker
+from vivface.space.history import History
 from vivface.space.limits import MEGA
-from vivface.space.options import PART_OPTIONS, Options, check_value
+from vivface.space.options import PART_OPTIONS, portrait_options
 from vivface.space.previews import FaceDetections
+from vivface.space.result_panel import PRIVATE, ResultPanel
 from vivface.space.service import ReenactmentService, new_visitor
 from vivface.space.text import (
     ABOUT,
@@ -29,6 +30,7 @@ from vivface.space.text import (
     note_line,
 )
 
+SHOW_PORTRAIT = '() => { document.getElementById("portrait-column").hidden = !SHOW; }'
 SESSION_SECONDS = 12 * 3600  # an open page is forgotten after this, a closed one after an hour
 
 
@@ -44,6 +46,7 @@ class Page:
         self.service = service
         self.options: dict[str, Component] = {}
         self.sliders: dict[str, gr.Slider] = {}
+        self.result = ResultPanel()
 
         def forget(visitor: str) -> None:  # a function: Gradio copies it with every request, a method with its object
             service.forget(visitor)
@@ -53,29 +56,39 @@ class Page:
         gr.on(None, new_visitor, None, [self.visitor], queue=False, api_visibility="private", show_progress="hidden")
         gr.HTML(INTRO)
         with gr.Row(elem_classes="columns"):
-            with gr.Column(scale=2, min_width=320):
+            with gr.Column(scale=2, min_width=320, elem_id="portrait-column"):
                 self._add_portrait(portraits)
-            with gr.Column(scale=5, min_width=320), gr.Tabs():
-                with gr.Tab("Re-enact", id="reenact"), gr.Row():
-                    with gr.Column(min_width=280):
-                        self._add_driving(clips)
-                        self._add_options()
-                        with gr.Row():
-                            self.run = gr.Button("Re-enact", variant="primary", elem_id="run", scale=2)
-                            self.stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", scale=1)
-                    with gr.Column(min_width=280):
-                        self._add_result()
-                with gr.Tab("Edit", id="edit"):
-                    self._add_edits()
-                self.expression_tab = gr.Tab("Expression", id="expression")
-                with gr.Tab("Live", id="live"):
-                    self._add_live()
-                self.codec_tab = gr.Tab("Codec", id="codec", visible=service.codec is not None)
-                with gr.Tab("Verify", id="verify"):
-                    self._add_verify()
-                with gr.Tab("About", id="about"):
-                    gr.Markdown(ABOUT.format(version=__version__, **self._numbers()), elem_classes="about")
-        self.options = {item.name: self.options[item.name] for item in fields(Options)}
+            with gr.Column(scale=5, min_width=320):
+                with gr.Tabs():
+                    reenact_tab = gr.Tab("Re-enact", id="reenact")
+                    with reenact_tab, gr.Row():
+                        with gr.Column(min_width=280):
+                            self._add_driving(clips)
+                            self._add_options()
+                            self.result.add_buttons()
+                        with gr.Column(min_width=280):
+                            self.result.add_results()
+                    self.film_tab = gr.Tab("Film", id="film")
+                    edit_tab = gr.Tab("Edit", id="edit")
+                    with edit_tab:
+                        self._add_edits()
+                    self.expression_tab = gr.Tab("Expression", id="expression")
+                    live_tab = gr.Tab("Live", id="live")
+                    with live_tab:
+                        self._add_live()
+                    self.codec_tab = gr.Tab("Codec", id="codec", visible=service.codec is not None)
+                    verify_tab = gr.Tab("Verify", id="verify")
+                    with verify_tab:
+                        self._add_verify()
+                    about_tab = gr.Tab("About", id="about")
+                    with about_tab:
+                        gr.Markdown(ABOUT.format(version=__version__, **self._numbers()), elem_classes="about")
+                self.history = History()
+        with_portrait = [reenact_tab, edit_tab, self.expression_tab, live_tab, self.codec_tab]
+        for tab in (*with_portrait, self.film_tab, verify_tab, about_tab):
+            show = "true" if tab in with_portrait else "false"
+            tab.select(None, js=SHOW_PORTRAIT.replace("SHOW", show), show_progress="hidden", **PRIVATE)
+        self.options = {name: self.options[name] for name in portrait_options()}
 
     def _add_portrait(self, examples: list[Path]) -> None:
         self.portrait = ImageUpload(
@@ -106,39 +119,12 @@ class Page:
                 api_visibility="private",
             )
 
-    def _add_driving(self, examples: list[Path]) -> None:
-        with gr.Tabs(elem_classes="inner"):
-            with gr.Tab("Driving video"):
-                self.driving = gr.Video(
-                    label="Motion and voice", sources=["upload", "webcam"], include_audio=True, elem_id="driving"
-                )
-            with gr.Tab("Motion file"):
-                self.motion_file = gr.File(
-                    label="Motion saved from an earlier video; it is used instead of the video",
-                    file_types=[MOTION_SUFFIX],
-                    height=140,
-                    elem_id="motion-file",
-                )
-        self.driving_faces = FacePicker(
-            "driving",
-            "driving_face",
-            self._detect_driving,
-            alt_text="A frame of the driving video with a numbered frame around every face",
-            crop_alt_text="The chosen face of the driving video, aligned",
-            height=180,
-        )
-        self.options["driving_face"] = self.driving_faces.face
+    def _add_driving(self, clips: list[Path]) -> None:
+        self.driver = DriverInput(self.service, clips)
+        self.options["driving_face"] = self.driver.face
         with gr.Accordion("A second driver", open=False, elem_id="second-driver"):
             gr.HTML(note_line(SECOND_DRIVER_HINT))
             self.co_driving = gr.Video(label="Motion of the head", sources=["upload"], elem_id="co-driving")
-        if examples:
-            gr.Examples(
-                [[str(path)] for path in examples],
-                self.driving,
-                label="Example videos",
-                elem_id="example-clips",
-                api_visibility="private",
-            )
 
     def _add_options(self) -> None:
         def add(name: str, **changes) -> None:
@@ -163,31 +149,6 @@ class Page:
             gr.HTML(note_line(PARTS_HINT))
             for name in PART_OPTIONS:
                 add(name)
-
-    def _add_result(self) -> None:
-        self.status = gr.HTML(note_line("The result appears here."), elem_id="status", elem_classes="note")
-        self.preview = gr.Image(
-            label="First frames, while the rest is made",
-            interactive=False,
-            visible=False,
-            buttons=[],
-            elem_id="preview",
-            alt_text="The first frames of the result",
-            height=260,
-        )
-        self.video = gr.Video(label="Result", interactive=False, elem_id="result", height=380, buttons=["download"])
-        self.comparison = gr.Video(
-            label="Side by side: portrait, driving video, result",
-            interactive=False,
-            visible=False,
-            elem_id="comparison",
-            buttons=["download"],
-        )
-        with gr.Row():
-            self.download = gr.DownloadButton("Download video", visible=False, size="md", elem_id="download")
-            self.save_motion = gr.DownloadButton(
-                "Download motion file", visible=False, size="md", elem_id="keep-motion"
-            )
 
     def _add_edits(self) -> None:
         self.options["edits"] = option_component("edits", visible=False)
@@ -261,16 +222,6 @@ class Page:
 
     def _detect_portrait(self, visitor: str, portrait: str | None) -> FaceDetections | None:
         return None if portrait is None else self.service.detect_portrait(visitor, portrait)
-
-    def _detect_driving(
-        self, visitor: str, driving: str | None, motion_file: str | None, start: float | None
-    ) -> FaceDetections | str | None:
-        if motion_file is not None:
-            motion = self.service.limits.open_motion_file(motion_file)
-            return f"Motion of {motion.frames} frames, {float(motion.seconds or 0):.1f} seconds."
-        if driving is None:
-            return None
-        return self.service.detect_driving(visitor, driving, check_value("start", start))
 
     def _numbers(self) -> dict[str, object]:
         limits = self.service.limits

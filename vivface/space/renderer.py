@@ -19,7 +19,7 @@ from vivface.reenactment.expressive_photo import ExpressivePhoto
 from vivface.reenactment.face_pairs import Faces, face_pairs
 from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress
-from vivface.reenactment.result import Report
+from vivface.reenactment.result import ReenactmentResult, Report
 from vivface.space.first_frames import FirstFrames
 from vivface.space.jobs import Outputs
 from vivface.space.limits import Limits
@@ -134,19 +134,35 @@ class Renderer:
                 )
 
             # 3. Frames, to the files.
-            first = FirstFrames(outputs.preview, motion.fps)
-            try:
-                result.save(
-                    outputs.video,
-                    comparison=outputs.comparison,
-                    height=options.height or None,
-                    provenance=Provenance(label=options.label),
-                    on_frame=first.add,
-                    on_progress=on_progress,
-                )
-            finally:
-                first.wait()
-            return result.report
+            return _written(result, options, outputs, on_progress)
+
+    def render_film(
+        self, film: str, driving: str, options: Options, outputs: Outputs, on_progress: OnProgress
+    ) -> Report:
+        """Write the files of a run with a film as the source.
+
+        Raises:
+            VivFaceError: What a visitor can cause.
+        """
+        with (
+            plain_names(film, driving),
+            self.limits.open_film(film, options.film_start, options.film_duration) as reader,
+        ):
+            motion = smooth_motion(self.open_motion(driving, replace(options, compare=False)), options.smoothing)
+            faces = self._faces(driving, motion, options) if options.faces.strip() else None
+            result = self.pipeline(
+                reader,
+                motion,
+                face=None if faces is not None else options.face or None,  # the largest, with a word about the others
+                faces=faces,
+                fit=options.fit,
+                head=options.head,
+                sound=options.sound,
+                motion_mode=options.motion_mode,
+                strength=options.strength,
+                parts=options.parts,
+            )
+            return _written(result, options, outputs, on_progress)
 
     def _faces(self, driving: str, motion: MotionCodes, options: Options) -> Faces:
         """What drives each face: the motion at hand, or that of another face of the same video."""
@@ -201,6 +217,23 @@ class Renderer:
             OptionError: If an edit is unknown or out of range.
         """
         return LiveDriver(self.pipeline, identity, self.directions, edits, refine, motion_mode, parts)
+
+
+def _written(result: ReenactmentResult, options: Options, outputs: Outputs, on_progress: OnProgress) -> Report:
+    """Make the frames, and write them to the files."""
+    first = FirstFrames(outputs.preview, result.fps)
+    try:
+        result.save(
+            outputs.video,
+            comparison=outputs.comparison,
+            height=options.height or None,
+            provenance=Provenance(label=options.label),
+            on_frame=first.add,
+            on_progress=on_progress,
+        )
+    finally:
+        first.wait()
+    return result.report
 
 
 def _recorded(batches: Iterator[MotionBatch], recorder: MotionRecorder) -> Iterator[MotionBatch]:

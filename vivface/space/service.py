@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from vivface.reenactment.portrait_tuning import CODE_STEPS
 from vivface.reenactment.progress import OnProgress, ignore_progress
 from vivface.space.codec_service import CodecService
 from vivface.space.detection import SharedBackend
-from vivface.space.examples import ResultCache
+from vivface.space.examples import EXAMPLES, ResultCache
 from vivface.space.jobs import Job, JobQueue, Outputs, Update
 from vivface.space.limits import Limits
 from vivface.space.live import LiveDriver
@@ -36,12 +36,11 @@ from vivface.space.text import CONSENT_NEEDED, NO_DRIVING, NO_FILE, NO_PORTRAIT
 from vivface.warping.parts import Parts
 
 UPDATE_SECONDS = 0.4
-EXAMPLES = "examples"  # in whose name portraits of the examples are remembered, for everybody
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A portrait that may be animated: `ReenactmentService.admit` makes it, and everything that renders wants it.
+    """A portrait, or a film, that may be animated: `ReenactmentService.admit` makes it, and what renders wants it.
 
     Attributes:
         path (`str`): The file.
@@ -97,18 +96,19 @@ class ReenactmentService(CodecService):
 
     # Consent ---------------------------------------------------------------------------------------------------------
 
-    def admit(self, portrait: str | None, consent: object) -> Portrait:
-        """Ask for consent before a portrait is animated: needed for every upload, not for the examples.
+    def admit(self, portrait: str | None, consent: object, missing: str = NO_PORTRAIT) -> Portrait:
+        """Ask for consent before a portrait or film is animated: needed for every upload, not for the examples.
 
         Args:
-            portrait (`str`, *optional*): Path of an image.
-            consent: True if the person agreed, or the visitor has the right to use the image.
+            portrait (`str`, *optional*): Path of an image, or of a film.
+            consent: True if the person agreed, or the visitor has the right to use it.
+            missing (`str`, *optional*): What is said if there is none.
 
         Raises:
             VivFaceError: If there is no portrait, or no consent.
         """
         if portrait is None:
-            raise OptionError(NO_PORTRAIT)
+            raise OptionError(missing)
         key = self._file_key(portrait)
         if consent is not True and key not in self._examples:
             raise OptionError(CONSENT_NEEDED)
@@ -279,11 +279,6 @@ class ReenactmentService(CodecService):
         driving_key = self._file_key(driving)
         known = portrait.is_example and driving_key in self._examples and co_driving is None
         key = (portrait.key, driving_key, options.key) if known else None
-        if key is not None:
-            with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
-                if (kept := self.results.fetch(key, Path(folder))) is not None:
-                    yield Update("Done", result=kept[0], report=kept[1])
-                    return
 
         def work(job: Job) -> Outputs:
             outputs = _outputs(job.folder, options, driving)
@@ -293,11 +288,32 @@ class ReenactmentService(CodecService):
             job.check()
             job.step = "Opening the driving video"
             job.report = self.renderer.render(identity, driving, options, outputs, job.on_progress, co_driving)
-            if key is not None:
-                self.results.keep(key, outputs, job.report)
             return outputs
 
-        yield from self._run(visitor, work)
+        yield from self._run_once(visitor, key, work)
+
+    def reenact_film(self, visitor: str, film: Portrait, driving: str | None, options: Options) -> Iterator[Update]:
+        """Put the expression of a driving clip onto the face of a film; see `reenact`.
+
+        Args:
+            visitor (`str`): Who asks.
+            film (`Portrait`): From `admit`.
+            driving (`str`, *optional*): Path of a video or of a motion file.
+            options (`Options`): How; those of `FILM_OPTIONS` count.
+        """
+        if driving is None:
+            raise OptionError(NO_DRIVING)
+        driving_key = self._file_key(driving)
+        known = film.is_example and driving_key in self._examples
+        key = ("film", film.key, driving_key, options.key) if known else None
+
+        def work(job: Job) -> Outputs:
+            outputs = replace(_outputs(job.folder, options, driving), motion=None)
+            job.step, job.preview = "Opening the film", outputs.preview
+            job.report = self.renderer.render_film(film.path, driving, options, outputs, job.on_progress)
+            return outputs
+
+        yield from self._run_once(visitor, key, work)
 
     def extract_motion(self, visitor: str, driving: str | None, options: Options) -> Iterator[Update]:
         """Write the motion of a video to a file and tell how far it is; see `reenact`.
@@ -330,6 +346,22 @@ class ReenactmentService(CodecService):
         """Stop what a visitor runs and forget what is remembered."""
         self.stop(visitor)
         self.memory.forget(visitor)
+
+    def _run_once(self, visitor: str, key: tuple | None, work: Callable[[Job], Outputs]) -> Iterator[Update]:
+        """Run, or fetch what is kept of the same run with examples; without a key nothing is kept."""
+        if key is not None:
+            with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
+                if (kept := self.results.fetch(key, Path(folder))) is not None:
+                    yield Update("Done", result=kept[0], report=kept[1])
+                    return
+
+        def work_and_keep(job: Job) -> Outputs:
+            outputs = work(job)
+            if key is not None:
+                self.results.keep(key, outputs, job.report)
+            return outputs
+
+        yield from self._run(visitor, work_and_keep)
 
     def _run(self, visitor: str, work: Callable[[Job], Any]) -> Iterator[Update]:
         def unregister(job: Job) -> None:

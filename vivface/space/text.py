@@ -8,38 +8,53 @@ from vivface.space.jobs import Update
 INTRO = """
 <header class="intro">
   <h1>vivface</h1>
-  <p>One portrait, one video: the portrait moves, speaks and looks as the video does.</p>
+  <p>One portrait, one video: the portrait moves, speaks and looks around as the person in the video does.</p>
 </header>
 """
 
 CONSENT_NEEDED = (
-    "Please confirm below the portrait that the person agreed to this, or that you have the right to use the image "
-    "(consent)."
+    "Please confirm that the person agreed to this, or that you have the right to use the image or film: tick the box "
+    "for it (consent)."
 )
 NO_PORTRAIT = "Choose a portrait first: an image with a face."
 NO_DRIVING = "Choose a driving video first: a video with a face, or a saved motion file."
 CONSENT = "The person in my image agreed to this, or I have the right to use it"
+NO_FILM = "Choose a film first: a video with a face."
+FILM_CONSENT = "The person in my film agreed to this, or I have the right to use it"
+FILM_HINT = (
+    "The face in your film speaks and looks as the one in the driving video does; everything else in the film stays as "
+    "it is."
+)
+FILM_PARTS_HINT = "0 leaves a part as it is in the film, 1 follows the driving video, 2 goes twice as far."
+HISTORY_HINT = "What you made since you opened this page. Results are deleted within about an hour."
+NO_LONGER_KEPT = "This result is no longer kept: results are deleted within about an hour. Make it again."
 LIVE_HINT = (
     "Choose a portrait, then start your camera: the portrait follows you. If the machine is slower than the camera, "
-    "frames are left out; the portrait never lags behind."
+    "frames are skipped, so that the portrait never lags behind."
 )
 NO_LIVE = (
     "Live is not offered here: this Space borrows a GPU for a short while at a time. Run the page on your own machine "
     "to use it."
 )
-EDIT_HINT = "Change the portrait here: the sliders apply to the whole video and to Live, the lines below to the video."
-SECOND_DRIVER_HINT = "The head turns and moves as in this video; mouth, eyes, brows and voice stay those of the first."
-PARTS_HINT = "For the video and for Live: 0 keeps the portrait's own, 1 follows the driver, 2 goes twice as far."
+EDIT_HINT = (
+    "The sliders change the portrait for the whole video and for Live; the lines below change it over time, in the "
+    "video only."
+)
+SECOND_DRIVER_HINT = "The head turns and moves as in this video; mouth, eyes, brows and voice come from the first."
+PARTS_HINT = (
+    "For the video and for Live: 0 leaves a part as it is in the portrait, 1 follows the driving video, 2 goes twice "
+    "as far."
+)
 EXPRESSION_HINT = (
-    "Move the photograph itself: its mouth, eyes, brows and head. Left and right are the person's. What you make is an "
-    "image; save it, or the sliders as a preset."
+    "Move the photograph itself: its mouth, eyes, brows and head. Left and right are the person's own. The result is "
+    "an image; you can download it, and the sliders as a preset."
 )
 VERIFY_HINT = (
-    "Look for signs that a trained model made an image or a video: its metadata, a signed manifest (C2PA), and the "
-    "mark that vivface puts into its pictures."
+    "Check whether an image or a video was made with a trained model: by its metadata, a signed manifest (C2PA), and "
+    "the invisible mark that vivface puts into its pictures."
 )
 NO_FILE = "Choose an image or a video first."
-NO_EDITS = "This checkpoint has no directions to edit along."
+NO_EDITS = "The checkpoint of this page comes without edits."
 
 ABOUT = """
 ### What this is

@@ -134,6 +134,7 @@ class LentRenderer(Renderer):
         self._encode = spaces.GPU(duration=lambda _, __, steps, ___: gpu_seconds(steps=steps))(self._encode_there)
         self._still = spaces.GPU(duration=gpu_seconds())(self._still_there)
         self._render = spaces.GPU(duration=lambda *args: gpu_seconds(args[-1]))(self._render_there)
+        self._render_film = spaces.GPU(duration=lambda *args: gpu_seconds(args[-1]))(self._render_film_there)
         self._save_motion = spaces.GPU(duration=lambda *args: gpu_seconds(args[-1]))(self._save_motion_there)
 
     # Here ------------------------------------------------------------------------------------------------------------
@@ -165,6 +166,14 @@ class LentRenderer(Renderer):
             file = str(identity.save(f"{folder}/identity.safetensors"))
             frames = self._frames(driving, options)
             return follow(self._render(file, driving, options, outputs, co_driving, frames), on_progress)
+
+    def render_film(
+        self, film: str, driving: str, options: Options, outputs: Outputs, on_progress: OnProgress
+    ) -> Report:
+        """See `Renderer.render_film`."""
+        with self.limits.open_film(film, options.film_start, options.film_duration) as reader:
+            frames = reader.frames_estimate or self.limits.frames
+        return follow(self._render_film(film, driving, options, outputs, frames), on_progress)
 
     def save_motion(self, driving: str, options: Options, path: Path, on_progress: OnProgress) -> Path:
         """See `Renderer.save_motion`."""
@@ -216,6 +225,10 @@ class LentRenderer(Renderer):
             return Renderer.render(self, self._load(file), driving, options, outputs, on_progress, co_driving)
 
         yield from tell(work)
+
+    def _render_film_there(self, film: str, driving: str, options: Options, outputs: Outputs, frames: int) -> Iterator:
+        self._enter()
+        yield from tell(lambda told: Renderer.render_film(self, film, driving, options, outputs, told))
 
     def _save_motion_there(self, driving: str, options: Options, path: Path, frames: int) -> Iterator:
         self._enter()
