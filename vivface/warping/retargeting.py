@@ -84,7 +84,8 @@ class Rest:
         smiles = _read_expressions(shapes - shapes[:1])[:, SMILES].mean(1)
         shape = neutral_shape(shapes, gaps, smiles)
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
-        return cls(shape, np.maximum(np.percentile(gaps, OPEN_LIDS, axis=0), least_lids(shape)), touching, faces[0].pose)
+        lids = np.maximum(np.percentile(gaps, OPEN_LIDS, axis=0), least_lids(shape))
+        return cls(shape, lids, touching, faces[0].pose)
 
     def smile(self, shape: np.ndarray) -> float:
         """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
