@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.tiny_codec import make_tiny_codec
-from training.tools.codec_rates import averaged, coded_at, markdown, through
+from training.evaluation.rate_tables import averaged, markdown, wins
+from training.evaluation.video_codecs import best_scale_at, coded_at, through
 from training.tools.fit_components import Person, fit
 from training.tools.select_channels import ahead, choose, figure
 from vivface.editing.codec_basis import pose_features
@@ -92,22 +93,39 @@ def pictures() -> list[np.ndarray]:
 
 @pytest.mark.parametrize("codec, worst, best", [("H.264", 48, 20), ("AV1", 60, 20)])
 def test_video_codecs(pictures, codec, worst, best):
-    (bad, small), (good, large) = (through(codec, pictures, 25, quality) for quality in (worst, best))
-    assert len(bad) == len(good) == 6 and small < large
-    errors = [
-        np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(made, pictures, strict=True)]) for made in (bad, good)
-    ]
-    assert errors[1] < errors[0]
+    bad, good = (through(codec, pictures, 25, quality) for quality in (worst, best))
+    assert len(bad.pictures) == len(good.pictures) == 6 and bad.size < good.size
+    assert error(good.pictures, pictures) < error(bad.pictures, pictures)
+
+
+def error(made: list[np.ndarray], true: list[np.ndarray]) -> float:
+    return float(np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(made, true, strict=True)]))
 
 
 def test_the_rate_is_kept(pictures):
-    (_, size), (_, larger) = coded_at("H.264", pictures, 25, [150, 400]).values()
-    assert size <= 150 < larger <= 400
+    low, high = coded_at("H.264", pictures, 25, [150, 400]).values()
+    assert low.size <= 150 < high.size <= 400
+
+
+def test_whole_clips_are_coded_smaller_where_that_is_better():
+    rows, columns = np.mgrid[:256, :256]
+    smooth = [np.stack([rows // 2 + shift, columns // 2, columns // 2], -1).astype(np.uint8) for shift in range(6)]
+    noisy = [np.random.default_rng(n).integers(0, 255, (256, 256, 3), np.uint8) for n in range(6)]
+    (small,) = best_scale_at("H.264", noisy, 25, [120]).values()
+    assert small.scale > 1 and small.pictures[0].shape == (256, 256, 3)
+    (large,) = best_scale_at("H.264", smooth, 25, [4000]).values()
+    assert large.scale == 1 and large.size <= 4000 and error(large.pictures, smooth) < 4
 
 
 def test_table():
     row = dict.fromkeys(("bytes a frame", "bytes a second", "header", "PSNR", "SSIM", "landmark error"), 2.0)
     row |= {"identity": 0.5, "missing": 0.0}
-    results = {"a": {"channels": row}, "b": {"channels": row | {"PSNR": 4.0}}}
+    results = {
+        "a": {"channels": row, "AV1 70": row | {"PSNR": 1.0, "identity": 0.6}},
+        "b": {"channels": row | {"PSNR": 4.0}},
+    }
     assert averaged(results)["channels"]["PSNR"] == 3.0
-    assert "| channels | 2 | 2 | 2 | 3.00 |" in markdown(results)
+    assert "| channels | 2 | 2 | 2 | 2 | 3.00 |" in markdown(results)
+    assert "channels better than AV1 70, of 1 clips: PSNR 1, SSIM 0, landmark error, % 0, identity 1" in wins(
+        results, "channels", 70
+    )
