@@ -50,6 +50,22 @@ def test_same_writes_tables_and_images(evaluate, videos):
     assert all(load_image(folder / name).std() > 0 for name in ("sheet.png", "plots/a.png"))
 
 
+def test_evaluations_are_compared(evaluate, videos, tmp_path, capsys):
+    from training.tools.compare_systems import main
+    from vivface.errors import OptionError
+
+    evaluate(videos, output=tmp_path / "generator")
+    status, _, err, _ = evaluate(videos, "--detail", output=tmp_path / "photograph")
+    assert status == 0, err
+    main([str(tmp_path / "generator"), str(tmp_path / "photograph"), "-o", str(tmp_path / "table.md")])
+    table = (tmp_path / "table.md").read_text()
+    psnr = next(line for line in table.splitlines() if line.startswith("| PSNR")).split("|")
+    assert float(psnr[3]) > float(psnr[2]) + 3  # the photograph moves little; the tiny generator draws noise
+    assert "- photograph: 2 of 2 pairs scored, 16 frames" in table
+    with pytest.raises(OptionError, match="holds no table.json"):
+        main([str(tmp_path), "-o", str(tmp_path / "table.md")])
+
+
 def test_scores_are_of_the_frames_that_were_made(evaluate, videos, checkpoint):
     """PSNR once more, from the pipeline's own crops and frames."""
     from vivface import load_pipeline

@@ -5,7 +5,7 @@ import pytest
 
 from vivface.metrics.figures import MOST_ERROR, contact_sheet, heat_map, plot
 from vivface.metrics.names import DIFFERENCES, METRICS, STAND_INS
-from vivface.metrics.tables import by_run, card_metrics, markdown, means, model_index, spreads
+from vivface.metrics.tables import by_run, card_metrics, comparison, markdown, means, model_index, spreads
 
 STAND_IN = "identity similarity (recognizer)"
 
@@ -38,6 +38,15 @@ def test_published_numbers_stand_beside_the_published_network_only(rows):
     assert line(table, STAND_IN)[1:5] == ["0.6", "–", "–", "–"]
     assert "- c: No face." in table and "- CSIM: no weights" in table and DIFFERENCES[0] in table
     assert "2 of 3 pairs scored, 20 frames" in table
+
+
+def test_systems_stand_beside_one_another_and_the_published_numbers():
+    table = comparison("same", {"one": {"PSNR": 20.0}, "two": {"PSNR": 25.0, STAND_IN: 0.5}})
+    assert line(table, "metric")[:3] == ["metric", "one", "two"]
+    assert line(table, "PSNR")[1:] == ["20", "25", "22.32", "21.7", "17.43"]
+    assert line(table, STAND_IN)[1:] == ["–", "0.5", "–", "–", "–"]
+    assert line(table, "CSIM")[1:] == ["–", "–", "0.8", "0.73", "0.57"]
+    assert "jitter of driving" not in table
 
 
 def test_other_protocols_have_no_published_column(rows):

@@ -36,6 +36,10 @@ def evaluate(
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch the weights of LPIPS and FID.")] = False,
     refine: Annotated[bool, typer.Option(help="Second stage: restore detail of the portrait.")] = True,
+    detail: Annotated[
+        bool,
+        typer.Option("--detail/--no-detail", help="Score the photograph, moved, instead of the generator's images."),
+    ] = False,
     adapt: Adapt = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again in a folder that is used.")] = False,
 ) -> None:
@@ -52,7 +56,7 @@ def evaluate(
     pipeline = loading.load()
     recognizer = getattr(pipeline, "recognizer", None)
     judges = load_judges(recognizer, weights, download, pipeline.device)
-    evaluation = Evaluation(pipeline, judges, protocol, output, frames, adapt, refine)
+    evaluation = Evaluation(pipeline, judges, protocol, output, frames, adapt, refine, detail)
     state = evaluation.run(pairs, lambda line: console.print(escaped(line), soft_wrap=True))
     print(evaluation.write(pairs, state, loading.checkpoint or f"bundled {type(pipeline).__name__}", media.name))
     if not any("scores" in row for row in state.rows):

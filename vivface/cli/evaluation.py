@@ -103,6 +103,7 @@ class Evaluation:
         frames (`int`): Most frames of a driving video.
         adapt (`int` or `str`, *optional*): Tuning to the portrait; as the checkpoint says if None.
         refine (`bool`): Second stage.
+        detail (`bool`, *optional*, defaults to False): Move the photograph itself, which needs no tuning.
     """
 
     def __init__(
@@ -114,7 +115,10 @@ class Evaluation:
         frames: int,
         adapt: int | str | None,
         refine: bool,
+        detail: bool = False,
     ):
+        adapt = 0 if detail and adapt is None else adapt
+        self.detail = detail
         self.pipeline, self.judges, self.protocol, self.folder = pipeline, judges, protocol, folder
         self.frames, self.adapt, self.refine = frames, adapt, refine
         self._identity: tuple[tuple[Path, float], IdentityCode] | None = None
@@ -128,6 +132,7 @@ class Evaluation:
             "frames": self.frames,
             "adapt": self.adapt,
             "refine": self.refine,
+            "detail": self.detail,
             "networks": self.judges.names,
         }
 
@@ -170,9 +175,9 @@ class Evaluation:
         scorer = PairScorer(self.judges, load_image(source), pair.truth, least)
         motion = self.pipeline.encode_motion(driving, max_frames=self.frames)
         if str(self.adapt).startswith("cma"):  # tunes to source and driver together
-            result = self.pipeline(source, motion, refine=self.refine, adapt=self.adapt)
+            result = self.pipeline(source, motion, refine=self.refine, adapt=self.adapt, detail=self.detail)
         else:
-            result = self.pipeline(self._encode(pair, source), motion, refine=self.refine)
+            result = self.pipeline(self._encode(pair, source), motion, refine=self.refine, detail=self.detail)
         crops = self._crops(driving)
         result.save(
             self.folder / "results" / f"{pair.name}.mp4",

@@ -104,6 +104,23 @@ def markdown(
     return "\n".join(lines + (["", "Not scored:", "", *failed] if failed else [])) + "\n"
 
 
+def comparison(protocol: str, systems: Mapping[str, Mapping[str, float]]) -> str:
+    """Several systems beside one another, with the published numbers, without what the columns mean.
+
+    Args:
+        protocol (`str`): Which.
+        systems (mapping): Name -> means of an evaluation, in the order of the columns.
+    """
+    published = {data: values.get(protocol, {}) for data, values in PUBLISHED.items() if values.get(protocol)}
+    head = ["metric", *systems, *(f"published: ViVFace, {data}" for data in published)]
+    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
+    for name in _shown({key: 0.0 for values in systems.values() for key in values}, published):
+        cells = [_number(values.get(name)) for values in systems.values()]
+        cells += [_published(values.get(name)) for values in published.values()]
+        lines.append(_line([name + ARROWS[METRICS[name].better], *cells]))
+    return "\n".join(lines) + "\n"
+
+
 def card_metrics(ours: Mapping[str, float], protocol: str) -> list[dict]:
     """Entries for `metrics.json` of a checkpoint, from which its card's model-index is made."""
     return [
