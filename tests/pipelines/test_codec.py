@@ -1,5 +1,6 @@
 """The 35-number codec: eq. 13, encoding and decoding, files of other checkpoints, stopping and going on."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.tiny_codec import make_components, make_tiny_codec
 from vivface import CodedVideo, load_pipeline
 from vivface.editing.codec_basis import COMPONENTS_FILE
 from vivface.errors import CheckpointError, MediaError, NoFaceError, OptionError
+from vivface.media import load_image
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.pipelines.encoding import PipelineCoder, turned
 
@@ -133,6 +135,26 @@ class TestWholeJob:
         pasted = codec.paste_into(photo, coded, 0, np.full((64, 64, 3), 200, np.uint8))
         x, y = (coded.crop[0, :2].float().numpy() * 192).astype(int)
         assert pasted[y, x].min() > 190
+
+    def test_key_picture(self, face_clip, tmp_path):
+        """It is the frame it was taken from, and moves with the decoded faces, at any size."""
+        codec = ExpressiveCodecPipeline.from_pretrained()
+        codec.set_progress_bar_config(disable=True)
+        coded = codec.encode(face_clip, identity_steps=0, max_frames=4, key_picture=True)
+        assert CodedVideo.load(coded.save(tmp_path / "a.vfc", sound=False)).key == coded.key
+        plain, moved = list(codec.decode(coded, key_picture=False)), list(codec.decode(coded, size=256))
+        assert plain[0].shape == (128, 128, 3) and moved[0].shape == (256, 256, 3)
+        coded.frames[:, 2] = 0.0
+        own = list(codec.decode(coded, size=256))[coded.key_frame].astype(int)
+        picture = load_image(io.BytesIO(coded.key)).astype(int)
+        plain = list(codec.decode(coded, key_picture=False, size=256))[coded.key_frame]
+        assert picture.shape == (256, 256, 3)
+        assert np.abs(own - picture).mean() < 0.4 * np.abs(plain - picture).mean()
+        coded.frames[:, 0] += 12.0
+        assert np.abs(next(iter(codec.decode(coded, size=256))).astype(int) - own).mean() > 3
+        coded.key = None
+        with pytest.raises(OptionError, match="has no key picture"):
+            codec.decode(coded, key_picture=True)
 
     def test_frames_without_a_face_hold(self, codec, tmp_path):
         clip = write_face_clip(tmp_path / "gap.mp4", frames=8, hidden=range(3, 5))

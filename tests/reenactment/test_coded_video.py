@@ -51,6 +51,15 @@ class TestSize:
 
 
 class TestRoundTrip:
+    def test_a_key_picture_comes_back(self, tmp_path):
+        coded = make_coded(key=bytes(range(200)), key_frame=3)
+        path = coded.save(tmp_path / "talk.vfc")
+        again = CodedVideo.load(path)
+        assert (again.key, again.key_frame) == (coded.key, 3) and torch.equal(again.frames, coded.frames)
+        assert path.stat().st_size == coded.nbytes == coded.header_bytes + 5 * 70
+        with pytest.raises(MediaError, match="its key picture makes no sense"):
+            CodedVideo.load(make_coded(key=b"abc", key_frame=5).save(tmp_path / "wrong.vfc"))
+
     @pytest.mark.parametrize("crop", [False, True])
     def test_everything_comes_back(self, crop, tmp_path):
         coded = make_coded(track=crop, timestamps=[0, 512, 1100, 1612, 2124], missing=[1, 2])

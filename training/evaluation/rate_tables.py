@@ -11,7 +11,7 @@ from vivface.metrics.average import needs
 
 SCORES = {"PSNR": ("PSNR ↑", 2), "SSIM": ("SSIM ↑", 3), "landmark error": ("landmark error, % ↓", 2)}
 SCORES |= {"identity": ("identity ↓", 3), "missing": ("missing ↓", 2)}
-MARKERS = {"channels": "s", "components": "o", "tuned": "*", "motion codes": "^"}
+MARKERS = {"channels": "s", "components": "o", "key picture": "*", "motion codes": "^"}
 Rows = Mapping[str, Mapping[str, float]]  # way of coding -> score -> number
 Results = Mapping[str, Rows]  # clip -> rows
 

@@ -55,7 +55,7 @@ def coded_at(
 
     levels = list(QUANTISERS[codec])  # worst first
     for rate in rates:
-        low, high = 0, len(levels) - 1
+        low, high = 0, len(levels) - 1 if at(levels[0]).size <= rate else 0
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if at(levels[middle]).size <= rate else (low, middle - 1)
@@ -85,7 +85,7 @@ def best_scale_at(
                 np.mean([np.square(a.astype(np.float32) - b).mean() for a, b in zip(back, pictures, strict=True)])
             )
             found[rate].append((error, Coded(back, coded.size, scale)))
-    return {rate: _best([each for each in tries], rate) for rate, tries in found.items()}
+    return {rate: _best(tries, rate) for rate, tries in found.items()}
 
 
 def _best(tries: list[tuple[float, Coded]], rate: int) -> Coded:

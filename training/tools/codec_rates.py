@@ -10,6 +10,8 @@ bases that are asked for, and judged in two settings:
   track belongs to it; video codecs get the whole picture, at its own size or at a half or a quarter of it, whichever
   shows it best at that rate. All are judged in the same square around the face, cut from the clip at 256 pixels.
 
+"key picture" is the basis that comes first, decoded by moving a picture of one frame that is sent once.
+
 What video codecs need once (headers, first frame) counts, while the codec's header is stated apart.
 
 Scores, on every nth frame: PSNR, SSIM; landmark error, the mean distance of 68 landmarks to those of the true picture
@@ -24,12 +26,13 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from training.evaluation.face_judge import JUDGED_SIZE, Judge, enlarged
+from training.evaluation.face_judge import JUDGED_SIZE, Judge
 from training.evaluation.pairs import render_people
 from training.evaluation.rate_tables import Results, averaged, markdown, plot, wins
 from training.evaluation.video_codecs import QUANTISERS, best_scale_at, coded_at
@@ -43,10 +46,12 @@ from vivface.metrics.average import needs
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.pipelines.encoding import PipelineCoder, WithBasis
 from vivface.reenactment.coded_frames import CodecFrames
-from vivface.reenactment.coded_video import BYTES_PER_FRAME
+from vivface.reenactment.coded_video import BYTES_PER_FRAME, CodedVideo
+from vivface.reenactment.rendering import resized
 from vivface.runtime import choose_device
 
 CROPS, CLIPS = "crops", "clips"
+KEY = "key picture"
 RATES = (70, 140, 280, 560)  # bytes a frame of H.264 and AV1
 CROP_TRACK = 8  # more bytes a frame
 CLIP_RATES = (BYTES_PER_FRAME + CROP_TRACK, 156, 312)  # the same for whole clips
@@ -138,7 +143,7 @@ def report(results: dict[str, Results], folder: Path) -> str:
         if clips:
             parts.append(f"## {setting}\n\n{markdown(clips)}")
             rate = RATES[0] if setting == CROPS else CLIP_RATES[0]
-            parts += [wins(clips, name, rate) for name in ("components", "channels") if name in averaged(clips)]
+            parts += [wins(clips, name, rate) for name in ("components", KEY, "channels") if name in averaged(clips)]
     text = "\n".join(parts)
     (folder / "rates.md").write_text(text)
     plot({setting: clips for setting, clips in results.items() if clips}, folder / "rates.png")
@@ -186,14 +191,14 @@ class ClipMeasurement:
             for name, (pictures, size, more) in made.items():
                 if name not in rows:
                     extra = CROP_TRACK if setting == CLIPS else 0
-                    self._score(setting, name, self._of_crops(setting, pictures), size + extra, **more)
+                    self._score(setting, name, self._sized(setting, pictures), size + extra, **more)
             self._by_video_codecs(setting)
 
     def _by_codec(self) -> dict[str, tuple[Sequence[np.ndarray], float, dict[str, float]]]:
         """Crops that the codec shows, bytes a frame, and what else a row holds, by way of coding."""
         found: dict[str, tuple[Sequence[np.ndarray], float, dict[str, float]]] = {}
         identity, options = None, self._options
-        wanted = [name for name in (*options.bases, "motion codes") if self._is_missing(name)]
+        wanted = [name for name in (*options.bases, KEY, "motion codes") if self._is_missing(name)]
         if not wanted:
             return found
         for basis in options.bases:
@@ -202,21 +207,37 @@ class ClipMeasurement:
             began = time.process_time()
             steps = options.steps if basis == "channels" else None
             coded = self._pipeline.encode(
-                self._clip, basis=basis, identity=identity, max_frames=options.frames, steps=steps
+                self._clip,
+                basis=basis,
+                identity=identity,
+                max_frames=options.frames,
+                steps=steps,
+                key_picture=basis == options.bases[0],
             )
             spent = time.process_time() - began
+            coded.frames[:, 2] = 0.0  # upright, as the pictures are
             identity, numbers = coded.identity, coded.frames.float().to(self._pipeline.device)
-            numbers[:, 2] = 0.0  # upright, as the pictures are
             code, decoder = self._pipeline.identity_of(coded), WithBasis(self._pipeline, basis)
             began = time.process_time()
             made = np.concatenate([to_images(decoder.generate(code, part)) for part in numbers[self._seen].split(8)])
             rate = len(made) / (time.process_time() - began)
             cost = {"CPU seconds a frame": spent / len(made), "frames a CPU second": rate}
-            found[basis] = made, coded.bytes_per_frame, {"header": coded.header_bytes, **cost}
+            header = replace(coded, key=None).header_bytes
+            found[basis] = made, coded.bytes_per_frame, {"header": header, **cost}
+            if basis == options.bases[0] and KEY in wanted:
+                found[KEY] = self._with_key_picture(coded)
             if basis == options.bases[0]:
                 made, size = all_motion_codes(self._pipeline, code.w_plus, self._crops)
                 found["motion codes"] = made, size, {"header": 2 * identity.numel()}
         return found
+
+    def _with_key_picture(self, coded: CodedVideo) -> tuple[Sequence[np.ndarray], float, dict[str, float]]:
+        """As `_by_codec`, decoded with the key picture."""
+        began = time.process_time()
+        made = list(self._pipeline.decode(coded, size=JUDGED_SIZE))
+        rate = len(made) / (time.process_time() - began)
+        pictures = [made[number] for number in self._seen]
+        return pictures, coded.bytes_per_frame, {"header": coded.header_bytes, "frames a CPU second": rate}
 
     def _by_video_codecs(self, setting: str) -> None:
         """Rows of H.264 and AV1."""
@@ -244,9 +265,10 @@ class ClipMeasurement:
             return [self._crops[number] for number in self._judged]
         return [crop_quad(self._whole[self._seen[n]], self._quads[n], JUDGED_SIZE) for n in self._judged]
 
-    @staticmethod
-    def _of_crops(setting: str, pictures: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-        return pictures if setting == CROPS else [enlarged(picture) for picture in pictures]
+    def _sized(self, setting: str, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Pictures of the face as large as the true ones."""
+        size = self._pipeline.output_size if setting == CROPS else JUDGED_SIZE
+        return [resized(picture, (size, size)) for picture in pictures]
 
     def _is_missing(self, name: str) -> bool:
         return any(name not in self._rows[setting] for setting in self._options.settings)

@@ -14,6 +14,11 @@ Coded = Annotated[Path, typer.Argument(help="A file that `vivface encode` wrote 
 def decode(
     coded: Coded,
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4, .mov, .mkv or .gif).")],
+    key_picture: Annotated[
+        bool | None,
+        typer.Option(help="Move the key picture, or show the generator's images; by default if there is one."),
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=64, help="Width and height of the video in pixels.")] = None,
     batch_size: BatchSize = None,
     overwrite: Overwrite = True,
     checkpoint: Checkpoint = None,
@@ -26,4 +31,4 @@ def decode(
     check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(coded,))
     video = CodedVideo.load(coded)
     codec = load(checkpoint, device, "auto", "codec")
-    save_with_progress(codec.decode(video, batch_size), output)
+    save_with_progress(codec.decode(video, batch_size, key_picture=key_picture, size=size), output)

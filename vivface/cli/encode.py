@@ -51,6 +51,10 @@ def encode(
         Target, typer.Option(help="Fit the clip's frames, or the encoder's inversion of them, as the paper does.")
     ] = Target.FRAMES,
     crop_track: Annotated[bool, typer.Option(help="Also keep where the face was, 8 bytes a frame.")] = False,
+    key_picture: Annotated[
+        bool,
+        typer.Option("--key-picture", help="Also keep a picture of the face, some kilobytes once; decoding moves it."),
+    ] = False,
     sound: Annotated[bool, typer.Option(help="Keep the sound in a file beside the result (.m4a).")] = True,
     face: DrivingFace = None,
     start: Start = 0.0,
@@ -78,6 +82,7 @@ def encode(
             identity_steps=identity_steps,
             target=target.value,
             crop_track=crop_track,
+            key_picture=key_picture,
             face=face,
             start=start,
             duration=duration,

@@ -4,8 +4,8 @@ Oorloff and Yacoob, Expressive Talking Head Video Encoding in StyleGAN2 Latent S
 
     S_t = G(A(G_sf(L_ID, Y_t, P_t)) + alpha_t)            eq. 4, 13; turned in the picture by R_t
 
-Encoding is in `vivface.reenactment.clip_encoding`, the file in `vivface.reenactment.coded_video`, the bases and the
-ways to turn a head in `vivface.editing`.
+Encoding is in `vivface.reenactment.clip_encoding`, decoding in `vivface.pipelines.codec_decoding`, the file in
+`vivface.reenactment.coded_video`, the bases and the ways to turn a head in `vivface.editing`.
 """
 
 from __future__ import annotations
@@ -16,36 +16,33 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vivface.editing.codec_basis import Basis
-from vivface.errors import MediaError, OptionError
-from vivface.faces.paste import paste_back
-from vivface.media.tensors import to_images
+from vivface.errors import OptionError
 from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
 from vivface.models.styleflow import StyleFlow
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
-from vivface.pipelines.base import Image, ReenactmentPipeline
+from vivface.pipelines.base import ReenactmentPipeline
 from vivface.pipelines.codec_checkpoint import CodecCheckpoint
-from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, WithBasis, turned
+from vivface.pipelines.codec_decoding import CodecDecoding
+from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, turned
 from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
 from vivface.reenactment.coded_frames import CodecFrames
-from vivface.reenactment.coded_video import BASES, NUMBERS, CodedVideo, quad_of
+from vivface.reenactment.coded_video import BASES, NUMBERS, CodedVideo
 from vivface.reenactment.codes import IdentityCode
+from vivface.reenactment.key_picture import take_key_picture
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.progress import OnProgress
-from vivface.reenactment.rendering import RenderOptions
-from vivface.reenactment.result import ReenactmentResult
 
 HEAD_POSES = ("motion", "styleflow", "directions")
 
 
-class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
+class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipeline):
     """Encode a talking head in 70 bytes a frame, decode it, or let it move another person.
 
     Args:
@@ -112,7 +109,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
             adapt_steps=adapt_steps,
         )
 
-    # Encoding, decoding ----------------------------------------------------------------------------------------------
+    # Encoding --------------------------------------------------------------------------------------------------------
 
     def encode(
         self,
@@ -125,6 +122,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
         identity: Tensor | None = None,
         target: str = "frames",
         crop_track: bool = False,
+        key_picture: bool = False,
         register: bool = True,
         face: int | None = None,
         start: float | Fraction = 0,
@@ -149,6 +147,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
             target (`str`, *optional*, defaults to `"frames"`): What is fitted: the clip's `"frames"`, or `"inversion"`,
                 the system's own pictures of them (the paper).
             crop_track (`bool`, *optional*, defaults to False): Also keep where the face was, eight bytes a frame.
+            key_picture (`bool`, *optional*, defaults to False): Also keep a picture of the face, some kilobytes once,
+                that `decode` moves; ours.
             register (`bool`, *optional*, defaults to True): Register frames to key frames, against jitter.
             face (`int`, *optional*): Which face, 0 the largest of the first frame.
             start, duration (`float` or `Fraction`, *optional*): The part of the clip, seconds.
@@ -192,6 +192,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
         coder, kept = PipelineCoder(self, mover), None if work is None else Path(work)
         given = None if identity is None else identity[None].to(self._execution_device, self.encoder.dtype)
         clip = ClipEncoding(coder, frames, options, key, kept, on_progress, given).run()
+        picture, shown = take_key_picture(frames, clip.numbers) if key_picture else (None, 0)
         unit = reader.time_base
         timestamps = [round(time / unit) for time in clip.times]
         end = timestamps[-1] + max(round(clip.durations[-1] / unit), 1)
@@ -207,6 +208,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
             head_pose=self.config.head_pose,
             fingerprint=self.fingerprint,
             crop=clip.crop if crop_track else None,
+            key=picture,
+            key_frame=shown,
             clip_size=reader.size,
             missing=clip.missing,
             name=reader.path.name,
@@ -215,83 +218,6 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
             sound_duration=None if duration is None and max_frames is None else end * unit,
             warnings=list(reader.warnings),
         )
-
-    def decode(self, coded: CodedVideo | str | os.PathLike, batch_size: int | None = None) -> ReenactmentResult:
-        """Show a coded video, lazily: frames are made as they are read.
-
-        Args:
-            coded (`CodedVideo`, `str` or `os.PathLike`): What `encode` gave, or a `.vfc` file.
-            batch_size (`int`, *optional*): Frames at once; by default as suits device and size.
-
-        Returns:
-            `ReenactmentResult`: Iterate it for uint8 frames, or `save` it as a video.
-
-        Raises:
-            MediaError: If the file is damaged or belongs to another checkpoint.
-            CheckpointError: If the checkpoint lacks the basis.
-        """
-        coded = self._coded(coded)
-        return self._result(self.identity_of(coded), coded, RenderOptions(batch_size=batch_size))
-
-    def puppeteer(
-        self,
-        portrait: Image | IdentityCode,
-        coded: CodedVideo | str | os.PathLike,
-        *,
-        paste_back: bool = False,
-        motion_mode: Literal["absolute", "relative"] = "absolute",
-        strength: float = 1.0,
-        face: int | None = None,
-        batch_size: int | None = None,
-    ) -> ReenactmentResult:
-        """Let a coded video move another person (sec. 3.3): its numbers, the person's identity latent.
-
-        Args:
-            portrait (image or `IdentityCode`): The person.
-            coded (`CodedVideo`, `str` or `os.PathLike`): Whose motion.
-            paste_back, motion_mode, strength, face, batch_size: As for `__call__`.
-
-        Returns:
-            `ReenactmentResult`.
-
-        Raises:
-            VivFaceError: As for `decode` and `encode_identity`.
-        """
-        options = RenderOptions(True, paste_back, motion_mode, strength, batch_size)
-        coded = self._coded(coded)
-        identity = self._own(portrait) if isinstance(portrait, IdentityCode) else self.encode_identity(portrait, face)
-        return self._result(identity, coded, options)
-
-    @torch.no_grad()
-    def identity_of(self, coded: CodedVideo) -> IdentityCode:
-        """The identity latent of a coded video as an identity code, shown as it looks ahead."""
-        self._check(coded)
-        w_plus = coded.identity[None].to(self._execution_device, self.encoder.dtype)
-        size, rest = self.output_size, torch.zeros(1, NUMBERS).to(w_plus)
-        styles, photo = self.generator.to_stylespace(w_plus), np.zeros((2, 2, 3), np.uint8)
-        code = IdentityCode(w_plus, styles, rest, w_plus, photo, np.zeros((4, 2)))
-        image = self.generate(code, rest)
-        corner = size - 0.5
-        quad = np.array([[-0.5, -0.5], [-0.5, corner], [corner, corner], [corner, -0.5]])
-        code.reference, code.photo, code.quad = image.clamp(-1, 1), to_images(image)[0], quad
-        code.fingerprint = self.fingerprint
-        return code
-
-    def paste_into(self, photo: np.ndarray, coded: CodedVideo, frame: int, image: np.ndarray) -> np.ndarray:
-        """A decoded frame in a picture of the clip's size, where the face was.
-
-        Args:
-            photo (`numpy.ndarray` of shape `(height, width, 3)`): uint8 RGB.
-            coded (`CodedVideo`): With a crop track.
-            frame (`int`): Which frame.
-            image (`numpy.ndarray` of shape `(size, size, 3)`): The face, upright, as `generate` makes it without roll.
-
-        Raises:
-            OptionError: If there is no crop track.
-        """
-        if coded.crop is None:
-            raise OptionError("The coded video has no crop track: encode the clip with `crop_track=True`.")
-        return paste_back(photo, image, quad_of(coded.crop[frame].numpy(), photo.shape[1::-1]))
 
     # The system ------------------------------------------------------------------------------------------------------
 
@@ -378,23 +304,3 @@ class ExpressiveCodecPipeline(CodecCheckpoint, ReenactmentPipeline):
         generator, basis = generator or self.generator, basis or self.basis(self.config.basis)
         styles = self.turner.styles(generator, w_plus, pose[:, 0], pose[:, 1])
         return generator(styles=basis.move(generator, styles, values))
-
-    # Details ---------------------------------------------------------------------------------------------------------
-
-    def _coded(self, coded: CodedVideo | str | os.PathLike) -> CodedVideo:
-        coded = coded if isinstance(coded, CodedVideo) else CodedVideo.load(coded)
-        self._check(coded)
-        return coded
-
-    def _check(self, coded: CodedVideo) -> None:
-        """Refuse what another checkpoint, or this one with another basis, encoded."""
-        self._check_origin(coded.name, (NUMBERS,), coded.fingerprint)
-        shape = (self.generator.num_latents, self.generator.config.style_dim)
-        if coded.head_pose != self.config.head_pose or tuple(coded.identity.shape) != shape:
-            raise MediaError(f"'{coded.name}' was encoded by another checkpoint: encode it with this one.")
-        if coded.digest != self.digest(coded.basis):
-            raise MediaError(f"'{coded.name}' was encoded with other {coded.basis}: encode it with this checkpoint.")
-
-    def _result(self, identity: IdentityCode, coded: CodedVideo, options: RenderOptions) -> ReenactmentResult:
-        system = self if coded.basis == self.config.basis else WithBasis(self, coded.basis)
-        return ReenactmentResult(system, identity, coded.motion(), options)

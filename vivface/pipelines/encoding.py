@@ -141,6 +141,7 @@ class WithBasis:
         self.device, self.output_size = pipeline.device, pipeline.output_size
         self.default_batch_size = pipeline.default_batch_size
         self.progress_bar = pipeline.progress_bar
+        self.crops, self.pose_subspace = pipeline.crops, pipeline.pose_subspace
 
     @torch.no_grad()
     def generate(self, identity: IdentityCode, motion: Tensor, refine: bool = True) -> Tensor:

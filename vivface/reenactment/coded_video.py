@@ -59,6 +59,8 @@ class CodedVideo:
         fingerprint (list of `float`): A few weights of the generator.
         crop (`torch.Tensor` of shape `(frames, 4)`, *optional*): float16: where the face was in the clip: centre x and
             y in widths and heights of its frame, side in widths, angle in degrees. Eight more bytes a frame.
+        key (`bytes`, *optional*): A picture (AVIF) of one frame's face, upright and square, that decoding moves.
+        key_frame (`int`, *optional*, defaults to 0): Which frame it shows.
         clip_size (`tuple[int, int]`, *optional*): Width and height of the clip in pixels.
         missing (list of `int`): Frames in which no face was seen.
         name (`str`): What was encoded.
@@ -79,6 +81,8 @@ class CodedVideo:
     head_pose: str
     fingerprint: list[float]
     crop: Tensor | None = None
+    key: bytes | None = None
+    key_frame: int = 0
     clip_size: tuple[int, int] | None = None
     missing: list[int] = field(default_factory=list)
     name: str = "the coded video"
@@ -152,6 +156,9 @@ class CodedVideo:
         tensors = {"identity": self.identity, "frames": self.frames}
         tensors |= {} if self.crop is None else {"crop": self.crop}
         data = {name: tensor.detach().cpu().numpy().astype("<f2").tobytes() for name, tensor in tensors.items()}
+        kinds = {name: ("F16", list(tensor.shape)) for name, tensor in tensors.items()}
+        if self.key is not None:
+            data["key"], kinds["key"] = self.key, ("U8", [len(self.key)])
         metadata = {
             "format": FILE.format,
             "basis": self.basis,
@@ -167,11 +174,13 @@ class CodedVideo:
         }
         if self.clip_size is not None:
             metadata["clip_size"] = json.dumps(self.clip_size)
+        if self.key is not None:
+            metadata["key_frame"] = str(self.key_frame)
         header: dict[str, object] = {"__metadata__": metadata}
         offset = 0
-        for name, tensor in tensors.items():
+        for name, (kind, shape) in kinds.items():
             end = offset + len(data[name])
-            header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [offset, end]}
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, end]}
             offset = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % HEADER_STEP)  # a few digits more do not lengthen it
@@ -270,6 +279,9 @@ def _decoded(tensors: dict[str, Tensor], metadata: dict[str, str]) -> CodedVideo
     fps, time_base, end = _fraction(metadata["fps"]), _fraction(metadata["time_base"]), int(metadata["end"])
     fingerprint = [float(number) for number in json.loads(metadata["fingerprint"])]
     borders = [*times, end]
+    key, key_frame = tensors.pop("key", None), int(metadata.get("key_frame", 0))
+    if key is not None and (key.dtype != torch.uint8 or key.ndim != 1 or not 0 <= key_frame < len(frames)):
+        raise ValueError("its key picture makes no sense")
     if not all(tensor.dtype == torch.float16 for tensor in tensors.values()):
         raise ValueError("its numbers are not in half precision")
     if frames.ndim != 2 or frames.shape[1] != NUMBERS or len(frames) != len(times) or not times:
@@ -299,6 +311,8 @@ def _decoded(tensors: dict[str, Tensor], metadata: dict[str, str]) -> CodedVideo
         head_pose=metadata["head_pose"],
         fingerprint=fingerprint,
         crop=crop,
+        key=None if key is None else key.numpy().tobytes(),
+        key_frame=key_frame,
         clip_size=None if size is None else tuple(size),
         missing=missing,
         name=str(metadata["source"])[:200],

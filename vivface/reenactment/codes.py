@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from vivface.errors import OptionError
 from vivface.reenactment.progress import OnProgress
+
+if TYPE_CHECKING:
+    from vivface.warping.retargeting import Rest
 
 MOTION_SUFFIX = IDENTITY_SUFFIX = ".safetensors"
 BATCH_SIZE = 8
@@ -159,9 +163,11 @@ class MotionCodes(ABC):
     Attributes:
         warnings (list of `str`): What a user should know; complete once the stream was read.
         has_points (`bool`): Whether batches come with the points of the driver's face.
+        rest (`Rest`, *optional*): The driver's face at rest, if it need not be estimated from the first frames.
     """
 
     has_points = False
+    rest: Rest | None = None
 
     def __init__(
         self,

@@ -176,7 +176,7 @@ def render_frames(
     batches = motion.batches(batch_size, images, on_progress)
     if options.detail:
         edit = None if edits is None else photo_edit(system, identity, edits, options.refine)
-        batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit)
+        batches, moving = _moving_photo(batches, identity, options, size, system.crops, edit, motion.rest)
     else:
         generated = _Generated(system, identity, options, edits)
     for batch in batches:
@@ -246,8 +246,9 @@ def _moving_photo(
     size: int,
     crops: tuple[str, str],
     edit: PhotoEdit | None,
+    rest: Rest | None = None,
 ) -> tuple[Iterator[MotionBatch], MovingPhoto]:
-    """The photograph that is moved, once the first frames have shown the driver's face at rest.
+    """The photograph that is moved, once the first frames have shown the driver's face at rest, if it is not given.
 
     Raises:
         MediaError: If the portrait or the motion has no points of a face.
@@ -270,6 +271,8 @@ def _moving_photo(
         options.background,
         options.parts,
     )
+    if rest is not None:
+        return chain(begun, batches), moving.with_rest(rest)
     first, seen = frames_at_rest(chain(begun, batches))
     if not seen:
         raise MediaError(_NO_POINTS.format("driving motion"))

@@ -91,6 +91,12 @@ class Rest:
         """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
         return float(_read_expressions((shape - self.shape)[None])[0, SMILES].mean())
 
+    @classmethod
+    def at(cls, points: np.ndarray) -> Rest:
+        """A face `(478, 3)` as it is, for relative motion that counts from it."""
+        face = PosedFace.of(points)
+        return cls(face.shape, np.maximum(lid_gaps(face.shape), least_lids(face.shape)), SHUT_LIPS[0], face.pose)
+
 
 def rest_is_seen(frames: np.ndarray) -> bool:
     """Whether the lips of a driver's points `(T, 478, 3)` met and its lids were open: then the face at rest is seen."""
