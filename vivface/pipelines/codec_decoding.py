@@ -68,7 +68,7 @@ class CodecDecoding:
         motion.rest = motion.rest_at(coded.key_frame)
         identity.photo, identity.points = read_key_picture(coded, self.backend)
         identity.quad = whole_quad(len(identity.photo))
-        return self._result(identity, coded, replace(options, detail=True, motion_mode="relative"), motion)
+        return self._result(identity, coded, replace(options, detail=True), motion)
 
     def puppeteer(
         self,

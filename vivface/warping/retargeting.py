@@ -93,7 +93,7 @@ class Rest:
 
     @classmethod
     def at(cls, points: np.ndarray) -> Rest:
-        """A face `(478, 3)` as it is, for relative motion that counts from it."""
+        """A face `(478, 3)` as it is, where it is known which frame the portrait shows."""
         face = PosedFace.of(points)
         return cls(face.shape, np.maximum(lid_gaps(face.shape), least_lids(face.shape)), SHUT_LIPS[0], face.pose)
 
