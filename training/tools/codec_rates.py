@@ -52,9 +52,9 @@ from vivface.runtime import choose_device
 
 CROPS, CLIPS = "crops", "clips"
 KEY = "key picture"
-RATES = (70, 140, 280, 560)  # bytes a frame of H.264 and AV1
+RATES = (70, 140, 280)  # bytes a frame of H.264 and AV1
 CROP_TRACK = 8  # more bytes a frame
-CLIP_RATES = (BYTES_PER_FRAME + CROP_TRACK, 156, 312)  # the same for whole clips
+CLIP_RATES = (BYTES_PER_FRAME + CROP_TRACK, 156)  # the same for whole clips
 FIRST_SEED = 950_501  # held-out people
 Keep = Callable[[str, str, dict], None]  # setting, way of coding, row
 
@@ -133,7 +133,7 @@ def collect_clips(options: argparse.Namespace) -> list[Path]:
         people = [clip for _, clip in files]
     if not options.clips + people:
         raise OptionError("There is nothing to code: give clips, --people 5, or both.")
-    return options.clips + people
+    return list(dict.fromkeys(options.clips + people))
 
 
 def report(results: dict[str, Results], folder: Path) -> str:
