@@ -28,7 +28,7 @@ from vivface.faces.crops import CROPS
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.media.images import load_image
 from vivface.media.tensors import to_tensor
-from vivface.media.video import MAX_PIXELS
+from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.pipelines.accelerated import Accelerated
 from vivface.pipelines.checks import as_seconds, check_counts
 from vivface.pipelines.co_drivable import CoDrivable
