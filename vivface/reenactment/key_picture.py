@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import crop_quad
+from vivface.faces.alignment import crop_quad, to_crop
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.tracking import FaceTracker
 from vivface.media.images import load_image
@@ -25,7 +25,7 @@ from vivface.reenactment.coded_frames import CodecFrames
 from vivface.reenactment.coded_video import CodedMotion, CodedVideo
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch
 from vivface.reenactment.progress import OnProgress
-from vivface.warping.mesh import PointsReader, to_crop
+from vivface.warping.mesh import PointsReader
 from vivface.warping.retargeting import Rest
 
 KEY_SIZE = 256  # width and height of a key picture, pixels
