@@ -43,7 +43,7 @@ from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
 
 NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken: more where no lips have met by then
-OPEN_LIDS = 90  # percentile of the lids' gaps in these frames that is an open eye: some drivers begin with eyes shut
+OPEN_LIDS = 75  # percentile of the lids' gaps in these frames that is an open eye
 SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
 SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
 LID_GAIN = 1.25  # how much more lids move than the networks see
