@@ -33,7 +33,7 @@ DATA = (
 )
 LIMITATIONS = [
     "It shows what the generator can show: pictures are soft, there is no refinement network and no tuning to a "
-    "portrait, and the photograph itself is not moved unless `--detail` asks for it. Lids hardly follow.",
+    "portrait, and the photograph itself is not moved unless `--detail` asks for it.",
 ]
 
 
