@@ -186,8 +186,10 @@ class ClipMeasurement:
         """Code with everything, then judge one setting after the other."""
         made = self._by_codec()
         for setting in self._options.settings:
+            rows, rates = self._rows[setting], RATES if setting == CROPS else CLIP_RATES
+            if not made and all(f"{codec} {rate}" in rows for codec in QUANTISERS for rate in rates):
+                continue
             self._judge.learn(self._true(setting))
-            rows = self._rows[setting]
             for name, (pictures, size, more) in made.items():
                 if name not in rows:
                     extra = CROP_TRACK if setting == CLIPS else 0
