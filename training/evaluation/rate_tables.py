@@ -55,7 +55,7 @@ def wins(results: Results, ours: str, rate: int) -> str:
 
 def plot(settings: Mapping[str, Results], path: Path) -> None:
     """Curves of the video codecs and points of the codec: a row a setting, a panel a score."""
-    plots = needs("matplotlib.pyplot")
+    plots, no_labels = needs("matplotlib.pyplot"), needs("matplotlib.ticker").NullFormatter()
     shown = [score for score in SCORES if score != "missing"]
     figure, axes = plots.subplots(
         len(settings), 4, figsize=(15, 3.4 * len(settings)), layout="constrained", squeeze=False
@@ -71,6 +71,7 @@ def plot(settings: Mapping[str, Results], path: Path) -> None:
                 if name in means:
                     axis.plot(means[name]["bytes a second"], means[name][score], marker, label=name)
             axis.set(xscale="log", xlabel="bytes a second", title=f"{setting}: {SCORES[score][0]}")
+            axis.xaxis.set_minor_formatter(no_labels)
             axis.grid(alpha=0.3)
     axes[0, 0].legend()
     figure.savefig(path, dpi=110)
