@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,7 @@ class CompareView(gr.HTML):
     def __init__(self, empty: str = "After a run, source, driver and result play together here.", **options: Any):
         super().__init__(
             None,
-            empty=empty,
-            html_template=TEMPLATE,
+            html_template=TEMPLATE.replace("EMPTY", escape(empty)),
             css_template=STYLE,
             js_on_load=SCRIPT,
             apply_default_css=False,
@@ -85,7 +85,7 @@ class CompareView(gr.HTML):
 
 TEMPLATE = """
 <div class="compare" role="group" aria-label="Source, driver and result, played together">
-  <p class="empty">${empty}</p>
+  <p class="empty">EMPTY</p>
   <div class="filled" hidden>
     <div class="stage" data-layout="row">
       <figure data-kind="source">
