@@ -24,7 +24,10 @@ CSS = """
 }
 .driving video { max-height: 260px; }
 .dark { --color-accent: var(--primary-400); }
+button[role="tab"].selected { color: var(--primary-700) !important; }
+.dark button[role="tab"].selected { color: var(--primary-300) !important; }
 .about { max-width: 46rem; }
+.about .token { color: var(--body-text-color) !important; }
 button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
 @media (max-width: 640px) {
   .gradio-container { padding: 0.5rem !important; }
@@ -36,7 +39,8 @@ button:focus-visible, input:focus-visible { outline: 2px solid var(--color-accen
 """
 
 
-# Thumbnails of examples come without names; screen readers get them here, whenever the gallery is drawn.
+# Thumbnails of examples come without names, empty images with a name but no role, and code that scrolls cannot be
+# reached by keyboard; that is put right here, whenever something is drawn.
 JS = """
 () => {
   const kinds = {
@@ -50,6 +54,8 @@ JS = """
         if (button.ariaLabel !== label) button.ariaLabel = label;
       });
     }
+    document.querySelectorAll('[aria-label="Empty value"]:not([role])').forEach((empty) => { empty.role = "img"; });
+    document.querySelectorAll(".about pre:not([tabindex])").forEach((code) => { code.tabIndex = 0; });
   };
   name();
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
@@ -78,6 +84,10 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        checkbox_label_text_color_selected="white",
+        checkbox_label_text_color_selected_dark="white",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
         # Subdued labels
