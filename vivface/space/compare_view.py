@@ -152,6 +152,7 @@ STYLE = """
 .compare .bar .time { flex: 1 1 8rem; min-width: 0; }
 .compare .clock { min-width: 3.5rem; text-align: right; font-variant-numeric: tabular-nums; }
 .compare input[type="range"], .compare input[type="checkbox"] { accent-color: var(--color-accent); }
+.compare input[type="checkbox"] { appearance: auto; width: 1.1rem; height: 1.1rem; background: none; border: 0; }
 .compare label { display: inline-flex; align-items: center; gap: 0.4rem; }
 .compare button, .compare select {
   min-height: 2.2rem; padding: 0 0.9rem; border: 1px solid var(--checkbox-border-color); color: var(--body-text-color);

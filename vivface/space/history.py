@@ -50,6 +50,7 @@ class History:
                 label="Earlier results",
                 show_label=False,
                 columns=4,
+                fit_columns=False,
                 height="auto",
                 object_fit="cover",
                 allow_preview=False,
