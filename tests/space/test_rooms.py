@@ -14,9 +14,10 @@ from vivface.reenactment.progress import Progress
 from vivface.reenactment.result import Report
 from vivface.space.api import Endpoints
 from vivface.space.examples import ResultCache
+from vivface.space.film_tab import FilmEndpoint
 from vivface.space.jobs import Cancelled, Job, JobQueue, Outputs
 from vivface.space.memory import VisitorMemory
-from vivface.space.options import Options, option_fields
+from vivface.space.options import FILM_OPTIONS, ONLY_FILMS, Options, option_fields
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -73,9 +74,14 @@ class TestOptions:
         assert Options(face=1.0, start=2).key == Options(face=1, start=2.0).key
 
     def test_every_option_is_a_described_parameter(self):
-        parameters = inspect.signature(Endpoints.reenact).parameters
-        assert set(option_fields()) < set(parameters)
-        assert all(f"{name}: " in Endpoints.reenact.__doc__ for name in option_fields())
+        films = set(ONLY_FILMS)
+        for endpoint, names in (
+            (Endpoints.reenact, set(option_fields()) - films),
+            (FilmEndpoint.reenact_film, set(FILM_OPTIONS)),
+        ):
+            assert names < set(inspect.signature(endpoint).parameters)
+            assert all(f"{name}: " in endpoint.__doc__ for name in names)
+        assert films < set(FILM_OPTIONS)
 
 
 class TestVisitorMemory:
