@@ -7,7 +7,7 @@ mean face with open mouth and eyes, so that no triangle lies across closed lips 
 linear estimate of the expression that a shape wears, by ridge regression on its principal components, and how each
 expression moves the points; of those expressions that held-out people show to be readable. `controls.safetensors`: how
 the movements of the mouth move the points, for the sliders of `vivface.warping.controls`. Where the irises of faces lie
-that look ahead is printed, for `vivface.warping.gaze`.
+that look ahead is printed, for `vivface.warping.gaze`, and how far jaws go down, for `vivface.warping.jaw`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from training.synthetic.motion_shards import MotionShard
 from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces.mesh_backend import MeshBackend
+from vivface.faces.pose import OUTER_CORNERS
 from vivface.warping.gaze import iris_places
+from vivface.warping.jaw import CHIN
 from vivface.warping.mesh import (
     LOWER_LIP,
     MESH,
     MOUTH_CORNERS,
     UPPER_LIP,
     PosedFace,
-    eye_loops,
     face_points,
-    lip_loop,
     mirror,
-    triangles,
+    neighbours,
 )
 from vivface.warping.regions import part_weights
 
@@ -79,6 +79,7 @@ class Shapes:
         pose (`np.ndarray` of shape `(N, 3)`): True yaw, pitch, roll, degrees.
         person (`np.ndarray` of shape `(N,)`): Whose.
         irises (`np.ndarray` of shape `(N, 2, 2)`): Right and left, see `iris_places`.
+        landmarks (`np.ndarray` of shape `(N, 68, 2)`): True ones, pixels of the render.
     """
 
     shapes: np.ndarray
@@ -86,6 +87,7 @@ class Shapes:
     pose: np.ndarray
     person: np.ndarray
     irises: np.ndarray
+    landmarks: np.ndarray
 
 
 def read_shapes(folder: str, people: int) -> Shapes:
@@ -105,7 +107,8 @@ def read_shapes(folder: str, people: int) -> Shapes:
             image = cv2.resize(shard.image(frame, light=0), (ENLARGED, ENLARGED), interpolation=cv2.INTER_CUBIC)
             for face in backend.detect(image, effort="low")[:1]:
                 shape = PosedFace.of(face_points(face.points)).shape
-                rows.append((shape[:MESH], shard.controls[frame], shard.pose[frame], shard.seed, iris_places(shape)))
+                truth = shard.controls[frame], shard.pose[frame], shard.seed
+                rows.append((shape[:MESH], *truth, iris_places(shape), shard.landmarks[frame]))
     return Shapes(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -200,15 +203,32 @@ def fit_controls(faces: Shapes) -> dict[str, np.ndarray]:
     return out
 
 
-def neighbours() -> np.ndarray:
-    """`(468, 468)`: the mean of the points around each point, not across mouth and eyes."""
-    surface = triangles()
-    inside = np.any([np.isin(surface.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
-    near = np.zeros((MESH, MESH))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        first, second = surface.corners[~inside, a], surface.corners[~inside, b]
-        near[first, second] = near[second, first] = 1
-    return near / np.maximum(near.sum(1, keepdims=True), 1)
+def jaw_drops(faces: Shapes) -> dict[str, float | list[float]]:
+    """How far jaws go down, in truth and as the mesh has it; within each person, beside the effect of the pose.
+
+    Returns:
+        `dict`: `seen`, what part of the way of the chin the mesh shows; `per_gap`, how far the chin goes for each
+        millimetre by which the lips part; `line`, how far landmarks 0 to 8 go, as the chin does.
+    """
+    yaw = np.radians(faces.pose[:, 0])
+    eyes = faces.landmarks[:, [36, 45]].astype(np.float64)
+    across = eyes[:, 1] - eyes[:, 0]
+    width = np.linalg.norm(across, axis=1, keepdims=True)
+    down = np.stack([-across[:, 1], across[:, 0]], 1) / width
+    moved = ((faces.landmarks - eyes.mean(1)[:, None]) * down[:, None]).sum(2) / (width / np.cos(yaw)[:, None])
+    corners = faces.shapes[:, OUTER_CORNERS]
+    true = moved * np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1).mean()  # (N, 68), millimetres
+    seen = faces.shapes[:, CHIN[-1], 1]
+    opened = faces.controls[:, CONTROLS.index("jaw_open")]
+    of_jaw = slopes(np.concatenate([true[:, :9], seen[:, None]], 1), opened, faces)
+    per_gap = slopes(true[:, 8:9], true[:, 66] - true[:, 62], faces)[0]
+    return {"seen": of_jaw[9] / of_jaw[8], "per_gap": per_gap, "line": (of_jaw[:9] / of_jaw[8]).tolist()}
+
+
+def slopes(values: np.ndarray, cause: np.ndarray, faces: Shapes) -> np.ndarray:
+    """What a unit of a cause `(N,)` does to values `(N, C)`: `(C,)`, within each person and beside the pose."""
+    causes = within(np.concatenate([cause[:, None], pose_terms(faces.pose)], 1), faces.person)
+    return np.linalg.lstsq(causes, within(values, faces.person), rcond=None)[0][0]
 
 
 def irises_ahead(faces: Shapes) -> np.ndarray:
@@ -256,6 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     save_file(fit_expressions(faces, held_out), Path(options.out) / "expression.safetensors")
     save_file(fit_controls(faces), Path(options.out) / "controls.safetensors")
     print("irises ahead, right and left:", irises_ahead(faces).round(2).tolist())
+    print("jaws:", {name: np.round(value, 2).tolist() for name, value in jaw_drops(faces).items()})
 
 
 if __name__ == "__main__":

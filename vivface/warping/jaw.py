@@ -1,7 +1,8 @@
 """The jaw goes down with an opening mouth: the mesh network sees less than half of it.
 
 On renders of known truth the chin of the mesh goes down by 0.41 of the way that it goes, while the gap of the lips
-comes close once it is corrected (`vivface.warping.retargeting.lips_apart`). So the chin follows the gap.
+comes close once it is corrected (`vivface.warping.retargeting.lips_apart`). So the chin follows the gap. The numbers
+are those of `training.tools.fit_warping`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from vivface.warping.mesh import (
     MESH,
     MOUTH_CORNERS,
     UPPER_LIP,
-    eye_loops,
-    lip_loop,
+    neighbours,
     step,
     triangles,
 )
@@ -74,18 +74,7 @@ def jaw_weights() -> np.ndarray:
     known[LOWER_LIP] = CORNERS + (1 - CORNERS) * along
     known[MOUTH_CORNERS] = CORNERS
     free = np.isnan(known)
-    near = _neighbours()
+    near = neighbours()
     weights = known.copy()
     weights[free] = np.linalg.solve((np.eye(MESH) - near)[np.ix_(free, free)], near[np.ix_(free, ~free)] @ known[~free])
     return weights
-
-
-def _neighbours() -> np.ndarray:
-    """`(468, 468)`: the mean of the points around each point, not across mouth and eyes."""
-    corners = triangles().corners
-    inside = np.any([np.isin(corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
-    near = np.zeros((MESH, MESH))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        first, second = corners[~inside, a], corners[~inside, b]
-        near[first, second] = near[second, first] = 1
-    return near / np.maximum(near.sum(1, keepdims=True), 1)

@@ -90,6 +90,18 @@ def triangles() -> Triangles:
 
 
 @cache
+def neighbours() -> np.ndarray:
+    """`(468, 468)`: the mean of the points around each point, not across mouth and eyes."""
+    corners = triangles().corners
+    inside = np.any([np.isin(corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
+    near = np.zeros((MESH, MESH))
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        first, second = corners[~inside, a], corners[~inside, b]
+        near[first, second] = near[second, first] = 1
+    return near / np.maximum(near.sum(1, keepdims=True), 1)
+
+
+@cache
 def from_outline() -> np.ndarray:
     """Distance of each point of the mesh to the outline of the face `(468,)`, millimetres."""
     layout, outline = triangles().layout, triangles().outline
