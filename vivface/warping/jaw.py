@@ -1,6 +1,6 @@
-"""The jaw goes down with an opening mouth: the mesh network sees less than half of it.
+"""The jaw goes down with an opening mouth: the mesh network sees half of it.
 
-On renders of known truth the chin of the mesh goes down by 0.41 of the way that it goes, while the gap of the lips
+On renders of known truth the chin of the mesh goes down by half of the way that it goes, while the gap of the lips
 comes close once it is corrected (`vivface.warping.retargeting.lips_apart`). So the chin follows the gap. The numbers
 are those of `training.tools.fit_warping`.
 """
