@@ -61,8 +61,7 @@ class HeadSurface:
         self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
         self._rim = _rim(self._still[-1], face.pose.center, beyond)
         self.source = np.concatenate([points[:MESH], *self._still, self._rim])
-        count = len(outline)
-        loops = [outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS) + 1))]
+        loops = _loops()
         strips = [_strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
         self.corners = np.concatenate([surface.corners, *strips])
         self._around = np.arange(len(self.corners)) >= len(surface.corners)
@@ -70,6 +69,8 @@ class HeadSurface:
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
+        near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
+        self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
@@ -120,28 +121,32 @@ class HeadSurface:
         torn = step(_widths(target, place(self._rings[0], pose)) / self._wide, *TORN) * self._narrow
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
-        torn, count = np.maximum(right * sides[0], left * sides[1]), len(torn)
-        for loop in (triangles().outline, *(MESH + k * count + np.arange(count) for k in range(len(RINGS)))):
+        torn = np.maximum(right * sides[0], left * sides[1])
+        for loop in _loops()[:-1]:  # the rim stays
             values[loop, 4] = np.maximum(values[loop, 4], torn)
-        near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
-        hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))
-        torn = np.where(triangles().layout[:, 0] < 0, right, left) * hardly_seen
+        torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
 
     def _other_side(self, face: PosedFace) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""
-        count = len(triangles().outline)
-        loops = [MESH + k * count + self._across for k in range(len(RINGS) + 1)]  # the rim is the last
-        other = self.source[np.concatenate([mirror(), *loops]), :2]
+        around = np.concatenate([loop[self._across] for loop in _loops()[1:]])
+        other = self.source[np.concatenate([mirror(), around]), :2]
         own = self._facing
         hidden = step(step((own[mirror()] - own) / 2, *HIDDEN) * step(-own, *NOT_FACING), *SHOWN)
-        hidden = np.concatenate([hidden, np.zeros((len(RINGS) + 1) * count)])
+        hidden = np.concatenate([hidden, np.zeros(len(around))])
         return np.concatenate([other, hidden[:, None]], 1)
 
     def order(self, target: np.ndarray) -> np.ndarray:
         """Triangles `(T,)` from back to front: what lies around the face is behind it, eyes and mouth behind skin."""
         depth = target[self.corners, 2].mean(1) + 10.0 * self._around + 1.0 * self._inside
         return np.argsort(-depth, kind="stable")
+
+
+@cache
+def _loops() -> list[np.ndarray]:
+    """Numbers `(N,)` of the points of the outline, of each ring and of the rim, as they lie in `HeadSurface.source`."""
+    outline = triangles().outline
+    return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(len(RINGS) + 1))]
 
 
 def _across() -> np.ndarray:
