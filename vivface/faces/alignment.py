@@ -78,6 +78,11 @@ def make_quad(center: np.ndarray, half: float, angle: float = 0.0) -> np.ndarray
     )
 
 
+def whole_quad(size: int) -> np.ndarray:
+    """The corners `(4, 2)` of a square image, counter-clockwise from the top left."""
+    return make_quad(np.full(2, (size - 1) / 2), size / 2)
+
+
 def quad_center(quad: np.ndarray) -> np.ndarray:
     """Centre `(2,)` in pixels."""
     return np.asarray(quad, np.float64).mean(0)

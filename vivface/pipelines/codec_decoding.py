@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from vivface.errors import MediaError, OptionError
+from vivface.faces.alignment import whole_quad
 from vivface.faces.paste import paste_back
 from vivface.media.tensors import to_images
 from vivface.pipelines.encoding import WithBasis
 from vivface.reenactment.coded_video import NUMBERS, CodedVideo, quad_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
-from vivface.reenactment.key_picture import PointedMotion, read_key_picture, whole_quad
+from vivface.reenactment.key_picture import PointedMotion, read_key_picture
 from vivface.reenactment.rendering import RenderOptions
 from vivface.reenactment.result import ReenactmentResult
 from vivface.runtime import compute_slot

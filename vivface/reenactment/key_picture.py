@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import crop_quad, to_crop
+from vivface.faces.alignment import crop_quad, to_crop, whole_quad
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.tracking import FaceTracker
 from vivface.media.images import load_image
@@ -125,9 +125,3 @@ class _Reader:
                 )
             found.append(self._last)
         return np.stack(found)
-
-
-def whole_quad(size: int) -> np.ndarray:
-    """The corners `(4, 2)` of a square image, counter-clockwise from the top left."""
-    low, high = -0.5, size - 0.5
-    return np.array([[low, low], [low, high], [high, high], [high, low]])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from vivface.faces.alignment import to_crop
+from vivface.faces.alignment import to_crop, whole_quad
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.paste import soft_mask
 from vivface.faces.pose import HeadPose
@@ -100,7 +100,7 @@ def _read(backend: MeshBackend, image: np.ndarray):
 
 
 def _points(face) -> np.ndarray:
-    whole = np.array([[-0.5, -0.5], [-0.5, READ_SIZE - 0.5], [READ_SIZE - 0.5] * 2, [READ_SIZE - 0.5, -0.5]])
+    whole = whole_quad(READ_SIZE)
     return to_crop(face_points(face.points), whole)
 
 
