@@ -16,10 +16,10 @@ def film(size: int, frames: int = 12) -> list[np.ndarray]:
 
 
 def encoded(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
-    """Frames after H.264 with this constant rate factor."""
+    """Frames after H.264 with this constant rate factor, by one thread: their number changes what is written."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
-        stream = output.add_stream("libx264", rate=25, options={"crf": str(crf), "preset": "fast"})
+        stream = output.add_stream("libx264", rate=25, options={"crf": str(crf), "preset": "fast", "threads": "1"})
         stream.height, stream.width = (side - side % 2 for side in frames[0].shape[:2])
         stream.pix_fmt = "yuv420p"
         for frame in frames:
