@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vivface.reenactment.streams import ReadAhead, WriteBehind
+from vivface.reenactment.streams import ReadAhead, WriteBehind, with_neighbours
 
 
 def threads_named(name: str) -> int:
@@ -134,3 +134,19 @@ class TestWriteBehind:
             raise KeyboardInterrupt
         assert len(written) <= 2
         assert threads_named("vivface-write-behind") == 0
+
+
+class TestWithNeighbours:
+    @pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
+    @pytest.mark.parametrize("most", [0, 1, 3])
+    def test_every_item_with_those_around_it(self, count, most):
+        for place, (near, middle) in enumerate(with_neighbours(range(count), most)):
+            assert near == list(range(max(place - most, 0), min(place + most + 1, count)))
+            assert near[middle] == place
+        assert count == 0 or place == count - 1
+
+    def test_reads_no_farther_than_it_must(self):
+        items = iter(range(10))
+        near, _ = next(with_neighbours(items, 2))
+        assert near == [0, 1, 2]
+        assert next(items) == 3

@@ -36,6 +36,7 @@ class DrivingFrame:
             for.
         quad (`numpy.ndarray` of shape `(4, 2)`, *optional*): Where the crop lies in the frame, pixels of the video;
             None where the last place is held.
+        anew (`bool`): Whether the face had to be searched, as after a cut.
     """
 
     time: Fraction
@@ -45,6 +46,7 @@ class DrivingFrame:
     points: np.ndarray | None = None
     image: np.ndarray | None = None
     quad: np.ndarray | None = None
+    anew: bool = False
 
 
 class SteadyCrop:
@@ -181,7 +183,8 @@ class DrivingVideo:
             if waiting:
                 waiting = False
                 yield from early.release(crop, seen, quad)
-            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, seen, image, quad)
+            anew = tracked.found and tracked.redetected
+            yield DrivingFrame(frame.time, frame.duration, crop, tracked.found, seen, image, quad, anew)
         warnings += self.reader.warnings
         if waiting:
             raise NoFaceError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,14 +16,14 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.smoothing import QuadStabilizer
 from vivface.faces.tracking import FaceTracker
 from vivface.media.video import VideoReader
-from vivface.reenactment.streams import ReadAhead
+from vivface.reenactment.streams import ReadAhead, with_neighbours
 from vivface.runtime import use_one_thread
-from vivface.warping.mesh import MESH, POINTS, PointsReader, PosedFace, eye_loops, lip_loop, place, step, triangles
+from vivface.warping.mesh import PointsReader, PosedFace, place
+from vivface.warping.regions import quickness
 
 AHEAD = 8  # frames that wait between reading and drawing
 RADIUS = 4  # frames on either side over which the shape of a face is averaged
 SKIN, QUICK = 2.0, 0.7  # frames: width of that average for skin, and for lips and lids, which move fast
-QUICK_REACH = (3.0, 15.0)  # millimetres from lips and lids within which points are as fast, and from which on as slow
 
 
 @dataclass(frozen=True)
@@ -134,28 +133,11 @@ def steady(frames: Iterator[FilmFrame]) -> Iterator[FilmFrame]:
 
     Points of the lips and lids, which move fast, are averaged over fewer frames than skin. Poses stay as they are.
     """
-    near: deque[FilmFrame] = deque()
-    middle = 0
-    for frame in frames:
-        near.append(frame)
-        if len(near) > middle + RADIUS:
-            yield _averaged(near, middle)
-            middle += 1
-            if middle > RADIUS:
-                near.popleft()
-                middle -= 1
-    while middle < len(near):
-        yield _averaged(near, middle)
-        middle += 1
+    for near, middle in with_neighbours(frames, RADIUS):
+        yield replace(near[middle], faces=[_average(near, middle, k) for k in range(len(near[middle].faces))])
 
 
-def _averaged(frames: deque[FilmFrame], middle: int) -> FilmFrame:
-    return replace(
-        frames[middle], faces=[_average(frames, middle, number) for number in range(len(frames[middle].faces))]
-    )
-
-
-def _average(frames: deque[FilmFrame], middle: int, number: int) -> FilmFace | None:
+def _average(frames: list[FilmFrame], middle: int, number: int) -> FilmFace | None:
     own = frames[middle].faces[number]
     if own is None:
         return None
@@ -179,11 +161,7 @@ def _average(frames: deque[FilmFrame], middle: int, number: int) -> FilmFace | N
 @cache
 def _widths() -> np.ndarray:
     """Over how many frames each point is averaged `(478,)`: standard deviations of a Gaussian."""
-    layout = triangles().layout[:, :2]
-    quick = layout[np.concatenate([lip_loop(), *eye_loops()])]
-    away = np.linalg.norm(layout[:, None] - quick[None], axis=2).min(1)
-    widths = QUICK + (SKIN - QUICK) * step(away, *QUICK_REACH)
-    return np.concatenate([widths, np.full(POINTS - MESH, QUICK)])  # irises
+    return SKIN + (QUICK - SKIN) * quickness()
 
 
 def points_of(face: FilmFace) -> np.ndarray:

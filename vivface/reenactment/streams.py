@@ -6,7 +6,9 @@ short: memory does not grow with the length of a video.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -148,3 +150,27 @@ class WriteBehind(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - raised again in the producer
             self._error = error
             self._channel.closed.set()
+
+
+def with_neighbours(items: Iterable[T], most: int) -> Iterator[tuple[list[T], int]]:
+    """Every item with those before and after it, as lazy as it can be.
+
+    Args:
+        items (iterable): A stream of any length.
+        most (`int`): How many before, and how many after.
+
+    Returns:
+        iterator of `tuple[list, int]`: The items around one, in order, and which of them it is; fewer at both ends.
+    """
+    near: deque[T] = deque()
+    middle = 0  # of `near`
+    ahead = iter(items)
+    while True:
+        near.extend(islice(ahead, middle + most + 1 - len(near)))
+        if middle == len(near):
+            return
+        yield list(near), middle
+        if middle == most:
+            near.popleft()
+        else:
+            middle += 1

@@ -19,6 +19,7 @@ from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch, MotionCodes
 from vivface.reenactment.driving import DrivingFrame, DrivingVideo
 from vivface.reenactment.progress import OnProgress, Progress
+from vivface.reenactment.steadying import steady_points
 from vivface.reenactment.streams import ReadAhead
 from vivface.runtime import use_one_thread
 
@@ -100,7 +101,8 @@ class VideoMotion(MotionCodes):
 
         def open_frames(stop: threading.Event) -> Iterator[DrivingFrame]:
             self._fit_threads()
-            return self._driving.frames(self.warnings, images, stop, crops=self._has_codes, points=self.has_points)
+            frames = self._driving.frames(self.warnings, images, stop, crops=self._has_codes, points=self.has_points)
+            return steady_points(frames) if self.has_points else frames
 
         def tell() -> None:
             if on_progress is not None:
