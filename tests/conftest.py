@@ -24,6 +24,25 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return workers
 
 
+class _AtOnce:
+    """Says what failed as soon as it has: a run of many processes that is stopped would not tell."""
+
+    def __init__(self, config: pytest.Config):
+        self._terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and self._terminal is not None:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when})")
+            self._terminal.write_line(report.longreprtext[-2000:])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None):
+        config.pluginmanager.register(_AtOnce(config), "at-once")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a signing key made for the tests, instead of the user's own."""

@@ -64,6 +64,19 @@ class TestFilms:
             width, height = video.size
         assert width in (63, 64) and height in (65, 66)
 
+    @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells how threads are scheduled")
+    def test_av1_leaves_the_threads_as_they_were(self, tmp_path):
+        """As root SVT-AV1 makes its own threads, and the one that opens it, real-time ones."""
+
+        def policies() -> set[int]:
+            return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+        with open_writer(tmp_path / "out.mp4", (96, 96), 25, codec="av1") as writer:
+            for image in frames():
+                writer.write(image)
+            assert policies() == {os.SCHED_OTHER}
+        assert policies() == {os.SCHED_OTHER}
+
     def test_av1_says_nothing_about_itself(self, tmp_path, capfd):
         if "SVT_LOG" in os.environ and os.environ["SVT_LOG"] != "1":
             pytest.skip("somebody asked for its messages")
