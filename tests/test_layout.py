@@ -23,7 +23,7 @@ ALLOWED = {
     "media": {"files"},
     "provenance": {"media", "files"},
     "reenactment": {"models", "faces", "warping", "media", "provenance", "files", "tensor_files", "runtime"},
-    "editing": {"reenactment", "models", "tensor_files"},
+    "editing": {"reenactment", "models", "warping", "tensor_files"},
     "metrics": {"models", "faces", "media"},
     "hub": {"models", "files", "runtime"},
     "pipelines": {

@@ -10,43 +10,21 @@ between them and held before the first and after the last. Times count from the 
 
 from __future__ import annotations
 
-import bisect
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from vivface.editing.directions import AttributeDirections
+from vivface.editing.key_frames import key_frames, parse_amounts
 from vivface.errors import OptionError
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.reenactment.codes import IdentityCode
 
 Amount = float | Callable[[float], float] | Mapping[float, float] | Sequence[tuple[float, float]]
 Edits = Mapping[str, Amount]
-
-
-@dataclass(frozen=True)
-class KeyFrames:
-    """An amount that goes in straight lines from one key frame to the next.
-
-    Attributes:
-        times (`tuple[float, ...]`): Seconds, rising.
-        amounts (`tuple[float, ...]`): At these times.
-    """
-
-    times: tuple[float, ...]
-    amounts: tuple[float, ...]
-
-    def __call__(self, seconds: float) -> float:
-        after = bisect.bisect_right(self.times, seconds)
-        if after == 0 or after == len(self.times):
-            return self.amounts[0 if after == 0 else -1]
-        start, end = self.times[after - 1], self.times[after]
-        share = (seconds - start) / (end - start)
-        return self.amounts[after - 1] + share * (self.amounts[after] - self.amounts[after - 1])
 
 
 class TimedEdits:
@@ -71,7 +49,7 @@ class TimedEdits:
         self._timed: dict[str, Callable[[float], float]] = {}
         for name, amount in edits.items():
             if isinstance(amount, Mapping | Sequence) and not isinstance(amount, str):
-                amount = _key_frames(name, amount)
+                amount = key_frames(f"edit {name!r}", amount)
                 for value in amount.amounts:
                     directions.check({name: value})
             if callable(amount):
@@ -154,55 +132,8 @@ class TimedEdits:
 
 
 def parse_edits(texts: Sequence[str]) -> dict[str, float | dict[float, float]]:
-    """Edits as the command line states them.
-
-    Args:
-        texts (sequence of `str`): `"NAME=AMOUNT"`, or `"NAME=SECONDS:AMOUNT,SECONDS:AMOUNT"` for key frames.
-
-    Raises:
-        OptionError: If one is neither, or a name comes twice.
-    """
-    edits: dict[str, float | dict[float, float]] = {}
-    for text in texts:
-        name, _, amount = (part.strip() for part in text.partition("="))
-        try:
-            if not name:
-                raise ValueError
-            if ":" in amount:
-                pairs = [tuple(map(float, pair.split(":"))) for pair in amount.split(",")]
-                value = {time: given for time, given in pairs}
-            else:
-                value = float(amount)
-        except ValueError as error:
-            raise OptionError(
-                f"The edit {text!r} is not understood; expected NAME=AMOUNT such as age=1, or NAME=SECONDS:AMOUNT,... "
-                "such as smile=0:0,2.5:1."
-            ) from error
-        if name in edits:
-            raise OptionError(f"The edit {name!r} is given twice: give it once, with key frames if it changes.")
-        edits[name] = value
-    return edits
-
-
-def _key_frames(name: str, given: Mapping[float, float] | Sequence[tuple[float, float]]) -> KeyFrames:
-    """Key frames in the order of time.
-
-    Raises:
-        OptionError: If there is none, one is no pair of numbers, or two have one time.
-    """
-    try:
-        pairs = sorted(
-            (float(time), amount) for time, amount in (given.items() if isinstance(given, Mapping) else given)
-        )
-        times = tuple(time for time, _ in pairs)
-    except (TypeError, ValueError):
-        times = ()
-    if not times or len(set(times)) != len(times) or not all(map(math.isfinite, times)):
-        raise OptionError(
-            f"The key frames of the edit {name!r} are {str(given)[:80]}; expected amounts at different times in "
-            "seconds, such as {0: 0, 2.5: 1}."
-        )
-    return KeyFrames(times, tuple(amount for _, amount in pairs))
+    """Edits as the command line states them, see `parse_amounts`."""
+    return parse_amounts("edit", texts, "age")
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
-from vivface.editing import TimedEdits
+from vivface.editing import TimedAmount, TimedEdits, TimedExpression
 from vivface.errors import MediaError, OptionError
 from vivface.faces.landmarks import Face, choose_face
 from vivface.media.images import is_film, load_image
 from vivface.media.video import VideoReader
 from vivface.pipelines.editable import Image
 from vivface.reenactment.codes import IdentityCode, MotionCodes
+from vivface.reenactment.expressive_film import ExpressiveFilm
 from vivface.reenactment.face_pairs import FacePair, Faces, face_pairs
 from vivface.reenactment.film import Film
 from vivface.reenactment.film_result import FilmOptions, FilmResult
@@ -25,6 +27,7 @@ from vivface.reenactment.portrait import source_name
 from vivface.reenactment.rendering import RenderOptions, photo_edit, photo_with
 from vivface.reenactment.result import ReenactmentResult
 from vivface.reenactment.several_faces import DrivenFace, FacesResult
+from vivface.warping.controls import CONTROLS, HEAD
 
 
 class Composite:
@@ -149,6 +152,38 @@ class Composite:
         photo = photo_with(edit, self, identity, options)
         identity.points = edit.points(identity.points)
         return photo
+
+    def express_film(
+        self,
+        film: str | os.PathLike | VideoReader,
+        expression: Mapping[str, TimedAmount],
+        *,
+        faces: Sequence[int] | Literal["all"] | None = None,
+    ) -> ExpressiveFilm:
+        """Show a film whose face wears an expression added to its own, lazily.
+
+        Args:
+            film (`str`, `os.PathLike` or `VideoReader`): The film, or the part of it to use.
+            expression (mapping of `str` to number or key frames): Amounts by name of
+                `vivface.warping.controls.CONTROLS`, as `{"smile": 0.6}`; key frames as `{"smile": {0: 0, 2.5: 0.6}}`,
+                seconds of the film.
+            faces (sequence of `int` or `"all"`, *optional*): Which faces, 0 the largest of the first frame that shows
+                any; by default the largest alone.
+
+        Returns:
+            `ExpressiveFilm`: Iterate it for uint8 frames, or `save` it as a video.
+
+        Raises:
+            OptionError: If a control is unknown or out of its range, or the expression is empty.
+            MediaError: If the film cannot be read.
+        """
+        timed = TimedExpression(expression)
+        if not timed.names:
+            raise OptionError("The expression changes nothing; expected amounts by name, such as {'smile': 0.6}.")
+        reader = film if isinstance(film, VideoReader) else VideoReader(film)
+        chosen = range(self._faces_of(reader)) if faces == "all" else [None] if faces is None else faces
+        turns = any(CONTROLS[name].group == HEAD for name in timed.names)
+        return ExpressiveFilm(self, Film(reader, self.backend, list(chosen)), timed, turns)
 
     def _compose_film(
         self,

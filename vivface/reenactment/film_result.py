@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,9 @@ HEADS = ("keep", "replace")
 SOUNDS = ("source", "driving")
 AT_REST = 75  # frames of the film from which its faces at rest are taken
 BATCH = 8  # frames between reports of progress
+Wanted = Callable[
+    [float], list[Any] | None
+]  # at a time in seconds, what `draw` of each head takes; None ends the result
 
 
 @dataclass(frozen=True)
@@ -128,16 +132,11 @@ class FilmResult(ReenactmentResult):
         on_progress = on_progress or ignore_progress
         self._unseen = self._count = 0
         with ExitStack() as stack:
-            tracks = {
-                id(motion): stack.enter_context(closing(PointsTrack(motion, self.film_options.fit, on_progress)))
-                for motion in self.drivers
-            }
-            heads = self._heads({key: track.rest() for key, track in tracks.items()}, on_progress)
+            heads, wanted = self._prepared(stack, on_progress)
             for frame in stack.enter_context(closing(self.film.frames())):
-                points = {key: track.at(float(frame.time)) for key, track in tracks.items()}
-                if any(found is None for found in points.values()):
+                if (each := wanted(float(frame.time))) is None:
                     break
-                picture = self._changed(frame, heads, [points[id(motion)] for motion in self.drivers])
+                picture = self._changed(frame, heads, each)
                 self._count += 1
                 self._unseen += all(face is None for face in frame.faces)
                 shown = _shown(frame.image, self.motion.video_size) if images else None
@@ -146,8 +145,8 @@ class FilmResult(ReenactmentResult):
                     on_progress(Progress("rendering", self._count, self.motion.frames))
         on_progress(Progress("rendering", self._count, self.motion.frames))
 
-    def _changed(self, frame: FilmFrame, heads: list[FilmHead | None], points: list[np.ndarray]) -> np.ndarray:
-        """A frame with the drivers' expressions; smaller heads are drawn first."""
+    def _changed(self, frame: FilmFrame, heads: list[FilmHead | None], wanted: list[Any]) -> np.ndarray:
+        """A frame whose faces do what is wanted of each; smaller heads are drawn first."""
         seen = [number for number, face in enumerate(frame.faces) if face is not None]
         seen.sort(key=lambda number: frame.faces[number].face.pose.scale)
         territories = None
@@ -158,13 +157,36 @@ class FilmResult(ReenactmentResult):
             face = frame.faces[number]
             free = None if territories is None else territories.of(place_, Window.around(face.quad))
             picture = heads[number].draw(
-                picture, face.face, face.quad, points[number], free, face.anew, float(frame.time)
+                picture, face.face, face.quad, wanted[number], free, face.anew, float(frame.time)
             )
         return picture
 
-    def _heads(self, rests: dict[int, Rest], on_progress: OnProgress) -> list[FilmHead | None]:
+    def _prepared(self, stack: ExitStack, on_progress: OnProgress) -> tuple[list[FilmHead | None], Wanted]:
+        """The heads of the film, and what is wanted of each of them at any time."""
+        tracks = {
+            id(motion): stack.enter_context(closing(PointsTrack(motion, self.film_options.fit, on_progress)))
+            for motion in self.drivers
+        }
+        rests = {key: track.rest() for key, track in tracks.items()}
+        how = dict(
+            relative=self.options.motion_mode == "relative",
+            strength=self.options.strength,
+            replace_pose=self.film_options.head == "replace",
+            parts=self.options.parts,
+            crop=self._system.crops[1],
+        )
+        heads = self._heads([partial(FilmHead, rest=rests[id(motion)], **how) for motion in self.drivers], on_progress)
+
+        def wanted(seconds: float) -> list[np.ndarray] | None:
+            points = {key: track.at(seconds) for key, track in tracks.items()}
+            ended = any(found is None for found in points.values())
+            return None if ended else [points[id(motion)] for motion in self.drivers]
+
+        return heads, wanted
+
+    def _heads(self, kinds: list[Callable[[Rest], FilmHead]], on_progress: OnProgress) -> list[FilmHead | None]:
         """The heads of the film, once its first frames have shown them at rest; None for one that is never seen."""
-        first = [_FirstSight() for _ in self.drivers]
+        first = [_FirstSight() for _ in kinds]
         with closing(self.film.frames()) as frames:
             for count, frame in enumerate(frames):
                 for sight, face in zip(first, frame.faces, strict=True):
@@ -173,14 +195,7 @@ class FilmResult(ReenactmentResult):
                 if all(sight.complete for sight in first):
                     break
                 on_progress(Progress("searching", count, self.motion.frames))
-        how = dict(
-            relative=self.options.motion_mode == "relative",
-            strength=self.options.strength,
-            replace_pose=self.film_options.head == "replace",
-            parts=self.options.parts,
-            crop=self._system.crops[1],
-        )
-        return [sight.head(rests[id(motion)], **how) for sight, motion in zip(first, self.drivers, strict=True)]
+        return [sight.head(kind) for sight, kind in zip(first, kinds, strict=True)]
 
     def _first_notes(self) -> list[str]:
         return []
@@ -219,11 +234,11 @@ class _FirstSight:
         if self._eyes is None or lids > self._eyes[0]:
             self._eyes = (lids, image, face)
 
-    def head(self, rest: Rest, **how: Any) -> FilmHead | None:
-        """The head for a driver with a face at rest; `how` as for `FilmHead`."""
+    def head(self, kind: Callable[[Rest], FilmHead]) -> FilmHead | None:
+        """The head, made of its face at rest; None if it was never seen."""
         if not self._shapes:
             return None
-        head = FilmHead(Rest.of(np.stack([place(shape, FRONTAL) for shape in self._shapes])), rest, **how)
+        head = kind(Rest.of(np.stack([place(shape, FRONTAL) for shape in self._shapes])))
         sights = (self._lips, self._mouth, self._eyes)
         for remember, (_, image, face) in zip(
             (head.remember_lips, head.remember_mouth, head.remember_eyes), sights, strict=True

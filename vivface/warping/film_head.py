@@ -165,7 +165,7 @@ class FilmHead:
         change = self._strength * (shape - shown.shape)
         if self._replace_pose:
             return shown.shape + change, pose_in_picture(pose, quad)
-        return shown.shape + _moves(place(shown.shape, shown.pose))[:, None] * change, shown.pose
+        return shown.shape + moves(place(shown.shape, shown.pose))[:, None] * change, shown.pose
 
     def _in_parts(self, shown: PosedFace) -> PartMotion:
         if self._motion is None:
@@ -211,7 +211,7 @@ def _with_open_lids(rest: Rest) -> Rest:
     return replace(rest, shape=shape)
 
 
-def _moves(points: np.ndarray) -> np.ndarray:
+def moves(points: np.ndarray) -> np.ndarray:
     """How far points `(478, 3)` of a head that stays may move `(478,)`: all inside of the face, and the jaw."""
     layout = triangles().layout
     below = step(layout[:, 1] - layout[MOUTH_CORNERS, 1].mean(), *JAW)
