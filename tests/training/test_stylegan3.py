@@ -15,7 +15,9 @@ from training.data.moved_faces import MovedFaceBatches, transform_between
 from training.data.quads import adjust_quad
 from training.stages.stylegan3.codes import EXPRESSION_ROWS, POSE_ROWS, MotionRows
 from training.stages.stylegan3.generator import picture_codes
+from training.tools.export_stylegan3 import main as export
 from training.train import main
+from vivface import CheckpointError, load_pipeline
 from vivface.faces.alignment import make_quad
 from vivface.models import HybridEncoder
 from vivface.models.face_state import CONTROLS
@@ -134,3 +136,27 @@ class TestStages:
         torch.set_num_threads(threads)
         lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
         assert lines[-1]["picture"] < 0.85 * lines[0]["picture"]
+
+
+class TestExport:
+    def test_a_checkpoint_that_reenacts(self, runs, folder, tmp_path, capsys):
+        generator, inversion = runs / "tiny-stylegan3", runs / "tiny-stylegan3-inversion"
+        arguments = ["--generator", generator, "--inversion", inversion, "--folders", folder, "--frames", 4]
+        export([str(tmp_path / "made"), *map(str, arguments)])
+        assert "MB" in capsys.readouterr().out
+        pipe = load_pipeline(tmp_path / "made")
+        assert type(pipe).__name__ == "Video2StyleGANPipeline" and not (tmp_path / "made" / "pose").exists()
+        rows = MotionRows.from_pretrained(generator / "checkpoint" / "motion_rows")
+        degree = rows(torch.tensor([[1.0, 0, 0]]), torch.zeros(1, len(CONTROLS))) - rows(
+            torch.zeros(1, 3), torch.zeros(1, len(CONTROLS))
+        )
+        made = pipe.pose_directions.estimate(torch.zeros_like(degree), torch.tensor([[1.0, 0, 0]]))
+        torch.testing.assert_close(made, degree, atol=1e-3, rtol=1e-2)
+        record = json.loads((tmp_path / "made" / "training.json").read_text())
+        assert [stage["stage"] for stage in record["stages"]] == ["stylegan3", "stylegan3_inversion"]
+
+    def test_a_run_that_is_none(self, runs, folder, tmp_path):
+        arguments = ["--generator", tmp_path, "--inversion", runs, "--folders", folder]
+        with pytest.raises(CheckpointError, match="holds no checkpoint/generator"):
+            export([str(tmp_path / "made"), *map(str, arguments)])
+        assert not (tmp_path / "made").exists()

@@ -92,7 +92,19 @@ def mean_network(runs: list[Path], shares: list[float] | None) -> ReenactmentHyp
 
 
 def training_record(runs: list[Path], shares: list[float] | None) -> dict[str, str | list]:
-    """Stage, preset and length of every run."""
+    """Data, runs, and whose mean the weights are."""
+    stages = stages_of(runs)
+    if shares is not None:
+        stages.append({"mean": ", ".join(f"{share:g}" for share in shares) + " of these runs' weights"})
+    return {"data": DATA, "stages": stages, "limitations": LIMITATIONS}
+
+
+def stages_of(runs: list[Path]) -> list[dict]:
+    """Stage, preset and length of every run.
+
+    Raises:
+        CheckpointError: If a run has no log.
+    """
     stages = []
     for run in runs:
         log = run / "log.jsonl"
@@ -109,9 +121,7 @@ def training_record(runs: list[Path], shares: list[float] | None) -> dict[str, s
                 "minutes": round(last["minutes"], 1),
             }
         )
-    if shares is not None:
-        stages.append({"mean": ", ".join(f"{share:g}" for share in shares) + " of these runs' weights"})
-    return {"data": DATA, "stages": stages, "limitations": LIMITATIONS}
+    return stages
 
 
 def metrics_record(table: Path, dataset: str) -> dict[str, dict | list]:

@@ -1,0 +1,107 @@
+"""Make a checkpoint of Video2StyleGAN from the runs of a small StyleGAN3, in half precision.
+
+    python -m training.tools.export_stylegan3 checkpoints/stylegan3 --generator runs/stylegan3-generator \
+        --inversion runs/stylegan3-inversion --folders data/motion
+
+Writes generator, encoder, what a degree of yaw, pitch and roll is in W+ (known from the training), the local channels
+that `training.tools.select_local_channels` finds on the people of `--folders`, and `training.json` with both runs. The
+reader of poses is that of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from training.stages.stylegan3.codes import ANGLES, MotionRows
+from training.tools import select_local_channels
+from training.tools.export_hyperreenact import DATA, stages_of
+from training.tools.programs import add_people, program_parser, run_program
+from vivface.errors import CheckpointError
+from vivface.files import complete_folder
+from vivface.hub.card import TRAINING
+from vivface.hub.index import INDEX
+from vivface.models import HybridEncoder, StyleGAN3Generator
+from vivface.models.precision import cast
+from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline
+from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
+
+LIMITATIONS = [
+    "Pictures are small and soft: an hour and a half on one core. What it is for is to try the system, and StyleGAN3's "
+    "movement of the whole picture, offline.",
+]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Put together, round, choose channels, write, load once.
+
+    Raises:
+        CheckpointError: If a run has no checkpoint, or a network does not fit float16.
+        OptionError: If there are no people.
+    """
+    options = parse_arguments(arguments)
+    generator = cast(StyleGAN3Generator.from_pretrained(trained(options.generator, "generator")), torch.float16)
+    inversion = cast(HybridEncoder.from_pretrained(trained(options.inversion, "inversion")), torch.float16)
+    pipeline = Video2StyleGANPipeline(generator, inversion, pose_steps=options.pose_steps)
+    pipeline.pose_directions = directions(MotionRows.from_pretrained(trained(options.generator, "motion_rows")))
+    with complete_folder(options.checkpoint, overwrite=True) as work:
+        save(pipeline, work)
+        with tempfile.TemporaryDirectory() as place:  # the tool reads a checkpoint that is complete
+            save(pipeline, Path(place))
+            select_local_channels.main([place, "--folders", *options.folders, "--frames", str(options.frames)])
+            (work / CHANNELS_FILE).write_bytes((Path(place) / CHANNELS_FILE).read_bytes())
+        record = {"data": DATA, "stages": stages_of([options.generator, options.inversion]), "limitations": LIMITATIONS}
+        (work / TRAINING).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    Video2StyleGANPipeline.from_pretrained(options.checkpoint)
+    size = sum(file.stat().st_size for file in options.checkpoint.rglob("*") if file.is_file())
+    print(f"{options.checkpoint}: {size / 1e6:.1f} MB")
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = program_parser("export_stylegan3", __doc__)
+    parser.add_argument("checkpoint", type=Path, help="folder to write")
+    parser.add_argument("--generator", type=Path, required=True, help="output folder of a run of stage stylegan3")
+    parser.add_argument("--inversion", type=Path, required=True, help="output folder of a run of stylegan3_inversion")
+    parser.add_argument("--pose-steps", type=int, default=0, help="of the search for a pose, from its linear estimate")
+    add_people(parser)
+    parser.add_argument("--frames", type=int, default=64, help="pictures over which overlaps of channels are averaged")
+    return parser.parse_args(arguments)
+
+
+def trained(run: Path, name: str) -> Path:
+    """A network of a run.
+
+    Raises:
+        CheckpointError: If it is not there.
+    """
+    folder = run / "checkpoint" / name
+    if not folder.is_dir():
+        raise CheckpointError(f"'{run}' holds no checkpoint/{name}: give the output folder of a run.")
+    return folder
+
+
+@torch.no_grad()
+def directions(motion: MotionRows) -> PoseDirections:
+    """What a degree of yaw, pitch and roll is in the first rows of W+."""
+    steps = motion.directions()[:ANGLES, :POSE_ROWS] / motion.std[:ANGLES, None, None]
+    return PoseDirections(steps)
+
+
+def save(pipeline: Video2StyleGANPipeline, folder: Path) -> None:
+    """Write a pipeline without the reader of poses, which is that of the package."""
+    pipeline.save_pretrained(folder)
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index["pose"] = [None, None]
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for file in (folder / "pose").iterdir():
+        file.unlink()
+    (folder / "pose").rmdir()
+
+
+if __name__ == "__main__":
+    run_program(main)
