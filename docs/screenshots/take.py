@@ -1,22 +1,22 @@
 """Take the pictures of the page that the README shows.
 
-    python docs/screenshots/take.py
+    python -m docs.screenshots.take
 
 Needs playwright and a Chromium (CHROMIUM, by default /usr/bin/chromium). With `--still` nothing is rendered: the
 pictures show the page as it waits.
 """
 
 import argparse
-import os
-import sys
 import time
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+import app
+from docs.browser import open_browser, open_tab
+
 REPOSITORY = Path(__file__).parents[2]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 SHAPES = {"": (1280, 900, "light"), "phone": (390, 844, "dark")}
 COLORS = 128
 
@@ -26,12 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--still", action="store_true", help="do not render")
     options = parser.parse_args()
-    sys.path.insert(0, str(REPOSITORY))
-    import app
-
     _, url, _ = app.create_demo().launch(prevent_thread_lock=True, quiet=True, **app.launch_options())
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS)
+        browser = open_browser(started)
         for shape, (width, height, scheme) in SHAPES.items():
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
             page = context.new_page()
@@ -71,16 +68,6 @@ def fill_film(page: Page, render: bool) -> None:
         page.locator("#film-run").click()
         page.wait_for_function("document.querySelector('#film-status')?.innerText.includes('frames per second')")
         page.locator("#film-views").get_by_role("tab", name="Compare").click()
-
-
-def open_tab(page: Page, name: str) -> None:
-    """Show a tab; on a phone the last ones wait behind a button."""
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if tab.count() and tab.first.is_visible():
-        tab.first.click()
-    else:
-        page.locator(".overflow-menu > button").first.click()
-        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
 
 
 def take(page: Page, path: Path) -> None:

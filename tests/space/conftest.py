@@ -1,6 +1,7 @@
 """A running page with a tiny checkpoint of random weights."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from tests.clips import portrait as portrait_picture
 from tests.processes import free_port
+from tests.tiny_codec import make_components
 from vivface.editing import AttributeDirections, Direction
 from vivface.media import save_image
 from vivface.space.limits import Limits
@@ -45,8 +47,10 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def space_checkpoint(tiny_checkpoint: Path) -> Path:
-    """The tiny checkpoint with directions to edit along."""
+def space_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint with directions to edit along and components for the codec."""
+    folder = tmp_path_factory.mktemp("space") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
     random = torch.Generator().manual_seed(0)
     latents = 10  # of a 64 x 64 generator
     AttributeDirections(
@@ -54,8 +58,9 @@ def space_checkpoint(tiny_checkpoint: Path) -> Path:
             Direction("smile", "Smile", "motion", 3 * torch.randn(10, 32, generator=random)),
             Direction("age", "Age", "w_plus", 3 * torch.randn(latents, 32, generator=random), reach=2.0),
         ]
-    ).save(tiny_checkpoint / "directions.safetensors")
-    return tiny_checkpoint
+    ).save(folder / "directions.safetensors")
+    make_components().save(folder / "codec" / "components.safetensors")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +108,11 @@ def serve(checkpoint: Path, examples: Path, files: Path, file_seconds: int = 360
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    from tests.space.browsing import CHROMIUM, FLAGS, playwright
+    from docs.browser import open_browser
+    from tests.space.browsing import playwright
 
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = open_browser(started)
         yield browser
         browser.close()
 

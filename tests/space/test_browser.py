@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from docs.browser import open_tab
 from tests.clips import write_face_clip
-from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, open_tab, run
+from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, run
 
 pytestmark = pytest.mark.slow
 

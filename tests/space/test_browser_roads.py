@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.browser import open_tab
 from tests.clips import write_face_clip
-from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, open_tab, run
+from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, run
 from vivface.media import VideoReader
 
 pytestmark = pytest.mark.slow
@@ -119,12 +120,34 @@ def test_a_film_by_keyboard_on_a_phone(page, film, face_clip):
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1
 
 
-@pytest.mark.skipif(find_spec("axe_playwright_python") is None, reason="needs axe-playwright-python")
+def open_accordions(page) -> None:
+    """Open what is closed, each once."""
+    closed = page.locator("main button.label-wrap:not(.open):visible")
+    for _ in range(closed.count()):
+        if closed.count():
+            closed.first.click()
+    page.wait_for_timeout(300)  # colours fade
+
+
+def serious(page) -> list[tuple]:
+    """What axe-core finds that keeps people out."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        (item["id"], item["help"], [node["html"][:200] for node in item["nodes"]])
+        for item in found
+        if item["impact"] in ("serious", "critical")
+    ]
+
+
+needs_axe = pytest.mark.skipif(find_spec("axe_playwright_python") is None, reason="needs axe-playwright-python")
+
+
+@needs_axe
 @pytest.mark.parametrize("shape", ["desktop", "phone"])
 def test_axe_finds_nothing_serious(page, shape):
     """On the desktop in light colours, on a phone in dark ones."""
-    from axe_playwright_python.sync_playwright import Axe
-
     if shape == "phone":
         page.set_viewport_size({"width": 390, "height": 844})
         page.emulate_media(color_scheme="dark")
@@ -132,15 +155,20 @@ def test_axe_finds_nothing_serious(page, shape):
         page.locator("#run").wait_for()
     for tab in TABS:
         open_tab(page, tab)
-        closed = page.locator("main button.label-wrap:not(.open):visible")
-        for _ in range(closed.count()):
-            if closed.count():
-                closed.first.click()
-        page.wait_for_timeout(300)  # colours fade
-        found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-        grave = [
-            (item["id"], item["help"], [node["html"][:200] for node in item["nodes"]])
-            for item in found
-            if item["impact"] in ("serious", "critical")
-        ]
-        assert not grave, (tab, grave)
+        open_accordions(page)
+        assert not (grave := serious(page)), (tab, grave)
+
+
+@needs_axe
+def test_a_coded_clip(page, tmp_path):
+    """Encoded and decoded on the page; what is then shown keeps nobody out either."""
+    open_tab(page, "Codec")
+    choose(page, "clip", write_face_clip(tmp_path / "clip.mp4", frames=4, size=160))
+    page.locator("#encode").click()
+    expect(page.locator("#codec-status")).to_contain_text("4 frames, 70 bytes a frame", timeout=PATIENCE)
+    page.wait_for_function("document.querySelector('#decoded video').readyState >= 1")
+    expect(page.locator("#coded")).to_contain_text(".vfc")
+    assert not (grave := serious(page)), grave
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert not (grave := serious(page)), grave
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 1

@@ -78,20 +78,10 @@ class TestRefused:
             next(other.encode_clip(new_visitor(), str(face_clip), "components"))
 
 
-def test_page(space_checkpoint, examples, face_clip, tmp_path, tmp_path_factory):
-    """Served with the codec: the endpoints are there, and a clip goes through."""
-    from tests.space.conftest import serve
-
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(space_checkpoint, folder)
-    make_tiny_codec().components_basis.save(folder / "codec" / "components.safetensors")
-    served = serve(folder, examples, tmp_path_factory.mktemp("files"))
-    server = next(served)
-    try:
-        client = Client(server.url, verbose=False)
-        endpoints = client.view_api(return_format="dict")["named_endpoints"]
-        assert {"/encode_clip", "/decode_video"} <= set(endpoints)
-        coded, _, words = client.predict(handle_file(str(face_clip)), "components", api_name="/encode_clip")
-        assert len(CodedVideo.load(coded)) == 21 and "70 bytes a frame" in words
-    finally:
-        served.close()
+def test_page(server, face_clip):
+    """The endpoints are there, and a clip goes through."""
+    client = Client(server.url, verbose=False)
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert {"/encode_clip", "/decode_video"} <= set(endpoints)
+    coded, _, words = client.predict(handle_file(str(face_clip)), "components", api_name="/encode_clip")
+    assert len(CodedVideo.load(coded)) == 21 and "70 bytes a frame" in words

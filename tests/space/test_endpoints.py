@@ -37,6 +37,8 @@ PUBLIC = {
     "/express_portrait",
     "/list_expressions",
     "/list_edits",
+    "/encode_clip",
+    "/decode_video",
     "/verify",
 }
 
