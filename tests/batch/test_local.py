@@ -73,8 +73,8 @@ class TestRun:
     def test_options(self, clips, settings, tmp_path):
         with pytest.raises(OptionError, match="workers"):
             run_batch(clips, tmp_path, settings, workers=0)
-        with pytest.raises(OptionError, match="engine"):
-            run_batch(clips, tmp_path, settings, engine="slurm")
+        with pytest.raises(OptionError, match="executor"):
+            run_batch(clips, tmp_path, settings, executor="slurm")
 
 
 class TestMaker:
@@ -209,6 +209,26 @@ class TestCommand:
             *("records", "report-1-of-2.json", "report-1-of-2.csv", "report-2-of-2.json", "report-2-of-2.csv"),
             *({".work"} & left),
         }
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ((), ("torch", "local")),
+            (("--executor", "ray"), ("torch", "ray")),
+            (("--engine", "openvino", "--executor", "ray"), ("openvino", "ray")),
+            (("--engine", "ray"), ("torch", "ray")),  # as it was written before --executor
+            (("--engine", "local"), ("torch", "local")),
+        ],
+    )
+    def test_what_computes_and_who_runs_the_workers(self, run_cli, folders, tmp_path, monkeypatch, arguments, expected):
+        seen = []
+
+        def run_batch(clips, output, settings, executor, **options):
+            seen.append((settings.engine, executor))
+            return dict(clips=len(clips), done=len(clips), failed=0, frames=0, seconds=0.0)
+
+        monkeypatch.setattr("vivface.batch.run.run_batch", run_batch)
+        assert run_cli("batch", *folders, "-o", tmp_path / "out", *arguments)[0] == 0 and seen == [expected]
 
     def test_refused(self, run_cli, folders, tmp_path):
         for arguments, words in [

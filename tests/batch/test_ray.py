@@ -22,7 +22,7 @@ def test_every_clip_once_even_when_an_actor_is_killed(clips, settings, tmp_path)
             killed.append(int(record.worker.rpartition("-")[2]))
             os.kill(killed[0], signal.SIGKILL)
 
-    report = run_batch(clips, tmp_path, settings, workers=2, engine="ray", on_record=kill_one)
+    report = run_batch(clips, tmp_path, settings, workers=2, executor="ray", on_record=kill_one)
     assert killed
     assert_complete(tmp_path, report)
     assert sorted(made) == sorted(clip.name for clip in clips)

@@ -263,7 +263,7 @@ class TestShards:
     @pytest.mark.slow
     def test_ray_gives_the_same_files(self, videos, prepared, tmp_path):
         pytest.importorskip("ray")
-        main([str(videos), str(tmp_path / "out"), *SMALL, *HALVES, "--engine", "ray", "--workers", "2"])
+        main([str(videos), str(tmp_path / "out"), *SMALL, *HALVES, "--executor", "ray", "--workers", "2"])
         assert files(tmp_path / "out") == files(prepared)
 
     @pytest.mark.slow

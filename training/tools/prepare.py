@@ -15,7 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from training.preparation.clips import REASONS, Filters
-from training.preparation.engines import ENGINES, run_processes, run_ray
+from training.preparation.executors import EXECUTORS, run_processes, run_ray
 from training.preparation.layouts import LAYOUTS, find_videos, split_people
 from training.preparation.shards import REPORT, Shard, is_done, keep_plan, make_plan, make_report
 from training.tools.programs import program_parser, run_program
@@ -63,7 +63,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the split")
     parser.add_argument("--videos-per-shard", type=int, default=32, help="videos of one shard")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="make the shards of the I-th of N machines")
-    parser.add_argument("--engine", choices=ENGINES, default="processes", help="who computes")
+    parser.add_argument("--executor", "--engine", choices=EXECUTORS, default="processes", help="who makes the shards")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="shards made at a time")
     parser.add_argument("--ray-address", help="of a running cluster, such as auto or ray://host:10001")
     defaults = {field.name: field.default for field in fields(Filters)}
@@ -111,7 +111,7 @@ def read_part(text: str) -> tuple[int, int]:
 
 def engine(options: argparse.Namespace, shards: list[Shard], filters: Filters) -> Iterator[tuple[str, dict]]:
     """Shards as they are finished."""
-    if options.engine == "ray":
+    if options.executor == "ray":
         return run_ray(options.videos, options.output, shards, filters, options.workers, options.ray_address)
     return run_processes(options.videos, options.output, shards, filters, options.workers)
 

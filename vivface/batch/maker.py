@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 IDENTITIES, WORK, BEGUN = "identities", ".work", ".begun"
 DRIVERS = "drivers"  # beside the workers' own folders: points of driving videos
-COMPUTING = ("device", "networks", "batch_size", "threads")  # settings that no result depends on
+COMPUTING = ("device", "engine", "batch_size", "threads")  # settings that no result depends on
 MAX_ATTEMPTS = 2  # a clip at which a worker ended is tried once more
 
 
@@ -43,7 +43,7 @@ class BatchSettings:
     """How all clips of a run are made; the fields are those of `vivface reenact`.
 
     Attributes:
-        checkpoint, system, device, detector, networks (`str`): What computes; `networks` as for `use_engine`.
+        checkpoint, system, device, detector, engine (`str`): What computes; `engine` as for `use_engine`.
         refine, paste_back (`bool`), motion_mode (`str`), strength (`float`), batch_size (`int`), seed (`int`), adapt
             (`str`), detail (`bool`), size (`int`), background (`str`): As for the pipeline.
         parts (`Parts`, *optional*), pose (`str`, *optional*): As for the pipeline; `"source"` for the portrait's pose.
@@ -56,7 +56,7 @@ class BatchSettings:
     system: str | None = None
     device: str = "auto"
     detector: str = "auto"
-    networks: str = "torch"
+    engine: str = "torch"
     refine: bool = True
     paste_back: bool = False
     motion_mode: str = "absolute"
@@ -359,7 +359,7 @@ def load_photograph(settings: BatchSettings) -> PhotographPipeline | None:
     from vivface.pipelines.photograph import PhotographPipeline
     from vivface.runtime import choose_device
 
-    how = dict(device=str(choose_device(settings.device)), engine=settings.networks, detector=settings.detector)
+    how = dict(device=str(choose_device(settings.device)), engine=settings.engine, detector=settings.detector)
     return PhotographPipeline.for_checkpoint(settings.checkpoint, detail=settings.detail, **how)
 
 
@@ -371,7 +371,7 @@ def load_quietly(settings: BatchSettings) -> ReenactmentPipeline:
     from vivface.runtime import choose_device
 
     logging.set_verbosity_error()
-    pipeline = load_pipeline(settings.checkpoint, system=settings.system, engine=settings.networks)
+    pipeline = load_pipeline(settings.checkpoint, system=settings.system, engine=settings.engine)
     pipeline = pipeline.to(choose_device(settings.device)).use_detector(settings.detector)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

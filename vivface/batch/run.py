@@ -17,7 +17,7 @@ from vivface.batch.maker import BEGUN, IDENTITIES, BatchSettings, identity_path,
 from vivface.batch.records import DONE, Record, Records, write_report
 from vivface.errors import OptionError
 
-ENGINES = ("local", "ray")
+EXECUTORS = ("local", "ray")
 
 
 def run_batch(
@@ -27,7 +27,7 @@ def run_batch(
     *,
     workers: int = 1,
     shard: str | None = None,
-    engine: Literal["local", "ray"] = "local",
+    executor: Literal["local", "ray"] = "local",
     on_begin: Callable[[int, int], None] | None = None,
     on_record: Callable[[Record], None] | None = None,
 ) -> dict:
@@ -43,8 +43,8 @@ def run_batch(
         settings (`BatchSettings`, *optional*): How clips are made.
         workers (`int`, *optional*, defaults to 1): Processes, or actors of Ray.
         shard (`str`, *optional*): `"i/n"`: only this part of the clips.
-        engine (`str`, *optional*, defaults to `"local"`): `"local"`, or `"ray"` for a Ray Data pipeline, on the cluster
-            that `RAY_ADDRESS` names or on this machine.
+        executor (`str`, *optional*, defaults to `"local"`): Who runs the workers: `"local"`, processes of this machine,
+            or `"ray"`, a Ray Data pipeline on the cluster that `RAY_ADDRESS` names or on this machine.
         on_begin (callable, *optional*): Told how many clips there are and how many of them are done already.
         on_record (callable, *optional*): Told of every clip; may raise to stop.
 
@@ -57,8 +57,8 @@ def run_batch(
     """
     if workers < 1:
         raise OptionError(f"`workers` is {workers}; expected 1 or more.")
-    if engine not in ENGINES:
-        raise OptionError(f"`engine` is {engine!r}; expected {' or '.join(map(repr, ENGINES))}.")
+    if executor not in EXECUTORS:
+        raise OptionError(f"`executor` is {executor!r}; expected {' or '.join(map(repr, EXECUTORS))}.")
     settings, output = settings or BatchSettings(), Path(output).resolve()
     if settings.checkpoint is not None and Path(settings.checkpoint).is_dir():  # workers may start elsewhere
         settings = replace(settings, checkpoint=str(Path(settings.checkpoint).resolve()))
@@ -74,7 +74,7 @@ def run_batch(
             on_begin(len(mine), len(mine) - len(todo))
         try:
             if todo:
-                _make(todo, settings, output, workers, shard, engine, on_record or (lambda record: None))
+                _make(todo, settings, output, workers, shard, executor, on_record or (lambda record: None))
         finally:
             report = write_report(output, mine, shard, time.perf_counter() - began, workers)
             shutil.rmtree(work_folder(output, shard), ignore_errors=True)
@@ -88,11 +88,11 @@ def _make(
     output: Path,
     workers: int,
     shard: str | None,
-    engine: str,
+    executor: str,
     on_record: Callable[[Record], None],
 ) -> None:
-    if engine == "ray":
-        from vivface.batch.ray_engine import run_ray
+    if executor == "ray":
+        from vivface.batch.ray_executor import run_ray
 
         run_ray(todo, settings, output, workers, shard, on_record)
         return

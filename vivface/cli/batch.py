@@ -15,6 +15,7 @@ from vivface.cli.options import (
     Detector,
     Device,
     Edit,
+    Engine,
     Marks,
     MotionOptions,
     Seed,
@@ -22,12 +23,11 @@ from vivface.cli.options import (
     VideoLook,
     read_edits,
 )
-from vivface.cli.options import Engine as Networks
 from vivface.errors import OptionError
 
 
-class Engine(StrEnum):
-    """What runs the workers."""
+class Executor(StrEnum):
+    """Who runs the workers."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -73,9 +73,10 @@ def batch(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; by default one for every GPU, or for every core up to 8.")
     ] = None,
-    engine: Annotated[
-        Engine, typer.Option(help="local: processes of this machine; ray: a Ray Data pipeline (extra `ray`).")
-    ] = Engine.LOCAL,
+    executor: Annotated[
+        Executor,
+        typer.Option(help="Who runs the workers: local, processes of this machine; ray, Ray Data (extra `ray`)."),
+    ] = Executor.LOCAL,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only part I of N, as 1/8, for job arrays.")] = None,
     match: Annotated[
         Match, typer.Option(help="With folders: every portrait with every video, or those of the same name.")
@@ -89,7 +90,7 @@ def batch(
     checkpoint: Checkpoint = None,
     system: System = None,
     device: Device = "auto",
-    networks: Networks = "torch",
+    engine: Engine = "torch",
     detector: Detector = "auto",
 ) -> None:
     """Animate many portraits with many videos; a stopped run goes on where it was, one failure stops nothing."""
@@ -101,6 +102,8 @@ def batch(
     from vivface.reenactment.co_driving import check_pose
     from vivface.reenactment.rendering import RenderOptions
 
+    if engine in list(Executor):  # as this was written before --executor
+        engine, executor = "torch", Executor(engine)
     if pairs.is_dir() == (drivings is None):
         raise OptionError("Give a CSV file of pairs, or two folders: one of portraits and one of driving videos.")
     provenance = marks.provenance
@@ -127,7 +130,7 @@ def batch(
         system=system,
         device=device,
         detector=detector,
-        networks=networks,
+        engine=engine,
         refine=look.refine,
         paste_back=look.paste_back,
         motion_mode=motion.motion_mode.value,
@@ -168,7 +171,7 @@ def batch(
             settings,
             workers=workers or _default_workers(device),
             shard=shard,
-            engine=engine.value,
+            executor=executor.value,
             on_begin=begin,
             on_record=show,
         )

@@ -44,7 +44,7 @@ def run_ray(
         import ray
         import ray.data
     except ImportError as error:
-        raise BackendError("Ray is not installed: pip install 'vivface[ray]', or leave --engine at local.") from error
+        raise BackendError("Ray is not installed: pip install 'vivface[ray]', or leave --executor at local.") from error
 
     read_index(settings.checkpoint or bundled_checkpoint())  # an actor would fail far less clearly
     settings = replace(settings, threads=settings.threads or 1)
@@ -100,7 +100,7 @@ def _start_ray(processors: int) -> None:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = f"at RAY_ADDRESS={address}" if address else "on this machine"
         raise BackendError(
-            f"No Ray cluster {where} ({first_line(error)}): start one, or take --engine local."
+            f"No Ray cluster {where} ({first_line(error)}): start one, or take --executor local."
         ) from error
 
 

@@ -14,7 +14,7 @@ from training.preparation.layouts import Video
 from training.preparation.shards import Shard, make_shard
 from vivface.errors import BackendError, VivFaceError
 
-ENGINES = ("processes", "ray")
+EXECUTORS = ("processes", "ray")
 
 
 def run_processes(
@@ -67,7 +67,7 @@ def run_ray(
         import ray
         import ray.data
     except ImportError as error:
-        raise BackendError('--engine ray needs Ray: pip install "vivface[ray]"') from error
+        raise BackendError('--executor ray needs Ray: pip install "vivface[ray]"') from error
     local = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
