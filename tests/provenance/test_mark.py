@@ -6,7 +6,7 @@ import pytest
 from tests.clips import portrait
 from tests.provenance.media import cropped, encoded, film, jpeg, scaled, screenshot
 from vivface.media import VideoReader, load_image
-from vivface.provenance.detection import MOST_CHANCE, confirm_mark, find_mark
+from vivface.provenance.detection import MOST_CHANCE, confirm_mark, find_mark, score_needed
 from vivface.provenance.mark import SMALLEST, add_mark, pattern, waves
 
 NUMBER = 0x1234ABCD
@@ -113,6 +113,16 @@ class TestFinding:
         first, second = (add_mark(portrait(), number) for number in (1, 2))
         both = np.hstack([first[:, :256], second[:, 256:]])
         assert find_mark([both]).identifier in (1, 2, None)
+
+    def test_the_score_that_is_needed(self):
+        rest = np.random.RandomState(0).randint(0, 256, (256, 200, 3)).astype(np.uint8)
+        assert 7.4 < score_needed((256, 256)) < 7.7 and 5.7 < score_needed((256, 256), number_read=True) < 6.1
+        findings = []
+        for part in (0, 0.3, 0.35, 0.4, 0.45, 0.5, 1):  # of a marked picture, in noise
+            image = (part * add_mark(portrait()[:256, :200], NUMBER) + (1 - part) * rest).astype(np.uint8)
+            findings.append(find_mark([image]))
+        needed = [score_needed((200, 256), finding.identifier is not None) for finding in findings]
+        assert [finding.found for finding in findings] == [f.score >= n for f, n in zip(findings, needed, strict=True)]
 
     def test_no_picture(self):
         with pytest.raises(ValueError, match="empty"):

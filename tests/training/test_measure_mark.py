@@ -16,10 +16,3 @@ def test_what_it_survives(tmp_path, capsys, monkeypatch):
     rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 2 + 3 + 1 and all("1/1 (1 read)" in row for row in rows[2:5])
     assert float(re.search(r"\| ([\d.]+) \|$", rows[-1])[1]) > 42
-
-
-def test_false_alarms(tmp_path, capsys):
-    clip = write_face_clip(tmp_path / "clip.mp4", frames=3, size=128)
-    measure_mark.main([str(clip), "--alarms", "3"])
-    out = capsys.readouterr().out
-    assert "3 searches" in out and "at most 1e-06: 0 times" in out

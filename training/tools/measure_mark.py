@@ -1,14 +1,12 @@
-"""Measure the mark in pictures: what it survives, and how often it is seen where it is not, on unmarked media.
+"""Measure what the mark in pictures survives.
 
-    python -m training.tools.measure_mark clip.mp4 photo.jpg ... --sizes 128 256 512
-    python -m training.tools.measure_mark clip.mp4 photo.jpg ... --alarms 10000
+    python -m training.tools.measure_mark clip.mp4 ... --sizes 128 256 512
 
-The first prints a table of changes x sizes: in how many films the mark is found, and in how many its number is read.
-The second searches random windows of the media, scaled, mirrored and compressed at random, and counts false alarms.
+It prints a table of changes x sizes: in how many films the mark is found, and in how many its number is read. How often
+it is seen where it is not: `training.tools.measure_alarms`.
 """
 
 import io
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import cv2
 import numpy as np
 
 from training.tools.programs import program_parser, run_program
-from vivface.media import VideoReader, load_image
+from vivface.media import VideoReader
 from vivface.media.scheduling import keeping_priority
 from vivface.provenance import add_mark
 from vivface.provenance.detection import find_mark
@@ -173,36 +171,6 @@ def survey(paths: Sequence[Path], sizes: Sequence[int]) -> None:
     print("| lowest peak signal-to-noise ratio of a frame, dB | " + " | ".join(snr) + " |")
 
 
-def alarms(paths: Sequence[Path], count: int, seed: int) -> None:
-    """Print how often unmarked pictures are taken for marked ones."""
-    pool = []
-    for path in paths:
-        if path.suffix.lower() in SUFFIXES:
-            pool.append(load_image(path))
-            continue
-        with VideoReader(path) as reader:
-            pool += [frame.image for number, frame in enumerate(reader) if number % 9 == 0]
-    random = np.random.RandomState(seed)
-    chances = []
-    for _ in range(count):
-        chances.append(find_mark([_window(pool[random.randint(len(pool))], random)]).chance)
-        if len(chances) % 500 == 0:
-            print(f"{len(chances)} of {count}", file=sys.stderr)
-    chances = np.array(chances)
-    print(f"{count} searches of windows of {len(pool)} unmarked pictures:")
-    for level in (1e-2, 1e-3, 1e-4, 1e-6):
-        print(f"chance said to be at most {level:g}: {(chances <= level).sum()} times")
-
-
-def _window(image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    rows, columns = (max(round(side * random.uniform(0.45, 1)), 32) for side in image.shape[:2])
-    top, left = random.randint(image.shape[0] - rows + 1), random.randint(image.shape[1] - columns + 1)
-    window = scaled(random.uniform(0.5, 1.6))(image[top : top + rows, left : left + columns])
-    if random.rand() < 0.5:
-        window = window[:, ::-1]
-    return jpeg(random.randint(40, 96))(window) if random.rand() < 0.5 else np.ascontiguousarray(window)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print.
 
@@ -213,15 +181,10 @@ def main(arguments: list[str] | None = None) -> None:
         MediaError: If a file cannot be read.
     """
     parser = program_parser("measure_mark", __doc__)
-    parser.add_argument("media", nargs="+", type=Path, help="unmarked films and pictures")
+    parser.add_argument("media", nargs="+", type=Path, help="unmarked films; pictures are left out")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="of the films, pixels")
-    parser.add_argument("--alarms", type=int, help="count false alarms in so many searches instead")
-    parser.add_argument("--seed", type=int, default=0, help="of the windows")
     options = parser.parse_args(arguments)
-    if options.alarms:
-        alarms(options.media, options.alarms, options.seed)
-    else:
-        survey(options.media, options.sizes)
+    survey(options.media, options.sizes)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _CELLS = 64  # of a folded period
 _SHIFTS = 96  # places tried along a period
 _BLUR, _NOISE = 2.0, 0.7  # of the whitening: pixels, levels
 _NOTHING = 1e-6  # keeps empty waves from being divided by
+_NEAR = 7  # periods tried around the best one
 _STEP = 3.5  # pixels by which a tried period may be off at the far end of the picture
 # (pixels of the shorter side when searched, shortest and longest period over that side): whole pictures and crops
 # first, then pictures that are a part of a larger one, as on a screen.
@@ -88,7 +89,7 @@ def find_mark(images: Sequence[np.ndarray], searches: int = 1) -> MarkFinding:
         tried += len(periods) * 2 * _SHIFTS**2
         best = max((c for p in periods for c in _candidates(white, p)), key=lambda c: c.score)
         step = _STEP / max(white.shape)
-        near = [best.period * (1 + step * part / 4) for part in range(-3, 4)]
+        near = [best.period * (1 + step * (part - _NEAR // 2) / 4) for part in range(_NEAR)]
         tried += len(near) * 2 * _SHIFTS**2
         best = max((c for p in near for c in _candidates(white, p)), key=lambda c: c.score)
         latest = _judged(best, tried * searches, side)
@@ -96,6 +97,23 @@ def find_mark(images: Sequence[np.ndarray], searches: int = 1) -> MarkFinding:
         if finding.found:
             break
     return finding
+
+
+def score_needed(size: tuple[int, int], number_read: bool = False) -> float:
+    """The lowest score with which a search of pictures may count as a mark found.
+
+    Args:
+        size (`tuple[int, int]`): Width and height of the pictures.
+        number_read (`bool`, *optional*, defaults to False): Whether a number was read whose check bits fit.
+
+    Returns:
+        `float`: Standard deviations of chance, as `MarkFinding.score`.
+    """
+    side, shortest, longest = _PASSES[0]  # later passes have tried more, and need more
+    shape = [max(round(pixels * side / min(size)), 1) for pixels in size]
+    tried = (sum(1 for _ in _periods(shape, side, shortest, longest)) + _NEAR) * 2 * _SHIFTS**2
+    log_chance = math.log(MOST_CHANCE) + (CHECK_BITS * math.log(2) if number_read else 0.0)
+    return math.sqrt(2 * (math.log(tried) - log_chance))
 
 
 def confirm_mark(images: Sequence[np.ndarray], identifier: int) -> bool:
@@ -131,7 +149,7 @@ def _whitened(image: np.ndarray, side: int) -> np.ndarray:
     return np.clip(detail / contrast, -1, 1)
 
 
-def _periods(shape: tuple[int, int], side: int, shortest: float, longest: float) -> Iterator[float]:
+def _periods(shape: Sequence[int], side: int, shortest: float, longest: float) -> Iterator[float]:
     """Periods in pixels, so dense that one of them fits all over the picture."""
     ratio = 1 + _STEP / max(shape)
     period = shortest * side
