@@ -1,6 +1,7 @@
 """The page in a browser: films, comparing, earlier results; by mouse, by keyboard on a phone, and by axe-core."""
 
 import re
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from docs.browser import open_tab
 from tests.clips import write_face_clip
 from tests.space.browsing import PATIENCE, TABS, agree, choose, expect, run
 from vivface.media import VideoReader
+from vivface.provenance import verify
+from vivface.space.examples import example_pairs, find_examples, prepare_examples
+from vivface.space.text import KEPT
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +69,44 @@ def test_a_film_is_compared_and_found_again(page, film, face_clip, tmp_path):
     download.value.save_as(tmp_path / "again.mp4")
     with VideoReader(tmp_path / "again.mp4") as reader:
         assert len(list(reader)) == 12
+
+
+def test_an_example_is_shown_by_one_click(page, server, examples, film, uploaded, tmp_path):
+    """It was made before, is signed and marked, takes the place of what was chosen, and is in the list."""
+    prepare_examples(server.demo.service, example_pairs(*find_examples(examples)))
+    choose(page, "portrait", uploaded)
+    choose(page, "driving", film)
+    expect(page.locator("#driving-note")).to_contain_text("1 face found", timeout=PATIENCE)
+    page.locator("#examples").get_by_role("button", name="Portrait").click()
+    expect(page.locator("#status")).to_contain_text(KEPT, timeout=PATIENCE)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"^\s*21 frames"))
+    page.wait_for_function("document.querySelector('#result video').readyState >= 1")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    download.value.save_as(tmp_path / "example.mp4")
+    found = verify(tmp_path / "example.mp4")
+    assert found.verdict == "synthetic" and found.metadata and found.manifest.says_synthetic
+    page.locator("#views").get_by_role("tab", name="Compare").click()
+    expect(page.locator("#compare video[src]")).to_have_count(2, timeout=PATIENCE)
+    page.locator("#history > button").click()
+    page.locator("#history-list button").first.click()
+    expect(page.locator("#history-words")).to_contain_text("portrait.png + driving.mp4: default settings")
+
+
+def test_an_example_takes_the_place_of_what_runs(page, server, uploaded, tmp_path):
+    choose(page, "portrait", uploaded)
+    choose(page, "driving", write_face_clip(tmp_path / "long.mp4", frames=450))
+    agree(page)
+    run(page)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"\d+ of 450 frames"), timeout=PATIENCE)
+    page.locator("#examples").get_by_role("button", name="Portrait").click()
+    expect(page.locator("#status")).to_contain_text(re.compile(r"^\s*21 frames"), timeout=PATIENCE)
+    expect(page.locator("#run")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+    deadline = time.monotonic() + 60
+    while len(server.demo.service.queue):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_portrait_beside_its_driver(page, uploaded, face_clip):

@@ -19,7 +19,7 @@ from vivface.errors import MediaError, NoFaceError, OptionError, VivFaceError
 from vivface.media import VideoReader, is_marked_synthetic
 from vivface.reenactment.codes import MotionCodes
 from vivface.reenactment.portrait_tuning import CODE_STEPS
-from vivface.space.examples import find_examples, prepare_examples
+from vivface.space.examples import example_pairs, find_examples, prepare_examples
 from vivface.space.jobs import Cancelled, Outputs, Update
 from vivface.space.limits import Limits
 from vivface.space.live import LiveDriver
@@ -229,10 +229,13 @@ class TestReenact:
     def test_examples_are_made_before_somebody_asks(self, examples, visitor, tmp_path):
         portraits, clips = find_examples(examples)
         service = ReenactmentService(make_tiny_pipeline(), examples=[*portraits, *clips])
-        prepare_examples(service, portraits, clips[0])
+        prepare_examples(service, example_pairs(portraits, clips))
         assert len(service.results) == len(portraits) == 1
         updates, _ = run(service, visitor, portraits[0], clips[0], tmp_path)
         assert updates == []
+        without = tmp_path / "none"
+        without.mkdir()
+        assert example_pairs(*find_examples(without)) == []
 
     @pytest.mark.parametrize("edits", [{"hat": 1}, {"age": float("nan")}, {"age": float("inf")}, {"age": "old"}])
     def test_edits(self, service, visitor, portrait, face_clip, tmp_path, edits):

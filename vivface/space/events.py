@@ -38,8 +38,16 @@ class Events:
         page = self.page
         driver = [page.driver.video, page.driver.motion_file, page.co_driving]
         inputs = [page.visitor, page.portrait, *driver, page.consent, *page.options.values()]
-        running = page.result.connect(self._run, inputs, self.service.stop, page.visitor)
-        page.history.follow(running, page.result.view)
+        example = None
+        if page.examples is not None:
+            alone = [page.driver.motion_file, page.co_driving]  # what would drive in place of the example's video
+            example = page.examples.load_input_event.then(
+                lambda: (None, None), None, alone, queue=False, show_progress="hidden", **PRIVATE
+            )
+        runs = page.result.connect(self._run, inputs, self.service.stop, page.visitor, example)
+        if page.examples is not None:
+            page.examples.dataset.click(None, cancels=runs)
+        page.history.follow(runs, page.result.view)
 
     def _connect_edits(self, chosen: gr.events.Dependency) -> None:
         page = self.page

@@ -74,12 +74,21 @@ def find_examples(folder: Path) -> tuple[list[Path], list[Path]]:
     return portraits, sorted(folder.glob("*.mp4"))
 
 
-def prepare_examples(service: ReenactmentService, portraits: list[Path], clip: Path) -> None:
-    """Make what visitors try first: every example portrait under a clip, as the page is set at first.
+def example_pairs(portraits: list[Path], clips: list[Path]) -> list[tuple[Path, Path]]:
+    """What visitors see by one click: every example portrait under the first example video."""
+    return [(portrait, clip) for clip in clips[:1] for portrait in portraits]
+
+
+def prepare_examples(service: ReenactmentService, pairs: list[tuple[Path, Path]]) -> None:
+    """Make what visitors try first, as the page is set at first.
 
     Visitors go first: where one waits, the work is given up and begun again later.
+
+    Args:
+        service (`ReenactmentService`): Keeps the results.
+        pairs (list of `tuple[Path, Path]`): Portraits and their videos, from `example_pairs`.
     """
-    for portrait in portraits:
+    for portrait, clip in pairs:
         while not _prepared(service, portrait, clip):
             time.sleep(PATIENCE_SECONDS)
 

@@ -114,8 +114,8 @@ class FilmTab:
         self.faces.connect([item.change for item in inputs], page.visitor, inputs)
         self.driver.connect(page.visitor, options["start"])
         inputs = [page.visitor, self.film, self.driver.video, self.driver.motion_file, self.consent, *options.values()]
-        running = self.panel.connect(self._run, inputs, self.service.stop, page.visitor)
-        page.history.follow(running, self.panel.view)
+        runs = self.panel.connect(self._run, inputs, self.service.stop, page.visitor)
+        page.history.follow(runs, self.panel.view)
 
     def _detect(self, visitor: str, film: str | None, start: float | None) -> FaceDetections | None:
         return None if film is None else self.service.detect_driving(visitor, film, check_value("film_start", start))

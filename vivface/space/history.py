@@ -66,9 +66,10 @@ class History:
         shown = [self.words, self.view, self.download, self.save_motion]
         self.gallery.select(self._show, [self.entries], shown, **QUIET)
 
-    def follow(self, running: gr.events.Dependency, view: CompareView) -> None:
-        """Remember what a run has made, as its view shows it."""
-        running.then(self._remember, [self.entries, view], [self.entries, self.gallery, self.accordion], **QUIET)
+    def follow(self, runs: list[gr.events.Dependency], view: CompareView) -> None:
+        """Remember what each of these runs has made, as their view shows it."""
+        for run in runs:
+            run.then(self._remember, [self.entries, view], [self.entries, self.gallery, self.accordion], **QUIET)
 
     def _remember(self, entries: list[Entry], run: Compared | None) -> Iterator[tuple]:
         if run is None:  # stopped, or not possible

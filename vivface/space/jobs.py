@@ -51,6 +51,7 @@ class Update:
         preview (`pathlib.Path`, *optional*): The first frames, once they are there.
         result (*optional*): What the work returned, in the last update: for a run its `Outputs`.
         report (`Report`, *optional*): What happened, in the last update of a run.
+        kept (`bool`): Whether the result was made before, and this is a copy.
     """
 
     step: str
@@ -61,6 +62,7 @@ class Update:
     preview: Path | None = None
     result: Any = None
     report: Report | None = None
+    kept: bool = False
 
 
 class JobQueue:

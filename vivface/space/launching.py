@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from vivface.space.examples import find_examples, prepare_examples
+from vivface.space.examples import example_pairs, find_examples, prepare_examples
 from vivface.space.limits import MEGA, Limits
 from vivface.space.look import CSS, JS, theme
 from vivface.space.uploads import BodyLimit
@@ -22,9 +22,8 @@ def launch(demo: gr.Blocks, examples: Path) -> None:
         demo (`gr.Blocks`): From `create_demo`.
         examples (`Path`): The folder of examples that it was given.
     """
-    portraits, clips = find_examples(examples)
-    if clips and not on_zerogpu():  # a lent GPU is for visitors
-        work = (demo.service, portraits, clips[0])
+    if not on_zerogpu():  # a lent GPU is for visitors
+        work = (demo.service, example_pairs(*find_examples(examples)))
         threading.Thread(target=prepare_examples, args=work, name="vivface-examples", daemon=True).start()
     demo.launch(**launch_options())
 

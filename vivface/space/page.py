@@ -5,10 +5,12 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
+from gradio.helpers import Examples
 
 from vivface import __version__
 from vivface.space.components import ImageUpload, RenderedImage, SliderInput, option_component
 from vivface.space.driver_input import DriverInput
+from vivface.space.examples import example_pairs
 from vivface.space.face_picker import FacePicker
 from vivface.space.history import History
 from vivface.space.limits import MEGA
@@ -61,13 +63,17 @@ class Page:
             with gr.Column(scale=5, min_width=320):
                 with gr.Tabs():
                     reenact_tab = gr.Tab("Re-enact", id="reenact")
-                    with reenact_tab, gr.Row():
-                        with gr.Column(min_width=280):
-                            self._add_driving(clips)
-                            self._add_options()
-                            self.result.add_buttons()
-                        with gr.Column(min_width=280):
-                            self.result.add_results()
+                    with reenact_tab:
+                        examples = gr.Column()
+                        with gr.Row():
+                            with gr.Column(min_width=280):
+                                self._add_driving(clips)
+                                self._add_options()
+                                self.result.add_buttons()
+                            with gr.Column(min_width=280):
+                                self.result.add_results()
+                        with examples:
+                            self.examples = self._add_examples(example_pairs(portraits, clips))
                     self.film_tab = gr.Tab("Film", id="film")
                     edit_tab = gr.Tab("Edit", id="edit")
                     with edit_tab:
@@ -125,6 +131,18 @@ class Page:
         with gr.Accordion("A second driver", open=False, elem_id="second-driver"):
             gr.HTML(note_line(SECOND_DRIVER_HINT))
             self.co_driving = gr.Video(label="Motion of the head", sources=["upload"], elem_id="co-driving")
+
+    def _add_examples(self, pairs: list[tuple[Path, Path]]) -> Examples | None:
+        if not pairs:
+            return None
+        return gr.Examples(
+            [[str(path) for path in pair] for pair in pairs],
+            [self.portrait, self.driver.video],
+            label="See an example",
+            example_labels=[portrait.stem.capitalize() for portrait, _ in pairs],
+            elem_id="examples",
+            api_visibility="private",
+        )
 
     def _add_options(self) -> None:
         def add(name: str, **changes) -> None:

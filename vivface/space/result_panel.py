@@ -107,8 +107,13 @@ class ResultPanel:
             )
 
     def connect(
-        self, function: Callable[..., Run], inputs: list, stop: Callable[[str], None], visitor: gr.State
-    ) -> gr.events.Dependency:
+        self,
+        function: Callable[..., Run],
+        inputs: list,
+        stop: Callable[[str], None],
+        visitor: gr.State,
+        example: gr.events.Dependency | None = None,
+    ) -> list[gr.events.Dependency]:
         """Let the buttons run and stop.
 
         Args:
@@ -116,9 +121,10 @@ class ResultPanel:
             inputs (list of components): What it gets.
             stop (callable): Stops what a visitor runs.
             visitor (`gr.State`): Who that is.
+            example (event, *optional*): After it, what the inputs then hold is run.
 
         Returns:
-            The event of the run's end.
+            The events of the end of a run.
         """
 
         def shown(*values: Any) -> Iterator[tuple]:
@@ -129,10 +135,7 @@ class ResultPanel:
             return self._changed(status=note_line("Stopped."), **self._idle())
 
         outputs = [getattr(self, name) for name in RESULTS]
-        running = self.run.click(
-            shown,
-            inputs,
-            outputs,
+        how = dict(
             concurrency_limit=WAITING_RUNS,
             concurrency_id="render",
             trigger_mode="once",
@@ -140,9 +143,12 @@ class ResultPanel:
             show_progress_on=self.status,
             **PRIVATE,
         )
+        runs = [self.run.click(shown, inputs, outputs, **how)]
+        if example is not None:
+            runs.append(example.then(shown, inputs, outputs, scroll_to_output=True, **how))
         self.stop.click(stopped, [visitor], outputs, queue=False, show_progress="hidden", **PRIVATE)
-        self.stop.click(None, cancels=[running])  # one that is still waiting outside
-        return running
+        self.stop.click(None, cancels=runs)  # those that are still waiting outside
+        return runs
 
     def _shown(self, begin: Callable[[], Run]) -> Iterator[tuple]:
         try:
@@ -186,7 +192,7 @@ class ResultPanel:
         outputs = update.result
         video, comparison, motion = (path and str(path) for path in (outputs.video, outputs.comparison, outputs.motion))
         return dict(
-            status=report_line(update.report),
+            status=report_line(update.report, update.kept),
             video=video,
             view=replace(compared, result=video, motion=motion),
             comparison=gr.Video(value=comparison, visible=comparison is not None),

@@ -352,7 +352,7 @@ class ReenactmentService(CodecService):
         if key is not None:
             with tempfile.TemporaryDirectory(prefix="vivface-") as folder:
                 if (kept := self.results.fetch(key, Path(folder))) is not None:
-                    yield Update("Done", result=kept[0], report=kept[1])
+                    yield Update("Done", result=kept[0], report=kept[1], kept=True)
                     return
 
         def work_and_keep(job: Job) -> Outputs:

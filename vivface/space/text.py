@@ -27,6 +27,7 @@ FILM_HINT = (
 )
 FILM_PARTS_HINT = "0 leaves a part as it is in the film, 1 follows the driving video, 2 goes twice as far."
 HISTORY_HINT = "What you made since you opened this page. Results are deleted within about an hour."
+KEPT = "This example was made before you asked, in these seconds."
 NO_LONGER_KEPT = "This result is no longer kept: results are deleted within about an hour. Make it again."
 LIVE_HINT = (
     "Choose a portrait, then start your camera: the portrait follows you. If the machine is slower than the camera, "
@@ -134,10 +135,11 @@ def progress_words(update: Update) -> str:
     return f"{update.step}: {update.done} of {update.total or '?'} {update.unit}"
 
 
-def report_line(report: Report) -> str:
-    """What was made, how fast, and what should be known about it, as HTML."""
+def report_line(report: Report, kept: bool = False) -> str:
+    """What was made, how fast, and what should be known about it, as HTML; `kept`: whether it was made before."""
     line = f"{_frames(report)} · {report.seconds:.1f} seconds · {report.fps:.1f} frames per second"
-    remarks = "".join(f"<li>{escape(warning)}</li>" for warning in dict.fromkeys(report.warnings))
+    words = dict.fromkeys([*([KEPT] if kept else []), *report.warnings])
+    remarks = "".join(f"<li>{escape(word)}</li>" for word in words)
     return f'<p class="stats">{line}</p>' + (f"<ul>{remarks}</ul>" if remarks else "")
 
 
