@@ -90,6 +90,13 @@ def theme() -> gr.themes.Base:
         checkbox_label_text_color_selected_dark="white",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
+        link_text_color="*secondary_700",
+        link_text_color_active="*secondary_700",
+        link_text_color_hover="*secondary_800",
+        link_text_color_visited="*secondary_700",
+        link_text_color_dark="*secondary_400",
+        link_text_color_active_dark="*secondary_400",
+        link_text_color_visited_dark="*secondary_400",
         # Subdued labels
         block_border_width="1px",
         block_label_background_fill="*background_fill_primary",
