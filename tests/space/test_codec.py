@@ -1,15 +1,20 @@
 """The codec's share of the page: encode, decode, puppeteer, and what is refused."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 
+from tests.clips import write_face_clip
 from tests.tiny import make_tiny_pipeline
 from tests.tiny_codec import make_tiny_codec
 from vivface.errors import MediaError, OptionError
 from vivface.media import VideoReader
+from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.reenactment.coded_video import CodedVideo
 from vivface.space.service import ReenactmentService, new_visitor
 
@@ -54,6 +59,19 @@ def test_decoding_and_moving_a_portrait(service, encoded, portrait):
     assert frames_of(service.decode_video(new_visitor(), coded, admitted)) == 21
 
 
+def test_a_key_picture_is_kept_where_it_is_asked_for(tmp_path):
+    """The bundled codec, as a tiny generator of random weights draws no face that could move one."""
+    codec = ExpressiveCodecPipeline.from_pretrained()
+    codec.set_progress_bar_config(disable=True)
+    codec.encode = partial(codec.encode, identity_steps=0)  # the fit takes a while
+    service, clip = ReenactmentService(codec, codec=codec), write_face_clip(tmp_path / "clip.mp4", frames=3)
+    *_, last = service.encode_clip(new_visitor(), str(clip), "components", key_picture=True)
+    assert len(CodedVideo.load(last.result.coded).key) > 500 and "(components, key picture)" in last.result.words
+    with VideoReader(last.result.video) as reader:
+        assert reader.size == (256, 256)  # the picture's; the generator's images are half as wide
+        assert sum(1 for _ in reader) == 3
+
+
 class TestRefused:
     def test_nothing_chosen(self, service):
         with pytest.raises(OptionError, match="driving video first"):
@@ -85,3 +103,24 @@ def test_page(server, face_clip):
     assert {"/encode_clip", "/decode_video"} <= set(endpoints)
     coded, _, words = client.predict(handle_file(str(face_clip)), "components", api_name="/encode_clip")
     assert len(CodedVideo.load(coded)) == 21 and "70 bytes a frame" in words
+
+
+def test_key_pictures_are_asked_for_where_one_is_wanted(server, face_clip, monkeypatch):
+    """Tab and endpoint ask the service for a key picture only where one is wanted."""
+    client, demo, asked = Client(server.url, verbose=False), server.demo, []
+
+    def encode_clip(visitor, clip, basis, key_picture):
+        asked.append((basis, key_picture))
+        raise OptionError("That is enough.")
+
+    monkeypatch.setattr(demo.service, "encode_clip", encode_clip)
+    for wanted in ({}, {"key_picture": True}):
+        with pytest.raises(AppError, match="enough"):
+            client.predict(handle_file(str(face_clip)), "components", **wanted, api_name="/encode_clip")
+    switch = next(block for block in demo.blocks.values() if block.elem_id == "key-picture")
+    (event,) = [event for event in demo.fns.values() if switch in event.inputs]
+    values = {"clip": str(face_clip), "basis": "channels", "key-picture": True}
+    assert switch.value is False and event.inputs[-1] is switch
+    with pytest.raises(gr.Error, match="enough"):
+        list(event.fn(*(values.get(block.elem_id, "visitor") for block in event.inputs)))
+    assert asked == [("components", False), ("components", True), ("channels", True)]

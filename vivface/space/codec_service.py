@@ -72,8 +72,14 @@ class CodecService:
         own = self.codec.config.basis
         return [own, *(name for name in BASES if name != own and held[name] is not None)]
 
-    def encode_clip(self, visitor: str, clip: str | None, basis: str) -> Iterator[Update]:
+    def encode_clip(self, visitor: str, clip: str | None, basis: str, key_picture: bool = False) -> Iterator[Update]:
         """Encode a clip and decode it again, and tell how far it is; see `ReenactmentService.reenact`.
+
+        Args:
+            visitor (`str`): Who asks.
+            clip (`str`, *optional*): Path of a video.
+            basis (`str`): One of `bases`.
+            key_picture (`bool`, *optional*, defaults to False): Also keep a picture of the face, which decoding moves.
 
         Returns:
             Iterator of `Update`: The last one carries `CodecOutputs`.
@@ -100,6 +106,7 @@ class CodecService:
                     duration=self.limits.seconds,
                     max_frames=self.limits.frames,
                     max_pixels=self.limits.video_pixels,
+                    key_picture=key_picture,
                     on_progress=job.on_progress,
                 )
             coded.save(path, sound=False)
@@ -163,7 +170,8 @@ def cost_words(coded: CodedVideo, clip: str | None = None) -> str:
     seconds = max(float(coded.seconds), 1e-3)
     rate = coded.bytes_per_frame * len(coded) / seconds
     words = f"{len(coded)} frames, {coded.bytes_per_frame} bytes a frame: {rate:,.0f} bytes a second"
-    words += f" and {coded.header_bytes:,} bytes once ({coded.basis})."
+    kept = coded.basis if coded.key is None else f"{coded.basis}, key picture"
+    words += f" and {coded.header_bytes:,} bytes once ({kept})."
     if clip is not None:
         own = os.path.getsize(clip) / seconds
         words += f" The clip itself: {own:,.0f} bytes a second, {own / max(rate, 1e-9):,.0f} times as many."

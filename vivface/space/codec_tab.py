@@ -54,6 +54,12 @@ class CodecTab:
                     label="What the numbers move",
                     elem_id="basis",
                 )
+                self.key_picture = gr.Checkbox(
+                    False,
+                    label="Keep a key picture",
+                    info="A picture of the face, 2 to 3 kB once, which decoding moves: more like the person.",
+                    elem_id="key-picture",
+                )
                 self.encode = gr.Button("Encode", variant="primary", elem_id="encode")
                 self.coded = gr.File(label="Coded video", file_types=[CODED_SUFFIX], height=140, elem_id="coded")
                 with gr.Row():
@@ -78,7 +84,7 @@ class CodecTab:
             **PRIVATE,
         )
         runs = [
-            self.encode.click(self._encode, [page.visitor, self.clip, self.basis], outputs, **shown),
+            self.encode.click(self._encode, [page.visitor, self.clip, self.basis, self.key_picture], outputs, **shown),
             self.decode.click(self._decode, [page.visitor, self.coded], outputs, **shown),
             self.puppeteer.click(
                 self._puppeteer,
@@ -90,8 +96,8 @@ class CodecTab:
         self.stop.click(self._stop, [page.visitor], outputs, queue=False, show_progress="hidden", **PRIVATE)
         self.stop.click(None, cancels=runs)
 
-    def _encode(self, visitor: str, clip: str | None, basis: str) -> Iterator[tuple]:
-        yield from self._shown(lambda: self.service.encode_clip(visitor, clip, basis))
+    def _encode(self, visitor: str, clip: str | None, basis: str, key_picture: bool) -> Iterator[tuple]:
+        yield from self._shown(lambda: self.service.encode_clip(visitor, clip, basis, key_picture))
 
     def _decode(self, visitor: str, coded: str | None) -> Iterator[tuple]:
         yield from self._shown(lambda: self.service.decode_video(visitor, coded))
@@ -140,25 +146,29 @@ class CodecEndpoints:
             clip, portrait = gr.Video(label="clip"), ImageUpload(label="portrait")
             coded = gr.File(label="coded", file_types=[CODED_SUFFIX])
             basis, consent = gr.Textbox(self.service.bases[0], label="basis"), gr.Checkbox(False, label="consent")
+            key_picture = gr.Checkbox(False, label="key_picture")
             file, video, words, call = gr.File(), gr.Video(), gr.Textbox(), gr.Button()
         limits = dict(concurrency_limit=WAITING_RUNS, concurrency_id="render", api_visibility="public")
-        inputs = [clip, basis, page.visitor]
+        inputs = [clip, basis, key_picture, page.visitor]
         call.click(self.encode_clip, inputs, [file, video, words], api_name="encode_clip", **limits)
         inputs = [coded, portrait, consent, page.visitor]
         call.click(self.decode_video, inputs, [video, words], api_name="decode_video", **limits)
 
-    def encode_clip(self, clip: str, basis: str = "components", visitor: str = "") -> Iterator[tuple]:
+    def encode_clip(
+        self, clip: str, basis: str = "components", key_picture: bool = False, visitor: str = ""
+    ) -> Iterator[tuple]:
         """Encode a clip as one identity latent and 35 numbers a frame, and decode it again.
 
         Args:
             clip: A video with a face.
             basis: What 32 of the numbers move: 'components' of motion or 'channels' of StyleSpace.
+            key_picture: True to keep a picture of the face too, some kilobytes once, which decoding moves.
 
         Returns:
             The coded video (.vfc), the decoded one, and a line with what it costs.
         """
         with user_errors():
-            for update in self.service.encode_clip(visitor or new_visitor(), clip, basis):
+            for update in self.service.encode_clip(visitor or new_visitor(), clip, basis, key_picture):
                 if update.result is None:
                     yield None, None, progress_words(update)
                     continue
