@@ -72,7 +72,7 @@ def test_a_key_picture_is_kept_where_it_is_asked_for(tmp_path):
     ]  # files are gone after the run
     ((key, size, words),) = made
     assert len(key) > 500 and "(components, key picture)" in words
-    assert size == (256, 256)  # the picture's; the generator's images are half as wide
+    assert size == (512, 512)  # a picture that moves; the generator's images have 128 pixels
 
 
 class TestRefused:
