@@ -8,7 +8,7 @@ import pytest
 
 from tests.warping.faces import face, points, turned
 from vivface.reenactment.driving import DrivingFrame
-from vivface.reenactment.steadying import steady_points
+from vivface.reenactment.steadying import CausalSteadying, steady_points
 from vivface.warping.gaps import lid_gaps
 from vivface.warping.mesh import PosedFace
 
@@ -83,3 +83,30 @@ def test_frames_without_a_face_pass(noise):
     assert [row for row, frame in enumerate(made) if frame.points is None] == [0, 1, 20]
     assert not np.allclose(made[12].points, frames[12].points, atol=1e-6)
     assert np.allclose(made[19].points, frames[19].points, atol=1e-9)  # nothing from beyond the gap
+
+
+class TestCausal:
+    """For a camera: the frames to come are not known."""
+
+    def steadied(self, many: np.ndarray, fps: int = FPS) -> np.ndarray:
+        steadying = CausalSteadying()
+        return np.stack([steadying.update(each, row / fps, row == 0) for row, each in enumerate(many)])
+
+    def test_a_still_face_trembles_less(self, noise):
+        noisy = points(face()) + noise
+        assert trembling(self.steadied(noisy)) < 0.75 * trembling(noisy)
+
+    def test_a_turn_is_followed_at_once(self):
+        many = turning(40)
+        yaws = [[PosedFace.of(each).pose.angles[0] for each in rows] for rows in (many, self.steadied(many))]
+        assert np.abs(np.subtract(*yaws)).max() < np.radians(2)
+
+    def test_lids_are_as_they_are(self):
+        gaps = np.full(12, 8.0)
+        gaps[5:8] = 1.0
+        seen = self.steadied(np.stack([points(face(lids=gap)) for gap in gaps]))
+        assert [lid_gaps(PosedFace.of(each).shape).mean() for each in seen] == pytest.approx(gaps, abs=0.3)
+
+    def test_a_jump_is_a_jump(self):
+        first, second = points(face()), points(face(), turned(yaw=30, shift=(0.1, 0)))
+        assert np.allclose(self.steadied(np.stack([first] * 5 + [second] * 5))[5], second, atol=1e-9)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
+from vivface.faces.smoothing import OneEuroFilter
 from vivface.reenactment.driving import DrivingFrame
 from vivface.reenactment.streams import with_neighbours
 from vivface.warping.mesh import PosedFace, place
@@ -24,6 +25,10 @@ from vivface.warping.regions import quickness
 REACH, QUICK_REACH = 0.125, 0.085  # seconds before and after a frame: of pose and skin, and of lips, lids and irises
 MOST = 8  # frames before and after at most, whatever the frame rate
 LEAST = 5  # frames from which a parabola is not simply their points
+# Without the frames to come: cut-off in Hz of what stands still, and its rise per radian, e-fold, crop or millimetre a
+# second, of turn, size, place and skin.
+CAUSAL = ((3.0, 23.0), (2.0, 10.0), (3.0, 30.0), (3.0, 0.3))
+SPEED_CUTOFF = 8.0  # Hz
 CUT = 0.06  # crops that points move on average from one frame to the next, from which on it is another take
 
 
@@ -66,8 +71,7 @@ def _read(frames: Iterator[DrivingFrame]) -> Iterator[_Reading]:
             anew = frame.anew or last is None or np.linalg.norm(points - last, axis=1).mean() > CUT
             face = PosedFace.of(points)
             reference = face.pose.turn if anew else reference
-            turn = cv2.Rodrigues(face.pose.turn @ reference.T)[0].ravel()
-            pose = np.concatenate([turn, [np.log(face.pose.scale)], face.pose.center])
+            pose = _numbers(face.pose, reference)
             yield _Reading(frame, float(frame.time), anew, reference, pose, face.shape)
         last = points
 
@@ -91,7 +95,7 @@ def _steadied(take: list[_Reading], own: _Reading) -> np.ndarray:
     shapes = np.stack([reading.shape for reading in take])
     slow, fast = (np.tensordot(weights, shapes, 1) for weights in (long, short))
     shape = slow + quickness()[:, None] * (fast - slow)
-    return place(shape, HeadPose(cv2.Rodrigues(pose[:3])[0] @ own.reference, float(np.exp(pose[3])), pose[4:]))
+    return place(shape, _pose(pose, own.reference))
 
 
 @lru_cache(256)
@@ -104,3 +108,44 @@ def _parabola(times: tuple[float, ...], reach: float) -> np.ndarray:
     weights = np.zeros(len(at))
     weights[near] = np.linalg.pinv((at[near, None] / reach) ** np.arange(3))[0]
     return weights
+
+
+class CausalSteadying:
+    """The same for a camera, whose next frames are not known: One-Euro filters, which follow what moves fast."""
+
+    def __init__(self) -> None:
+        self._reference: np.ndarray | None = None
+        self._last: np.ndarray | None = None
+        self._filters: list[OneEuroFilter] = []
+
+    def update(self, points: np.ndarray, seconds: float, anew: bool = False) -> np.ndarray:
+        """Steadied points of a frame.
+
+        Args:
+            points (`np.ndarray` of shape `(478, 3)`): A face in its crop.
+            seconds (`float`): When it was seen, later than the frame before.
+            anew (`bool`, *optional*, defaults to False): Whether the face had to be searched.
+
+        Returns:
+            `np.ndarray` of shape `(478, 3)`.
+        """
+        face = PosedFace.of(points)
+        if anew or self._last is None or np.linalg.norm(points - self._last, axis=1).mean() > CUT:
+            self._reference = face.pose.turn
+            self._filters = [OneEuroFilter(*setting, speed_cutoff=SPEED_CUTOFF) for setting in CAUSAL]
+        self._last = points
+        numbers, size = _numbers(face.pose, self._reference), np.sqrt(len(points))
+        parts = (numbers[:3], numbers[3], numbers[4:], face.shape / size)
+        turn, scale, center, slow = (f.update(part, seconds) for f, part in zip(self._filters, parts, strict=True))
+        shape = size * slow + quickness()[:, None] * (face.shape - size * slow)
+        return place(shape, _pose(np.concatenate([turn, [float(scale)], center]), self._reference))
+
+
+def _numbers(pose: HeadPose, reference: np.ndarray) -> np.ndarray:
+    """A pose as numbers `(7,)`: turn against a reference in radians, logarithm of the scale, centre."""
+    turn = cv2.Rodrigues(pose.turn @ reference.T)[0].ravel()
+    return np.concatenate([turn, [np.log(pose.scale)], pose.center])
+
+
+def _pose(numbers: np.ndarray, reference: np.ndarray) -> HeadPose:
+    return HeadPose(cv2.Rodrigues(numbers[:3])[0] @ reference, float(np.exp(numbers[3])), numbers[4:])

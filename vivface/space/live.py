@@ -14,6 +14,7 @@ from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.driving import SteadyCrop
 from vivface.reenactment.rendering import photo_edit
+from vivface.reenactment.steadying import CausalSteadying
 from vivface.runtime import compute_slot
 from vivface.warping.moving_photo import MovingPhoto, frame_size
 from vivface.warping.parts import Parts
@@ -83,11 +84,13 @@ class LiveDriver:
         """
         tracked = self._tracker.update(image)
         if tracked.found:
-            crop = self._cut(image, tracked, time.monotonic() - self._began)
+            seconds = time.monotonic() - self._began
             if self._photo is not None:
-                self._image = self._photo.update(self._cut.points(image, tracked), time.monotonic() - self._began)
+                self._cut.follow(tracked, seconds)
+                points = self._cut.points(image, tracked)
+                self._image = self._photo.update(points, seconds, tracked.redetected)
             else:
-                self._image = self._follow(crop)
+                self._image = self._follow(self._cut(image, tracked, seconds))
         elif self._image is None:
             self._image = self._generate(self.identity.motion) if self._photo is None else self._photo.still
         now = time.monotonic()
@@ -139,6 +142,7 @@ class _LivePhoto:
         if any(edits.values()):
             edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
         self._seen: list[np.ndarray] = []
+        self._steadying = CausalSteadying()
         self._moving = MovingPhoto(
             identity.photo,
             identity.quad,
@@ -152,10 +156,14 @@ class _LivePhoto:
         )
         self.still = self._moving(None)
 
-    def update(self, points: np.ndarray | None, seconds: float) -> np.ndarray:
-        """The frame for the points of a camera frame's face, seen so many seconds after the beginning."""
+    def update(self, points: np.ndarray | None, seconds: float, anew: bool) -> np.ndarray:
+        """The frame for the points of a camera frame's face, seen so many seconds after the beginning.
+
+        `anew` says that the face had to be searched.
+        """
         if points is None:
             return self.still
+        points = self._steadying.update(points, seconds, anew)
         count = len(self._seen)
         if count < REST_FRAMES or (count < MOST_REST_FRAMES and not rest_is_seen(np.stack(self._seen))):
             self._seen.append(points)
