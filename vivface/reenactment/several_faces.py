@@ -18,6 +18,7 @@ from vivface.reenactment.points_track import Fit, PointsTrack
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.reenactment.rendering import RenderedFrame, RenderOptions, frames_at_rest
 from vivface.reenactment.result import ReenactmentResult, System
+from vivface.warping.eye_rims import with_hidden_rims
 from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
 from vivface.warping.lips import fit_lips
 from vivface.warping.parts import PartMotion
@@ -65,7 +66,7 @@ class MovingHead:
             raise MediaError("A face of the portrait has no points, by which a photograph is moved: read it again.")
         self._quad = identity.quad
         seen = to_crop(from_crop(identity.points, identity.quad), window.quad)
-        fitted = from_crop(fit_lips(window.cut(identity.photo), seen), window.quad)
+        fitted = from_crop(with_hidden_rims(fit_lips(window.cut(identity.photo), seen)), window.quad)
         relative = options.motion_mode == "relative"
         own = to_crop(fitted, identity.quad)
         self._retargeting = Retargeting(own, rest, relative, options.strength, crops, identity.points)

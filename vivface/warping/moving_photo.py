@@ -13,6 +13,7 @@ from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
+from vivface.warping.eye_rims import with_hidden_rims
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
 from vivface.warping.parts import PartMotion, Parts
@@ -62,7 +63,7 @@ class MovingPhoto:
         if edit is not None:
             wide, points = edit.apply(wide, points, size)
         crop = inner_crop(wide, size)
-        fitted = fit_lips(crop, points)
+        fitted = with_hidden_rims(fit_lips(crop, points))
         self._retarget = partial(Retargeting, fitted, relative=relative, strength=strength, crops=crops, seen=seen)
         self._retargeting = self._retarget(rest)
         self._parts = PartMotion(parts, self.face) if parts is not None and parts.changes else None
