@@ -70,7 +70,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     add_people(parser)
     parser.add_argument("--people", type=int, default=20, help="at most so many people")
     parser.add_argument("--frames", type=int, default=6, help="frames of each")
-    parser.add_argument("--steps", type=int, default=60, help="of eq. 2")
+    parser.add_argument("--steps", type=int, default=200, help="of eq. 2; each turns a head by 0.2 degrees or so")
     add_device(parser)
     return parser.parse_args(arguments)
 
