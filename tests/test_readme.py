@@ -105,9 +105,9 @@ class TestSnippets:
             assert status == 0, (line, err)
 
     def test_bench(self, run_cli):
-        # What `--together` and `--first-frame` do is tested in tests/cli.
+        # What `--together`, `--first-frame` and `--workers` do is tested in tests/cli.
         options = {shlex.split(line)[2:3][-1] if "--" in line else "" for line in shell_lines("vivface bench")}
-        assert options == {"", "--size", "--together", "--first-frame", "--engines"}
+        assert options == {"", "--size", "--together", "--first-frame", "--workers", "--engines"}
         assert run_cli("bench", "--frames", "2")[0] == 0
 
     @pytest.mark.parametrize("snippet", blocks("python"), ids=lambda snippet: snippet.splitlines()[-1][:40])

@@ -136,6 +136,18 @@ class TestPlan:
         for p in range(3):
             assert done.index(f"portrait p{p}") < min(done.index(f"clip {p}-{v}.mp4") for v in (0, 1))
 
+    def test_a_driver_is_not_read_by_two_at_once(self):
+        plan = Plan(clips_of(2, 2))
+        for task in (plan.next(None), plan.next(None)):
+            plan.finish(task)  # the portraits
+        first, second = plan.next(("p0", None)), plan.next(("p1", None))
+        assert (first.clip.name, second.clip.name) == ("0-0.mp4", "1-1.mp4")
+        third = plan.next(("p0", None))
+        assert third.clip.name == "0-1.mp4"  # both are being read: better twice than waiting
+        plan.again(third)
+        plan.finish(first)
+        assert plan.next(("p0", None)).clip.name == "1-0.mp4"  # the portrait of another, whose driver is read
+
     def test_what_is_lost_is_handed_out_again(self):
         done = self.work_through(Plan(clips_of(3, 2)), lose={1, 4, 5})
         assert len(done) == len(set(done)) == 9

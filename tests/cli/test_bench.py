@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.conftest import REPOSITORY
 from vivface import VivFacePipeline
-from vivface.cli import bench, benchmark, together
+from vivface.batch.clips import read_pairs
+from vivface.cli import bench, benchmark, many_clips, together
 
 
 @pytest.fixture
@@ -118,6 +119,8 @@ class TestInputs:
             (["--together", "2", "--frames", "3"], "--frames"),
             (["--first-frame", "--threads", "1"], "--threads"),
             (["--first-frame", "--together", "2"], "--together"),
+            (["--workers", "2", "--size", "ffhq-1024"], "--workers"),
+            (["--engines", "--workers", "2"], "--engines"),
             (["--json", "numbers.txt"], ".json"),
             (["--device", "toaster"], "toaster"),
             (["--checkpoint", "nowhere"], "nowhere"),
@@ -198,3 +201,46 @@ def test_as_a_module(tiny_checkpoint, portrait, face_clip):
     command += ["--driving", face_clip, "--frames", "2", "--threads", "1"]
     done = subprocess.run(list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "frames per second" in done.stdout, done.stderr
+
+
+class TestManyClips:
+    def test_one_worker_and_two(self, run_cli, portrait, face_clip, tmp_path, monkeypatch):
+        """A program that works for 0.3 s with one worker and waits, and for 0.6 s with two, instead of `batch`."""
+        work = """
+import sys, time
+workers = int(sys.argv[1])
+while time.process_time() < 0.3 * workers:
+    pass
+time.sleep(0.5 / workers)
+"""
+        commands, real = [], subprocess.run
+
+        def run(command, **options):
+            commands.append(command)
+            workers = command[command.index("--workers") + 1]
+            return real([sys.executable, "-c", work, workers], **options)
+
+        monkeypatch.setattr(many_clips.subprocess, "run", run)
+        inputs = ["--source", portrait, "--driving", face_clip, "--engine", "auto"]
+        status, out, err = run_cli("bench", "--workers", "2", *inputs, "--json", tmp_path / "numbers.json")
+        assert status == 0, err
+        assert all(command[3] == "batch" and command[-2:] == ["--engine", "auto"] for command in commands)
+        runs = json.loads((tmp_path / "numbers.json").read_text())
+        assert [run["workers"] for run in runs] == [1, 2, 1] and {run["clips"] for run in runs} == {20}
+        assert all(0.25 < run["processor_seconds"] / run["workers"] < 1 for run in runs)
+        assert all(run["seconds"] > 0.5 for run in runs)
+        alone = (runs[0]["seconds"] + runs[2]["seconds"]) / 2
+        assert f"{alone / runs[1]['seconds']:.2f}" in out
+
+    def test_a_run_that_fails_says_why(self, run_cli, portrait, face_clip, monkeypatch):
+        failing = subprocess.CompletedProcess([], 2, "", "Error: there is no room.")
+        monkeypatch.setattr(many_clips.subprocess, "run", lambda *_, **__: failing)
+        status, out, err = run_cli("bench", "--workers", "2", "--source", portrait, "--driving", face_clip)
+        assert status == 2 and "there is no room" in err
+
+    def test_pairs(self, portrait, face_clip, tmp_path):
+        """Parts of the video are different ones and lie in it."""
+        assert many_clips.write_pairs(tmp_path / "pairs.csv", [portrait, portrait], face_clip) == 20
+        clips = read_pairs(tmp_path / "pairs.csv")
+        assert len(clips) == 20 and len({clip.start for clip in clips}) == 10
+        assert all(clip.start < 0.84 / 2 for clip in clips)

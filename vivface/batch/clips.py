@@ -43,6 +43,11 @@ class Clip:
         """What the clip's identity code depends on."""
         return self.source, self.face
 
+    @property
+    def driver(self) -> tuple[str, int | None, float, float | None]:
+        """What is read of the driving video, whatever the portrait."""
+        return self.driving, self.driving_face, self.start, self.duration
+
     def as_dict(self) -> dict[str, object]:
         """Plain values, for files and for other processes."""
         return asdict(self)

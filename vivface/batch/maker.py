@@ -273,7 +273,7 @@ class ClipMaker:
         """The points of a clip's driver, which all workers of the run share."""
         from vivface.reenactment.kept_points import KeptPoints
 
-        part = [clip.driving, file_stamp(clip.driving), clip.driving_face, clip.start, clip.duration]
+        part = [*clip.driver, file_stamp(clip.driving)]
         digest = hashlib.sha256(json.dumps(part).encode()).hexdigest()[:16]
         folder = self.work.parent / DRIVERS
         folder.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 Prints milliseconds a frame of every step, each alone, and frames per second end to end, where decoding, computing and
 encoding overlap. Beside them: the work of each network and what the machine's convolutions can do at best. With
 `--together` it times `vivface reenact` instead, alone and several times at once, with `--first-frame` until its first
-frame.
+frame, and with `--workers` it times `vivface batch`.
 """
 
 import json
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from vivface.cli.benchmark import Benchmark
     from vivface.cli.engine_table import EngineRow
+    from vivface.cli.many_clips import BatchTime
     from vivface.cli.together import Together
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"  # of a checkout; an installed package has none
@@ -64,27 +65,29 @@ def bench(
     first_frame: Annotated[
         bool, typer.Option("--first-frame", help="Instead, time `vivface reenact` from its start to its first frame.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=2, help="Instead, time `vivface batch` on 20 pairs: with one worker, and with this many."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Measure frames per second, end to end and per step, when the first frame is there, or what several runs cost."""
+    """Measure frames per second, end to end and per step, when the first frame is there, or what many runs cost."""
     if checkpoint is not None and size is not Size.BUNDLED:
         raise OptionError(f"`--size {size}` and `--checkpoint` contradict each other: give one of them.")
-    whole = together is not None or first_frame
-    if whole and (size is not Size.BUNDLED or threads is not None or frames is not None):
-        raise OptionError(
-            "`--together` and `--first-frame` time whole runs: leave out `--size`, `--threads` and `--frames`."
-        )
-    if together is not None and first_frame:
-        raise OptionError("`--together` and `--first-frame` measure different things: give one of them.")
-    if engines and (size is Size.FFHQ_1024 or whole):
-        raise OptionError("`--engines` compares on a checkpoint: leave `--size`, `--together` and `--first-frame` out.")
+    whole = {"--together": together is not None, "--first-frame": first_frame, "--workers": workers is not None}
+    named = [name for name, given in whole.items() if given]
+    if named and (size is not Size.BUNDLED or threads is not None or frames is not None):
+        raise OptionError(f"`{named[0]}` times whole runs: leave out `--size`, `--threads` and `--frames`.")
+    if len(named) > 1:
+        raise OptionError(f"`{named[0]}` and `{named[1]}` measure different things: give one of them.")
+    if engines and (size is Size.FFHQ_1024 or named):
+        raise OptionError(f"`--engines` compares on a checkpoint: leave `--size` and {', '.join(whole)} out.")
     from dataclasses import asdict
 
     import torch
     from rich.console import Console
 
     from vivface.cli.benchmark import benchmark, random_ffhq_1024, write_inputs
-    from vivface.cli.together import measure_first_frame, measure_together
     from vivface.files import check_output
     from vivface.pipelines import load_pipeline
     from vivface.runtime import choose_device
@@ -99,17 +102,16 @@ def bench(
         defaults = EXAMPLES / "portrait.png", EXAMPLES / "driving.mp4"
         if None in (source, driving) and not all(file.is_file() for file in defaults):
             defaults = write_inputs(Path(folder), frames)
-        source, driving = source or defaults[0], driving or defaults[1]
-        if whole:
-            options = [source, driving, "--refine" if refine else "--no-refine", "--device", device, "--engine", engine]
+        portraits = [source or defaults[0]]
+        if source is None and portraits[0].parent == EXAMPLES:
+            portraits += sorted({*EXAMPLES.glob("*.png"), *EXAMPLES.glob("*.jpg")} - {portraits[0]})
+        source, driving = portraits[0], driving or defaults[1]
+        if named:
+            options = ["--refine" if refine else "--no-refine", "--device", device, "--engine", engine]
             options += ["--paste-back"] * paste_back + (["--checkpoint", checkpoint] if checkpoint else [])
             options += [] if adapt is None else ["--adapt", adapt]
-            if first_frame:
-                result = measure_first_frame(options)
-                console.print(f"First frame after {', '.join(f'{seconds:.1f}' for seconds in result)} s.")
-            else:
-                result = measure_together(options, together)
-                console.print(together_table(result))
+            result, shown = _time_runs(portraits, driving, options, together, workers)
+            console.print(shown)
         elif engines:
             options = ["--frames", str(frames), "--threads", str(torch.get_num_threads())]
             options += [] if checkpoint is None else ["--checkpoint", checkpoint]
@@ -152,6 +154,39 @@ def together_table(result: "Together") -> "Table":
         rows.add_column(column, justify="right")
     rows.add_row("1", ", ".join(f"{seconds:.1f}" for seconds in result.alone), "1.00")
     rows.add_row(str(result.runs), ", ".join(f"{seconds:.1f}" for seconds in result.together), f"{result.ratio:.2f}")
+    return rows
+
+
+def _time_runs(
+    portraits: list[Path], driving: Path, options: list[str], together: int | None, workers: int | None
+) -> "tuple[Together | list[BatchTime] | list[float], Table | str]":
+    """Time whole runs, several at once, of many clips, or until the first frame: numbers, and what is printed."""
+    from vivface.cli.many_clips import measure_batch
+    from vivface.cli.together import measure_first_frame, measure_together
+
+    if workers is not None:
+        times = measure_batch(portraits, driving, workers, options)
+        return times, batch_table(times)
+    if together is not None:
+        result = measure_together([portraits[0], driving, *options], together)
+        return result, together_table(result)
+    seconds = measure_first_frame([portraits[0], driving, *options])
+    return seconds, f"First frame after {', '.join(f'{each:.1f}' for each in seconds)} s."
+
+
+def batch_table(result: "list[BatchTime]") -> "Table":
+    """Seconds with one worker and with several, and how many of them processors worked."""
+    from rich.table import Table
+
+    alone = [run.seconds for run in result if run.workers == 1]
+    rows = Table(title=f"vivface batch, {result[0].clips} pairs, from its start to its end")
+    for column in ("workers", "seconds", "times as fast as one", "processor seconds a clip", "cores in use"):
+        rows.add_column(column, justify="right")
+    for run in result:
+        faster = sum(alone) / len(alone) / run.seconds
+        cores = run.processor_seconds / run.seconds
+        numbers = (f"{run.seconds:.1f}", f"{faster:.2f}", f"{run.processor_seconds / run.clips:.2f}", f"{cores:.2f}")
+        rows.add_row(str(run.workers), *numbers)
     return rows
 
 

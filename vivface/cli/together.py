@@ -68,7 +68,7 @@ def measure_first_frame(options: Sequence[str | Path], runs: int = 3) -> list[fl
                 while not any(Path(folder).rglob("*.png")):  # in a folder of another name until all are there
                     if run.poll() is not None:
                         errors.seek(0)
-                        raise BackendError(f"A run to be measured failed ({_last_line(errors.read())}).")
+                        raise BackendError(f"A run to be measured failed ({last_line(errors.read())}).")
                     time.sleep(0.01)
                 seconds.append(time.perf_counter() - began)
             finally:
@@ -91,7 +91,7 @@ def _seconds(options: Sequence[str | Path], runs: int, folder: Path) -> list[flo
                     seconds[number] = time.perf_counter() - began
                     if run.returncode:
                         errors.seek(0)
-                        raise BackendError(f"A run to be measured failed ({_last_line(errors.read())}).")
+                        raise BackendError(f"A run to be measured failed ({last_line(errors.read())}).")
             time.sleep(0.01)
     finally:
         for run, errors in started:
@@ -101,5 +101,6 @@ def _seconds(options: Sequence[str | Path], runs: int, folder: Path) -> list[flo
     return [seconds[number] for number in range(runs)]
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a program said last, without the word that makes it an error."""
     return (text.strip().splitlines() or ["it said nothing"])[-1].removeprefix("Error: ").rstrip(".")

@@ -27,7 +27,7 @@ FILM_HINT = (
 )
 FILM_PARTS_HINT = "0 leaves a part as it is in the film, 1 follows the driving video, 2 goes twice as far."
 HISTORY_HINT = "What you made since you opened this page. Results are deleted within about an hour."
-KEPT = "This example was made before you asked, in these seconds."
+KEPT = "This example was made before you asked; the seconds are those of that run."
 NO_LONGER_KEPT = "This result is no longer kept: results are deleted within about an hour. Make it again."
 LIVE_HINT = (
     "Choose a portrait, then start your camera: the portrait follows you. If the machine is slower than the camera, "
