@@ -122,7 +122,7 @@ class TestSnippets:
         assert 'api_name="/reenact"' in snippet
 
     def test_help_lists_the_options_that_the_text_names(self, run_cli):
-        help_text = run_cli("reenact", "--help")[1]
+        help_text = run_cli("reenact", "--help")[1] + run_cli("batch", "--help")[1]
         section = README.split("## Quick start")[1].split("## Web demo")[0]
         named = set(re.findall(r"`(--[a-z-]+)`", section))
         assert len(named) > 5
