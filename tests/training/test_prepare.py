@@ -16,7 +16,7 @@ from tests.training.people import landmarks_of
 from training.arguments import DataOptions
 from training.data import PairBatches, PreparedClips, open_clips
 from training.data.pairs import EpochOrder
-from training.preparation import engines, shards
+from training.preparation import executors, shards
 from training.preparation.clips import Filters, prepare_video, sharpness
 from training.preparation.layouts import LAYOUTS, Video, find_videos, split_people
 from training.tools.prepare import main
@@ -274,7 +274,7 @@ class TestShards:
     def test_ray_is_optional(self, videos, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "ray", None)
         with pytest.raises(Exception, match=r"vivface\[ray\]"):
-            list(engines.run_ray(videos, tmp_path, [], FILTERS, 2))
+            list(executors.run_ray(videos, tmp_path, [], FILTERS, 2))
 
 
 def options(folder, **changes) -> DataOptions:
