@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from vivface.media.scheduling import keeping_priority
+from vivface.media.scheduling import open_encoder
 
 QUANTISERS = {"H.264": range(51, 9, -1), "AV1": range(63, 9, -1)}
 SCALES = (1, 2, 4)  # sizes at which a whole clip is coded are parts of its own
@@ -115,8 +115,7 @@ def through(codec: str, pictures: Sequence[np.ndarray], fps: Fraction, quality: 
         stream = output.add_stream(name, rate=fps, options=settings)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = 10_000
-        with keeping_priority():
-            stream.codec_context.open()
+        open_encoder(stream.codec_context)
         size = 0
         for picture in [*pictures, None]:
             cut = None if picture is None else np.ascontiguousarray(picture[:height, :width])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+import shutil
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from vivface.hub.card import TRAINING
 from vivface.hub.index import INDEX
 from vivface.models import HybridEncoder, StyleGAN3Generator
 from vivface.models.precision import cast
-from vivface.pipelines.video2stylegan import CHANNELS_FILE, Video2StyleGANPipeline
+from vivface.pipelines.video2stylegan import Video2StyleGANPipeline
 from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 
 LIMITATIONS = [
@@ -50,10 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.pose_directions = directions(MotionRows.from_pretrained(trained(options.generator, "motion_rows")))
     with complete_folder(options.checkpoint, overwrite=True) as work:
         save(pipeline, work)
-        with tempfile.TemporaryDirectory() as place:  # the tool reads a checkpoint that is complete
-            save(pipeline, Path(place))
-            select_local_channels.main([place, "--folders", *options.folders, "--frames", str(options.frames)])
-            (work / CHANNELS_FILE).write_bytes((Path(place) / CHANNELS_FILE).read_bytes())
+        select_local_channels.main([str(work), "--folders", *options.folders, "--frames", str(options.frames)])
         record = {"data": DATA, "stages": stages_of([options.generator, options.inversion]), "limitations": LIMITATIONS}
         (work / TRAINING).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     Video2StyleGANPipeline.from_pretrained(options.checkpoint)
@@ -98,9 +95,7 @@ def save(pipeline: Video2StyleGANPipeline, folder: Path) -> None:
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     index["pose"] = [None, None]
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    for file in (folder / "pose").iterdir():
-        file.unlink()
-    (folder / "pose").rmdir()
+    shutil.rmtree(folder / "pose")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 
 from training.tools.programs import program_parser, run_program
 from vivface.media import VideoReader
-from vivface.media.scheduling import keeping_priority
+from vivface.media.scheduling import open_encoder
 from vivface.provenance import add_mark
 from vivface.provenance.detection import find_mark
 
@@ -35,8 +35,7 @@ def coded(frames: Film, codec: str, **options: str) -> Film:
         stream = output.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = (side - side % 2 for side in frames[0].shape[:2])
         stream.pix_fmt = "yuv420p"
-        with keeping_priority():
-            stream.codec_context.open()
+        open_encoder(stream.codec_context)
         for frame in frames:
             even = np.ascontiguousarray(frame[: stream.height, : stream.width])
             output.mux(stream.encode(av.VideoFrame.from_ndarray(even, "rgb24")))

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     if len(missing) < len(mine):
         print(f"{len(mine) - len(missing)} of {len(mine)} shards are there already")
     if missing:
-        show(engine(options, missing, filters), missing)
+        show(executor(options, missing, filters), missing)
     report = make_report(options.output, shards)
     print(describe(report) if report else "shards of other parts are still missing; the last part writes the report")
 
@@ -109,7 +109,7 @@ def read_part(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def engine(options: argparse.Namespace, shards: list[Shard], filters: Filters) -> Iterator[tuple[str, dict]]:
+def executor(options: argparse.Namespace, shards: list[Shard], filters: Filters) -> Iterator[tuple[str, dict]]:
     """Shards as they are finished."""
     if options.executor == "ray":
         return run_ray(options.videos, options.output, shards, filters, options.workers, options.ray_address)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vivface.cli.console import progress_bar, show_notes
 from vivface.cli.options import check_output
+from vivface.cli.rendering import save_with_progress
 from vivface.errors import OptionError
 
 if TYPE_CHECKING:
@@ -35,14 +35,4 @@ def express_film(
         raise OptionError("A film's face takes an expression: give --expression NAME=AMOUNT, or --preset.")
     check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(film,))
     result = loading.load().express_film(film, wanted.values, faces=None if face is None else [face])
-    with progress_bar() as bar:
-        task = bar.add_task("Searching for a face", total=None, rate="")
-
-        def show(progress) -> None:
-            title = "Rendering frames" if progress.stage == "rendering" else "Searching for a face"
-            bar.update(task, description=title, completed=progress.done, total=progress.total)
-
-        result.save(output, provenance=marks.provenance, on_progress=show)
-    show_notes(result.report.warnings)
-    frames = "1 frame" if result.report.frames == 1 else f"{result.report.frames} frames"
-    print(f"{output}: {frames} in {result.report.seconds:.1f} s, {wanted.words}")
+    save_with_progress(result, output, "searching", f", {wanted.words}", provenance=marks.provenance)

@@ -27,6 +27,7 @@ from vivface.cli.options import (
     check_output,
     read_edits,
 )
+from vivface.cli.rendering import TITLES, frames_made
 from vivface.errors import OptionError
 
 
@@ -169,11 +170,6 @@ def reenact(
         )
     report = result.report
     show_notes(report.warnings)
-    frames = "1 frame" if report.frames == 1 else f"{report.frames} frames"
     print(
-        f"{output}: {frames} in {report.seconds:.1f} s ({report.fps:.1f} frames per second), "
-        f"after {prepared:.1f} s for the source"
+        f"{output}: {frames_made(report)} ({report.fps:.1f} frames per second), after {prepared:.1f} s for the source"
     )
-
-
-TITLES = {"adapting": "Tuning to the portrait", "searching": "Searching for a face", "rendering": "Rendering frames"}

@@ -10,8 +10,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.codec.context import CodecContext
 
 _TASKS = Path("/proc/self/task")
+
+
+def open_encoder(context: CodecContext) -> None:
+    """Open an encoder whose settings are complete, and leave the priority of all threads as it is."""
+    with keeping_priority():
+        context.open()
 
 
 @contextmanager

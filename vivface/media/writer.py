@@ -24,7 +24,7 @@ from vivface.media.coding import MUXERS, QUALITY, SILENT, choose_coding
 from vivface.media.color import FrameEncoder
 from vivface.media.containers import input_path
 from vivface.media.provenance import append_xmp_box, mark_webp, video_tags
-from vivface.media.scheduling import keeping_priority
+from vivface.media.scheduling import open_encoder
 
 WRITE_SUFFIXES = tuple(MUXERS)
 _ISO = (".mp4", ".mov")  # box files: with edit lists and a box for XMP
@@ -210,8 +210,8 @@ class VideoWriter:
         stream.codec_context.flags |= CodecFlags.frame_duration  # packets get the frames' durations
         if self._suffix != ".webp":
             self._encoder.tag(stream.codec_context)
-        with self._system_errors(), keeping_priority():
-            stream.codec_context.open()
+        with self._system_errors():
+            open_encoder(stream.codec_context)
         return stream
 
     def _encode_held(self, ticks: int) -> None:

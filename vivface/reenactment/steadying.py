@@ -68,7 +68,7 @@ def _read(frames: Iterator[DrivingFrame]) -> Iterator[_Reading]:
         if points is None:
             yield _Reading(frame, float(frame.time))
         else:
-            anew = frame.anew or last is None or np.linalg.norm(points - last, axis=1).mean() > CUT
+            anew = frame.anew or _jumps(last, points)
             face = PosedFace.of(points)
             reference = face.pose.turn if anew else reference
             pose = _numbers(face.pose, reference)
@@ -130,7 +130,7 @@ class CausalSteadying:
             `np.ndarray` of shape `(478, 3)`.
         """
         face = PosedFace.of(points)
-        if anew or self._last is None or np.linalg.norm(points - self._last, axis=1).mean() > CUT:
+        if anew or _jumps(self._last, points):
             self._reference = face.pose.turn
             self._filters = [OneEuroFilter(*setting, speed_cutoff=SPEED_CUTOFF) for setting in CAUSAL]
         self._last = points
@@ -139,6 +139,11 @@ class CausalSteadying:
         turn, scale, center, slow = (f.update(part, seconds) for f, part in zip(self._filters, parts, strict=True))
         shape = size * slow + quickness()[:, None] * (face.shape - size * slow)
         return place(shape, _pose(np.concatenate([turn, [float(scale)], center]), self._reference))
+
+
+def _jumps(last: np.ndarray | None, points: np.ndarray) -> bool:
+    """Whether points cannot follow those of the frame before, or there are none."""
+    return last is None or bool(np.linalg.norm(points - last, axis=1).mean() > CUT)
 
 
 def _numbers(pose: HeadPose, reference: np.ndarray) -> np.ndarray:
