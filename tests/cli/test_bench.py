@@ -50,25 +50,25 @@ class TestNumbers:
         assert len(names[()] - names[("--no-refine",)]) == 2 and not names[("--no-refine",)] - names[()]
 
     def test_a_slower_step_is_seen(self, run_bench, monkeypatch):
-        """0.1 s more in the encoder's forward show in one step, and end to end."""
+        """One second more in the encoder's forward is in its step and in the end-to-end time.
+
+        A wait is a lower bound of both, however busy the machine is.
+        """
         from vivface.models.encoder import HybridEncoder
 
-        before, _ = run_bench()
         forward = HybridEncoder.forward
 
         def slow(self, *arguments, **options):
-            time.sleep(0.1)
+            time.sleep(1)
             return forward(self, *arguments, **options)
 
         monkeypatch.setattr(HybridEncoder, "forward", slow)
-        after, _ = run_bench()
-        slower = [
-            new["name"]
-            for old, new in zip(before["timings"], after["timings"], strict=True)
-            if new["milliseconds"] > old["milliseconds"] + 0.9 * 100 / before["batch_size"]
-        ]
-        assert "encode motion (E)" in slower
-        assert after["seconds_per_frame"] > before["seconds_per_frame"] + 0.01
+        result, _ = run_bench()
+        milliseconds = {timing["name"]: timing["milliseconds"] for timing in result["timings"]}
+        a_frame = 1 / result["batch_size"]
+        assert milliseconds["encode motion (E)"] >= 1000 * a_frame
+        assert milliseconds["generate (G)"] < 1000 * a_frame
+        assert result["seconds_per_frame"] >= 0.9 * a_frame
 
     @torch.no_grad()
     def test_published_size_has_the_published_work(self):
