@@ -68,7 +68,7 @@ def test_all_weights_are_of_the_package_and_free(job):
     package = Path(str(files("vivface"))).resolve()
     found = {path.resolve() for path in opened(job[1])}
     assert [path for path in found if package not in path.parents] == []
-    assert {"face_mesh.safetensors", "eye_network.safetensors"} <= {path.name for path in found}
+    assert "attention_mesh.safetensors" in {path.name for path in found}
 
     bundled = package / "bundled"
     assert "\nlicense: apache-2.0\n" in (bundled / "README.md").read_text(encoding="utf-8")

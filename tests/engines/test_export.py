@@ -17,7 +17,7 @@ def test_every_network_of_a_frame_is_recorded(tiny_pipeline):
     calls = exporting.record_calls(tiny_pipeline)
     networks = {type(recorded.network).__name__ for recorded in calls}
     assert networks == {
-        *("ShortRangeDetector", "FullRangeDetector", "FaceMesh", "EyeNetwork"),
+        *("ShortRangeDetector", "FullRangeDetector", "AttentionMesh"),
         *("HybridEncoder", "DeformationTransformer", "StyleGAN2Generator", "RefinementNetwork"),
     }
     for name in ("encoder", "transformer", "generator", "refinement"):

@@ -6,6 +6,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from skimage.data import astronaut
 
 from vivface.faces import ffhq_quad, get_backend, quad_size
@@ -48,6 +49,12 @@ class TestFinds:
         for image in (grey, grey // 8, astronaut() // 8):
             (face,) = mesh.detect(image)
             assert np.linalg.norm(face.landmarks - expected.landmarks, axis=1).mean() < 0.04 * expected.width
+
+    @pytest.mark.parametrize("name", ["brick", "cell", "chelsea", "clock", "colorwheel", "rocket"])
+    def test_nothing_else(self, mesh, name):
+        """What the networks have taken for faces before."""
+        image = getattr(skimage.data, name)()
+        assert mesh.detect(image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)) == []
 
     def test_turned_painting(self, mesh, media_dir):
         (face,) = mesh.detect(load_image(media_dir / "sources" / "painting_turned.jpg"))
@@ -145,8 +152,7 @@ def test_only_files_of_the_package_are_opened():
     assert {name.rsplit("/", 1)[-1] for name in names} == {
         "short_range_detector.safetensors",
         "full_range_detector.safetensors",
-        "face_mesh.safetensors",
-        "eye_network.safetensors",
+        "attention_mesh.safetensors",
         "calibration.safetensors",
     }
     assert all("vivface/faces/weights/" in name.replace("\\", "/") for name in names)

@@ -5,8 +5,9 @@
     OMP_NUM_THREADS=1 python -m training.tools.compare_trackers --renders data/held_out --media clip1.mp4 ...
 
 Of the clips only the second half is used, which the calibration has not seen. dlib is what the others are measured
-against where there is no truth. "mesh" takes the lids from the face mesh, "mesh + eyes" from the eye network as the
-backend does. `FaceStateNetwork` reads the FFHQ square that "mesh + eyes" cuts.
+against where there is no truth. "attention mesh" is the default backend; "its mesh's lids" is the same with the lids
+of the mesh, before the network has looked at the eyes again. `FaceStateNetwork` reads the FFHQ square that the default
+cuts.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from vivface.faces.state import read_state
 from vivface.media.tensors import to_tensor
 from vivface.models import FaceStateNetwork
 
-TRACKERS = ("dlib", "mesh", "mesh + eyes", "FaceStateNetwork")
+TRACKERS = ("dlib", "its mesh's lids", "attention mesh", "FaceStateNetwork")
 # Points on the nose, eye corners: rigid points for the pose of 68 landmarks, in the order of iBUG.
 RIGID_68 = (27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45)
 # Measures of the tables -> what they are compared with
@@ -56,7 +57,7 @@ def variants(face: Face) -> dict[str, np.ndarray]:
         own = face.points.mesh[MESH_POINTS[eye], :2]
         shift = (face.landmarks[eye] - face.points.contours[side][EYE_POINTS[side], :2]).mean(0)
         plain[eye] = own + shift
-    return {"mesh": plain, "mesh + eyes": face.landmarks}
+    return {"its mesh's lids": plain, "attention mesh": face.landmarks}
 
 
 def quad_difference(landmarks: np.ndarray, reference: np.ndarray) -> float:
@@ -95,7 +96,7 @@ def readings(image: np.ndarray, face: Face, network: FaceStateNetwork) -> dict[s
     state = read_state(face.points)
     pose, gaze = np.array([state.yaw, state.pitch, state.roll]), np.array([state.gaze_yaw, state.gaze_pitch])
     found = {name: Reading(landmarks, pose) for name, landmarks in variants(face).items()}
-    found["mesh + eyes"].gaze = gaze
+    found["attention mesh"].gaze = gaze
     return found | {"FaceStateNetwork": read_crop(image, ffhq_quad(face.landmarks), network)}
 
 
@@ -141,8 +142,8 @@ def on_renders(folder: Path, network: FaceStateNetwork) -> None:
             if reading.gaze is not None:
                 record["gaze yaw"].append((reading.gaze[0], 20 * truth["gaze_x"]))
                 record["gaze pitch"].append((reading.gaze[1], 20 * truth["gaze_y"]))
-        if "dlib" in found and "mesh" in found:
-            differences.append(quad_difference(found["mesh + eyes"].landmarks, found["dlib"].landmarks))
+        if "dlib" in found and "attention mesh" in found:
+            differences.append(quad_difference(found["attention mesh"].landmarks, found["dlib"].landmarks))
     print(f"\n{count} frames of renders\n")
     print("| | " + " | ".join(TRACKERS) + " |\n" + "|---" * (len(TRACKERS) + 1) + "|")
     row("landmarks 17-67, mean error in % of the eyes' distance", [np.mean(records[n]["landmarks"]) for n in TRACKERS])
@@ -158,7 +159,7 @@ def on_renders(folder: Path, network: FaceStateNetwork) -> None:
         row(f"head {name}: mean error, degrees", [np.mean(records[n]["angles"], axis=0)[index] for n in TRACKERS])
     row("faces missed", [lost["dlib"], *[lost["mesh"]] * 3], 0)
     row("one image, milliseconds (median)", [np.median(milliseconds[n]) for n in ("dlib", "mesh", "mesh")] + [np.nan])
-    print(f"\nFFHQ square, mesh + eyes against dlib: {np.mean(differences):.2f} % of its side (median "
+    print(f"\nFFHQ square, attention mesh against dlib: {np.mean(differences):.2f} % of its side (median "
           f"{np.median(differences):.2f}, 95th percentile {np.percentile(differences, 95):.2f})")  # fmt: skip
 
 
@@ -198,7 +199,8 @@ def on_media(paths: list[Path], still_frames: int, network: FaceStateNetwork) ->
     """How the trackers agree, tremble and lose faces; and speed."""
     columns = (
         "clip, second half", "square, % of its side", "lids: range " + " / ".join(TRACKERS), "lids: range per tremble",
-        "gaze: range per tremble mesh + eyes / FaceStateNetwork", "frames lost dlib / mesh", "ms a frame dlib / mesh",
+        "gaze: range per tremble attention mesh / FaceStateNetwork", "frames lost dlib / attention mesh",
+        "ms a frame dlib / attention mesh",
     )  # fmt: skip
     print("\n| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for path in paths:
@@ -216,10 +218,10 @@ def on_media(paths: list[Path], still_frames: int, network: FaceStateNetwork) ->
         gaze = " / ".join(f"{range_per_tremble([each[n].gaze[0] for each in said]):.1f}" for n in TRACKERS[2:])
         print(f"| {path.name} | {difference:.2f} | {spans} | {steady} | {gaze} | "
               f"{dlib.count(None)} / {mesh.count(None)} | {dlib_ms:.1f} / {mesh_ms:.1f} |")  # fmt: skip
-    names = "dlib / mesh + eyes / FaceStateNetwork"
+    names = "dlib / attention mesh / FaceStateNetwork"
     print(
         f"\n| a still image with noise of 3 levels | landmarks tremble, % of the eyes' distance: {names} | "
-        f"lids tremble: {names} | square trembles, % of its side: dlib / mesh + eyes |\n" + "|---" * 4 + "|"
+        f"lids tremble: {names} | square trembles, % of its side: dlib / attention mesh |\n" + "|---" * 4 + "|"
     )
     rng = np.random.default_rng(0)
     for path in paths:

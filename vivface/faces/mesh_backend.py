@@ -1,4 +1,4 @@
-"""The default backend: BlazeFace detectors, face mesh and eye network, whose weights come with the package.
+"""The default backend: BlazeFace detectors and the attention mesh, whose weights come with the package.
 
 A face is detected once; from then on the mesh says where it is in the next frame, and whether it is still there.
 """
@@ -20,22 +20,24 @@ from vivface.faces.mesh_reader import MESH_MARGIN, FacePoints, MeshReader, mesh_
 
 CANDIDATE_SCORE = 0.3  # probability at which a detector's find is shown to the mesh network
 SMALL_CANDIDATE_SCORE = 0.5  # the same for finds in tiles, which see more that is no face
-ACCEPT_PRESENCE = (
-    5.0  # logit of the mesh network that a new face needs; most faces have 30 to 50, other things less than 0
-)
-KEEP_PRESENCE = 4.0  # the same for a face that is being followed
+# Logit of the mesh network that a new face needs. Faces that it reads rightly have 11 to 35, half-hidden ones 16 and
+# more; textures and things up to 10, most of them less than 0.
+ACCEPT_PRESENCE = 11.0
+ACCEPT_SMALL_PRESENCE, SMALL_WIDTH = 16.0, 32.0  # below so many pixels: things have up to 14 there, sharp faces 22
+KEEP_PRESENCE = 7.0  # the same for a face that is being followed: squares of random places have up to 6
 MAX_ROLL = math.radians(120.0)  # an upside-down face is refused: what the networks see there is seldom right
 TILTS = (-45.0, 45.0, -90.0, 90.0)  # degrees by which the image is turned when nothing is found in it
 LEAST_TILE = 256  # pixels: images up to twice this size are searched as a whole only
 
 STILL_SHIFT, STILL_ZOOM, STILL_TURN = 0.04, 0.05, math.radians(4.0)  # sides, log, radians: the crop follows slowly
 STILL_GAIN = 0.1  # ... by this part of the way a frame
-JUMP_SHIFT, JUMP_ZOOM, JUMP_TURN = 0.10, math.log(1.15), math.radians(12.0)  # the mesh is read again in a new crop
+JUMP_SHIFT, JUMP_ZOOM, JUMP_TURN = 0.07, math.log(1.15), math.radians(12.0)  # the mesh is read again in a new crop
+MOST_READS = 6  # ... at most so often: the mesh moves only a part of the way to a face at the crop's edge
 LOST_SHIFT, LOST_ZOOM = 0.6, math.log(1.5)  # no face moves so far in a frame
 
 
 class MeshBackend:
-    """Detectors, mesh and eyes in PyTorch.
+    """Detectors and mesh in PyTorch.
 
     Args:
         device (`str`, *optional*, defaults to `"cpu"`): Where the networks compute; they are so small that a GPU
@@ -77,21 +79,21 @@ class MeshBackend:
         """See `LandmarkBackend.refine`."""
         check_image(image)
         before = quad = face.memory if isinstance(face.memory, np.ndarray) else _quad_of(face)
-        for _ in range(3):  # once is enough unless the face moved fast
-            mesh, presence = self._reader.mesh(image, quad)
-            target = mesh_quad(mesh, roll_of(mesh))
-            if _distance(quad, target, JUMP_SHIFT, JUMP_ZOOM, JUMP_TURN) < 1:
+        for _ in range(MOST_READS):  # once is enough unless the face moved fast
+            points = self._reader.read(image, quad)
+            target = mesh_quad(points.mesh, roll_of(points.mesh))
+            near = _distance(quad, target, JUMP_SHIFT, JUMP_ZOOM, JUMP_TURN) < 1
+            if near and points.presence >= ACCEPT_PRESENCE:
                 break
             quad = target
-        if presence < KEEP_PRESENCE or _distance(before, target, LOST_SHIFT, LOST_ZOOM, math.pi) > 1:
+        if points.presence < KEEP_PRESENCE or _distance(before, target, LOST_SHIFT, LOST_ZOOM, math.pi) > 1:
             return None
-        return self._face(image, mesh, presence, _followed(quad, target))
+        return self._face(points, _followed(quad, target))
 
-    def _face(self, image: np.ndarray, mesh: np.ndarray, presence: float, quad: np.ndarray) -> Face:
-        """The face of a mesh; `quad` is where it will be looked for in the next frame."""
-        points = FacePoints(mesh, *self._reader.eyes(image, mesh), presence)
-        box = np.concatenate([mesh[:, :2].min(0), mesh[:, :2].max(0)])
-        score = 1 / (1 + math.exp(-max(min(presence, 50.0), -50.0)))
+    def _face(self, points: FacePoints, quad: np.ndarray) -> Face:
+        """The face of points; `quad` is where it will be looked for in the next frame."""
+        box = np.concatenate([points.mesh[:, :2].min(0), points.mesh[:, :2].max(0)])
+        score = 1 / (1 + math.exp(-max(min(points.presence, 50.0), -50.0)))
         return Face(box, self._landmarks(points), score, memory=quad, points=points)
 
     def _confirm(self, image: np.ndarray, candidates: list[Detection], known: list[Face]) -> list[Face]:
@@ -101,15 +103,16 @@ class MeshBackend:
             low, high = candidate.box.reshape(2, 2)
             quad = make_quad((low + high) / 2, MESH_MARGIN * max(*(high - low), 1.0) / 2, candidate.angle)
             for _ in range(3):
-                mesh, presence = self._reader.mesh(image, quad)
-                quad = mesh_quad(mesh, roll_of(mesh))
-                if presence < KEEP_PRESENCE:
+                points = self._reader.read(image, quad)
+                quad = mesh_quad(points.mesh, roll_of(points.mesh))
+                if points.presence < KEEP_PRESENCE:
                     break
-            if presence < ACCEPT_PRESENCE or abs(quad_angle(quad)) > MAX_ROLL or not _is_inside(quad, image):
+            least = ACCEPT_SMALL_PRESENCE if quad_size(quad) < MESH_MARGIN * SMALL_WIDTH else ACCEPT_PRESENCE
+            if points.presence < least or abs(quad_angle(quad)) > MAX_ROLL or not _is_inside(quad, image):
                 continue
-            box = np.concatenate([mesh[:, :2].min(0), mesh[:, :2].max(0)])
-            if not any(overlap(box, face.box) > 0.3 for face in faces):
-                faces.append(self._face(image, mesh, presence, quad))
+            found = self._face(points, quad)
+            if not any(overlap(found.box, face.box) > 0.3 for face in faces):
+                faces.append(found)
         return sorted(faces, key=lambda face: -face.width)
 
     def _search_near(self, image: np.ndarray, face: Face) -> list[Detection]:

@@ -1,8 +1,4 @@
-"""Read the points of faces: the mesh in an upright crop of the face, then both eyes in crops of their own.
-
-Crops follow MediaPipe's published graphs: the face's square enlarged by half for the mesh, 2.3 widths of the eye for
-the eye network, which sees the person's left eye mirrored.
-"""
+"""Read the points of faces: everything in one upright crop of the face, its square enlarged by half."""
 
 from __future__ import annotations
 
@@ -17,22 +13,25 @@ from vivface.engines import Engine
 from vivface.faces.alignment import crop_quad, crop_to_image_matrix, make_quad, quad_size
 from vivface.faces.detection import light_up
 from vivface.faces.networks import load_network
-from vivface.faces.networks.eye_network import CONTOUR_POINTS, IRIS_POINTS
+from vivface.faces.networks.attention_mesh import EYES, LIPS
 
 MESH_MARGIN = 1.5  # sides of the crop per side of the points' own square
-EYE_MARGIN = 2.3  # sides of the crop per distance of the eye's corners
+DEPTH = 0.95  # of the depth that the network says: so rendered faces turn as their flat view does
 EYE_CORNERS = ((33, 133), (362, 263))  # points of the mesh: the person's right eye, left eye; left to right
+LOWER_LIDS = (145, 374)  # points of the mesh, below the irises
 
 
 @dataclass(frozen=True)
 class FacePoints:
-    """Everything that the networks say about one face; x, y in pixels of the image, z at the same scale.
+    """Everything that the network says about one face; x, y in pixels of the image, z at the same scale.
 
     Attributes:
-        mesh (`np.ndarray` of shape `(468, 3)`): Surface of the face; z grows away from the camera.
-        contours (`np.ndarray` of shape `(2, 71, 3)`): Lids and brow of the person's right and left eye.
+        mesh (`np.ndarray` of shape `(468, 3)`): Surface of the face; z grows away from the camera. The lips are those
+            that were read from a crop of their own.
+        contours (`np.ndarray` of shape `(2, 71, 3)`): Lids and brow of the person's right and left eye, read from
+            crops of their own, at the points `EYES` of the mesh.
         irises (`np.ndarray` of shape `(2, 5, 3)`): Centre and rim of both irises.
-        presence (`float`): Logit of a face in the crop: above 0 where the mesh network sees one.
+        presence (`float`): Logit of a face in the crop; `mesh_backend` knows which values are enough.
     """
 
     mesh: np.ndarray
@@ -42,11 +41,11 @@ class FacePoints:
 
 
 class MeshReader:
-    """Mesh and eye network with their crops.
+    """The attention mesh and its crop.
 
     Args:
-        device (`str`, *optional*, defaults to `"cpu"`): Where the networks compute.
-        engine (`Engine`, *optional*): Computes them in place of PyTorch.
+        device (`str`, *optional*, defaults to `"cpu"`): Where the network computes.
+        engine (`Engine`, *optional*): Computes it in place of PyTorch.
 
     Raises:
         BackendError: If weights are missing or damaged.
@@ -54,41 +53,29 @@ class MeshReader:
 
     def __init__(self, device: str = "cpu", engine: Engine | None = None):
         self.device = torch.device(device)
-        self.mesh_network = load_network("face_mesh", self.device, engine)
-        self.eye_network = load_network("eye_network", self.device, engine)
+        self.network = load_network("attention_mesh", self.device, engine)
 
-    def mesh(self, image: np.ndarray, quad: np.ndarray) -> tuple[np.ndarray, float]:
-        """Mesh of the face in a square.
+    def read(self, image: np.ndarray, quad: np.ndarray) -> FacePoints:
+        """The points of the face in a square.
 
         Args:
             image (`np.ndarray` of shape `(H, W, 3)`): uint8 RGB.
             quad (`np.ndarray` of shape `(4, 2)`): Upright square around the face, see `mesh_quad`.
-
-        Returns:
-            `tuple[np.ndarray, float]`: Points of shape `(468, 3)` in the image; and the logit of a face.
         """
-        size = self.mesh_network.image_size
-        crop = light_up(fast_crop(image, quad, size))
+        size = self.network.image_size
+        crop = torch.from_numpy(light_up(fast_crop(image, quad, size))).to(self.device)
+        pixels = crop[None].permute(0, 3, 1, 2) / 255.0  # (1, 3, size, size), still one pixel after the other in memory
         with torch.inference_mode():
-            points, presence = self.mesh_network(self._tensor([crop]))
-        return to_image(points[0].float().cpu().numpy(), quad, size), float(presence)
-
-    def eyes(self, image: np.ndarray, mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Contours `(2, 71, 3)` and irises `(2, 5, 3)` of both eyes of a mesh `(468, 3)`, in the image."""
-        size = self.eye_network.image_size
-        quads = [eye_quad(mesh, side) for side in (0, 1)]
-        crops = [light_up(fast_crop(image, quad, size)) for quad in quads]
-        crops[1] = crops[1][:, ::-1]
-        with torch.inference_mode():
-            contours, irises = self.eye_network(self._tensor(crops))
-        points = torch.cat([contours, irises], dim=1).float().cpu().numpy()
-        points[1, :, 0] = size - points[1, :, 0]
-        points = np.stack([to_image(points[side], quads[side], size) for side in (0, 1)])
-        return points[:, :CONTOUR_POINTS], points[:, CONTOUR_POINTS : CONTOUR_POINTS + IRIS_POINTS]
-
-    def _tensor(self, crops: list[np.ndarray]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack(crops)).to(self.device)
-        return pixels.permute(0, 3, 1, 2) / 255.0  # (faces, 3, size, size), still one pixel after the other in memory
+            found = self.network(pixels)
+        mesh, presence, lips, contours, irises = (values[0].float().cpu().numpy() for values in found)
+        mesh[:, 2] *= DEPTH
+        mesh[LIPS, :2] = lips
+        contours = np.concatenate([contours, mesh[EYES, 2:]], 2)  # (2, 71, 3)
+        irises = np.concatenate([irises, np.repeat(mesh[LOWER_LIDS, None, 2:], irises.shape[1], 1)], 2)  # (2, 5, 3)
+        parts = (mesh, *contours, *irises)
+        placed = to_image(np.concatenate(parts), quad, size)
+        mesh, *eyes = np.split(placed, np.cumsum([len(part) for part in parts[:-1]]))
+        return FacePoints(mesh, np.stack(eyes[:2]), np.stack(eyes[2:]), presence.item())
 
 
 def mesh_quad(points: np.ndarray, angle: float) -> np.ndarray:
@@ -114,14 +101,6 @@ def roll_of(mesh: np.ndarray) -> float:
     down = mesh[[61, 291], :2].mean(0) - mesh[[33, 263], :2].mean(0)
     across = eyes + np.array([down[1], -down[0]])  # the eyes' line shrinks in profile, the other does not
     return math.atan2(across[1], across[0])
-
-
-def eye_quad(mesh: np.ndarray, side: int) -> np.ndarray:
-    """The square in which the eye network wants the person's right (0) or left (1) eye."""
-    left, right = (mesh[corner, :2] for corner in EYE_CORNERS[side])
-    across = right - left
-    half = max(EYE_MARGIN * math.hypot(*across) / 2, 1.0)
-    return make_quad((left + right) / 2, half, math.atan2(across[1], across[0]))
 
 
 def fast_crop(image: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from vivface.faces.mesh_reader import EYE_CORNERS, FacePoints
 from vivface.faces.pose import INNER_LIPS, calibrated, head_pose
 from vivface.faces.smoothing import OneEuroFilter, Seconds
 
-LOWER_LIDS, UPPER_LIDS = slice(2, 7), slice(10, 15)  # of the eye network's contour: middle of both lids, outside in
-CONTOUR_CORNERS = (0, 8)  # of the eye network's contour: outer and inner corner
+LOWER_LIDS, UPPER_LIDS = slice(2, 7), slice(10, 15)  # of an eye's contour: middle of both lids, outside in
+CONTOUR_CORNERS = (0, 8)  # of an eye's contour: outer and inner corner
 BROWS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))  # points of the mesh: right, left; upper edge
 MOUTH_CORNERS = (61, 291)  # points of the mesh
 HIDDEN_FROM, HIDDEN_AT = 35.0, 60.0  # degrees of yaw at which the far side of the face begins to be and is hidden
@@ -25,7 +25,7 @@ SHARP_EYE = 10.0  # pixels between the corners of an eye from which on it is ful
 EYE_SPAN, EYE_RADIUS = 90.0, 12.0  # millimetres: between the outer corners of the eyes; of an eyeball; adults' means
 CORNER_DEPTH = 5.0  # millimetres from the iris of an eye that looks ahead back to the line between its corners
 IRIS_HEIGHT = -1.0  # millimetres from that line down to the iris
-MISPLACED = 0.25  # widths of the eye between its corners in the mesh and in the eye network: then they disagree
+MISPLACED = 0.25  # widths of the eye between its corners in the mesh and in its own crop: then one of them is wrong
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_state(points: FacePoints) -> FaceState:
     """The state of a face in one frame, not smoothed.
 
     Args:
-        points (`FacePoints`): What the networks say, of `Face.points`.
+        points (`FacePoints`): What the network says, of `Face.points`.
 
     Returns:
         `FaceState`: The state.
@@ -103,7 +103,7 @@ def read_state(points: FacePoints) -> FaceState:
 
 
 def lid_opening(points: FacePoints, side: int) -> float:
-    """Gap of the lids per width of the person's right (0) or left (1) eye, from the eye network."""
+    """Gap of the lids per width of the person's right (0) or left (1) eye, from its contour."""
     contour = points.contours[side][:, :2]
     across = (contour[CONTOUR_CORNERS[1]] - contour[CONTOUR_CORNERS[0]]) * (1, -1)[side]  # left to right in the image
     width = max(math.hypot(*across), 1e-6)
@@ -119,7 +119,7 @@ def gaze_angles(points: FacePoints, angles: np.ndarray) -> np.ndarray:
     An eye is a ball of 12 mm; the corners of the eyes lie `CORNER_DEPTH` behind the iris of an eye that looks ahead.
 
     Args:
-        points (`FacePoints`): What the networks say.
+        points (`FacePoints`): What the network says.
         angles (`np.ndarray` of shape `(3,)`): Yaw, pitch, roll of the head in radians.
 
     Returns:

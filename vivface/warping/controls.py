@@ -81,7 +81,7 @@ CONTROLS: dict[str, Control] = {
     )
 }
 GAINS = {  # times the renders' full movement at 1
-    "smile": 1.7, "frown": 3.0, "grin": 1.0, "mouth_open": 1.2, "pucker": 3.0, "funnel": 1.4, "stretch": 2.5,
+    "smile": 1.5, "frown": 1.5, "grin": 0.85, "mouth_open": 0.8, "pucker": 1.2, "funnel": 1.3, "stretch": 2.0,
 }  # fmt: skip
 OPENING = ("grin", "mouth_open", "funnel")  # the others leave the lips as far apart as they are
 PRESETS: dict[str, dict[str, float]] = {

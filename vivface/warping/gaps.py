@@ -18,7 +18,7 @@ from vivface.warping.mesh import (
     triangles,
 )
 
-LEAST_LIDS = 0.16  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+LEAST_LIDS = 0.14  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
 LID_REACH = 5.0  # millimetres over which a change of the lids fades

@@ -12,7 +12,7 @@ from vivface.faces.pose import HeadPose, angles_of, calibrated, turn_of
 from vivface.warping.mesh import IRISES, LID_CORNERS, mirror, step
 
 EYE_RADIUS = 10.5  # millimetres from the middle of the eyeball to the iris
-AHEAD = np.array([[-1.0, -1.7], [1.0, -1.7]])  # right and left iris from the middle of the corners, millimetres
+AHEAD = np.array([[-0.35, -1.8], [0.35, -1.8]])  # right and left iris from the middle of the corners, millimetres
 MOST = np.array([4.5, 3.0])  # millimetres that an iris may move from there, across and down
 LOOKS = (1.5, 3.5)  # millimetres off the camera: below, a portrait is taken to look into it; above, to look elsewhere
 

@@ -1,8 +1,7 @@
-"""The jaw goes down with an opening mouth: the mesh network sees half of it.
+"""The jaw goes down with an opening mouth: the mesh shows two thirds of it.
 
-On renders of known truth the chin of the mesh goes down by half of the way that it goes, while the gap of the lips
-comes close once it is corrected (`vivface.warping.retargeting.lips_apart`). So the chin follows the gap. The numbers
-are those of `training.tools.fit_warping`.
+On renders of known truth the chin of the mesh goes down by two thirds of the way that it goes, while the gap of the
+lips comes close. So the chin follows the gap. The numbers are those of `training.tools.fit_warping`.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from vivface.warping.mesh import (
 )
 
 CHIN = (15, 16, 17, 18, 200, 199, 175, 152)  # points of the mesh: down the middle, from lower lip to the lowest
-CHIN_SHARE = 0.7  # of the gap of the lips, how far the chin goes down
+CHIN_SHARE = 0.65  # of the gap of the lips, how far the chin goes down
 SMILE_PARTS = 10.0  # millimetres that a full smile parts the lips
 TEETH_SHOW = (8.0, 20.0)  # millimetres between lips: up to here teeth show, from there on the jaw is down
-JAW_LINE = (0.0, 0.03, 0.14, 0.3, 0.38, 0.52, 0.72, 0.91, 1.0)  # how far landmarks 0 to 8 go down, as the chin does
+JAW_LINE = (0.0, 0.03, 0.13, 0.3, 0.35, 0.48, 0.66, 0.88, 1.0)  # how far landmarks 0 to 8 go down, as the chin does
 CORNERS = 0.35  # the same of the corners of the mouth
 NOSE_TIP = 4  # point of the mesh: what is above it stays
 

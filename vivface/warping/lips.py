@@ -1,4 +1,4 @@
-"""Where a photograph's lips really end: the inner rim, which the face mesh knows to a few millimetres only.
+"""Where a photograph's lips really end: the inner rim, which the mesh knows to a millimetre or two only.
 
 The rim is looked for along lines from the red of the upper lip to the red of the lower one. What is unlike both lips in
 colour, teeth and the dark of the mouth, lies between them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace
+from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, step
 
 # fmt: off
 UPPER_ROWS = np.array([  # rows of points on the upper lip, from the rim outwards; the last is on its middle
@@ -27,8 +27,9 @@ STEPS = 64  # places along a line
 UNLIKE = (5.0, 13.0)  # distance in CIE Lab from which a colour is not the lip's: least and most
 SHADE = 12.0  # how much darker, in CIE Lab, a lip may get towards its rim
 CONTRAST = (3.0, 8.0)  # distance in CIE Lab along a line: below, the mesh alone is believed; above, the photograph
-STIFF = 0.2  # cost of a millimetre between the rim and where the mesh has it, in places unlike a lip
-MOST = 4.5  # millimetres that the rim may move
+STIFF = 0.45  # cost of a millimetre between the rim and where the mesh has it, in places unlike a lip
+INSET, INSET_FROM = 0.9, (0.5, 2.0)  # millimetres of rim that are left to the mouth if lips part; gaps: none, all
+MOST = 2.0  # millimetres that the rim may move
 
 
 def fit_lips(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -54,14 +55,29 @@ def fit_lips(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     found = np.array([_rims(lab[k], length[k], known[k]) for k in range(len(lines))])
     change = (found - known).clip(-MOST, MOST)
     change = np.stack([_smooth(change[:, side]) for side in (0, 1)], 1)
+    change *= _allowed(change[:, 1] - change[:, 0], known[:, 1] - known[:, 0])[:, None]
+    inset = _inset(known + change)
+    change += inset
     fitted = points.copy()
     for rows, side in ((UPPER_ROWS, 0), (LOWER_ROWS, 1)):
         for row, follow in zip(rows, FOLLOW, strict=True):
             fitted[row, :2] += follow * scale * change[:, side : side + 1] * towards
-    ends = (change[[0, -1]].mean(1, keepdims=True) * towards[[0, -1]]) * scale
+    outwards = points[CORNERS[0], :2] - points[CORNERS[0], :2].mean(0)
+    outwards *= inset.max() / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-9)
+    ends = (change[[0, -1]].mean(1, keepdims=True) * towards[[0, -1]] + outwards) * scale
     for pair, follow in zip(CORNERS, FOLLOW, strict=True):
         fitted[pair, :2] += follow * ends
     return fitted
+
+
+def _allowed(opened: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """What share of the changes `(9,)` is allowed: gaps at most double, so lips that the network sees shut stay so."""
+    return np.minimum(1, np.maximum(gaps, 0) / np.maximum(opened, 1e-6))
+
+
+def _inset(rims: np.ndarray) -> np.ndarray:
+    """How far rims `(9, 2)` go into parted lips, so that no edge of a tooth and no dark corner moves with them."""
+    return INSET * step((rims[:, 1] - rims[:, 0]).max(), *INSET_FROM) * np.tile([-1.0, 1.0], (len(rims), 1))
 
 
 def _colors(photo: np.ndarray, lines: np.ndarray, scale: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A face as points of a mesh: in an image, in a crop, and without its pose.
 
-Points `(478, 3)` are the 468 of the face mesh, the surroundings of the eyes taken from the eye network where that looks
-closer, then centre and rim of the right and of the left iris. Crops are measured from 0 to 1, x right, y down, z away
+Points `(478, 3)` are the 468 of the face mesh, lips and surroundings of the eyes as they were read from crops of their
+own, then centre and rim of the right and of the left iris. Crops are measured from 0 to 1, x right, y down, z away
 from the camera at the same scale.
 """
 
@@ -18,19 +18,14 @@ from vivface.faces.ibug import MESH_POINTS
 from vivface.faces.landmarks import Face
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.mesh_reader import FacePoints
-from vivface.faces.pose import HeadPose, calibration, head_pose
+from vivface.faces.networks.attention_mesh import EYES
+from vivface.faces.pose import HeadPose, head_pose
 
 MESH = 468
 IRISES = (slice(468, 473), slice(473, 478))  # the person's right and left
 POINTS = 478
 
 # fmt: off
-EYE_NETWORK_POINTS = np.array([  # points of the mesh at the 71 places of the eye network, right eye
-    33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173,  # lids: lower, upper
-    130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190,  # folds
-    226, 31, 228, 229, 230, 231, 232, 233, 244, 113, 225, 224, 223, 222, 221, 189,
-    35, 124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156, 70, 63, 105, 66, 107, 55, 193,
-])
 UPPER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])  # inner rim, from the person's right
 LOWER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
 MOUTH_CORNERS = np.array([78, 308])  # inner
@@ -43,8 +38,7 @@ LID_CORNERS = np.array([33, 133])
 @cache
 def mirror() -> np.ndarray:
     """The point of the mesh on the other side of the face, for each `(468,)`."""
-    mean = calibration()["canonical"]
-    return np.linalg.norm((mean * [-1, 1, 1])[:, None] - mean, axis=2).argmin(0)
+    return triangles().mirror
 
 
 def step(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
@@ -75,18 +69,21 @@ class Triangles:
         layout (`np.ndarray` of shape `(468, 3)`): A face with open mouth and eyes, millimetres, as it looks into the
             camera.
         outline (`np.ndarray` of shape `(N,)`): Points along the rim, in order.
+        mirror (`np.ndarray` of shape `(468,)`): For each point, the one on the other side of the face.
     """
 
     corners: np.ndarray
     layout: np.ndarray
     outline: np.ndarray
+    mirror: np.ndarray
 
 
 @cache
 def triangles() -> Triangles:
-    """The surface that `training/tools/triangulate_mesh.py` made; read once."""
+    """The surface that `training/tools/fit_warping.py` made; read once."""
     arrays = load((files("vivface.warping") / "mesh.safetensors").read_bytes())
-    return Triangles(arrays["corners"].astype(np.int64), arrays["layout"], arrays["outline"].astype(np.int64))
+    corners, outline, mirror = (arrays[name].astype(np.int64) for name in ("corners", "outline", "mirror"))
+    return Triangles(corners, arrays["layout"], outline, mirror)
 
 
 @cache
@@ -111,11 +108,8 @@ def from_outline() -> np.ndarray:
 def face_points(points: FacePoints) -> np.ndarray:
     """Points `(478, 3)` of a face, in pixels of the image."""
     mesh = points.mesh.copy()
-    mesh[EYE_NETWORK_POINTS, :2] = points.contours[0][:, :2]
-    mesh[mirror()[EYE_NETWORK_POINTS], :2] = points.contours[1][:, :2]
-    irises = points.irises.copy()
-    irises[..., 2] = mesh[[145, 374], 2][:, None]  # the eye network's depth has another origin
-    return np.concatenate([mesh, *irises])
+    mesh[EYES] = points.contours
+    return np.concatenate([mesh, *points.irises])
 
 
 class PointsReader:

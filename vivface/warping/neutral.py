@@ -16,7 +16,7 @@ from vivface.warping.regions import part_weights
 
 CALM_MOUTH = 30  # percentile of the mouth's effort up to which frames count
 OPEN_LIDS = 50  # percentile of the lids' gaps from which on frames count
-MOST_SHUT = 3.0  # millimetres between lips that touch, as the networks see them, at most
+MOST_SHUT = 2.0  # millimetres between lips that touch, as the network sees them, at most
 SMILE_MILLIMETRES = 6.0  # effort of a full smile, as of lips that are so far apart
 
 

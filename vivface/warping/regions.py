@@ -6,11 +6,12 @@ from functools import cache
 
 import numpy as np
 
-from vivface.warping.mesh import EYE_NETWORK_POINTS, MESH, POINTS, eye_loops, lip_loop, mirror, step, triangles
+from vivface.faces.networks.attention_mesh import EYES
+from vivface.warping.mesh import MESH, POINTS, eye_loops, lip_loop, mirror, step, triangles
 
 PARTS = ("mouth", "eyes", "brows")
 BROWS = np.array([70, 63, 105, 66, 107, 46, 53, 52, 65, 55])  # of the mesh, the right brow: upper rim, lower rim
-LIDS_AND_FOLDS = EYE_NETWORK_POINTS[:32]  # of the right eye
+LIDS_AND_FOLDS = EYES[0, :32]  # of the right eye
 CHEEK_BELOW = 9.0  # millimetres below the folds of the lower lids, where the cheek begins
 FADE = 5.0  # millimetres over which one part passes into the next
 QUICK = (3.0, 15.0)  # millimetres from lips and lids within which points are as fast, and from which on as slow as skin

@@ -19,7 +19,7 @@ from safetensors.numpy import load
 
 from vivface.faces.alignment import quad_center, quad_size
 from vivface.faces.crops import face_quad
-from vivface.faces.pose import HeadPose
+from vivface.faces.pose import HeadPose, angles_of, turn_of
 from vivface.warping.gaps import (
     LOWER_SHARE,
     both_sides,
@@ -45,17 +45,14 @@ NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken: more where no lips have met by then
 OPEN_LIDS = 75  # percentile of the lids' gaps in these frames that is an open eye
 SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
-SHUT_LIDS = 0.14  # share of the open eye at which the networks see shut lids
-LID_GAIN = 1.25  # how much more lids move than the networks see
+SHUT_LIDS = 0.14  # share of the open eye at which the network sees shut lids
+LID_GAIN = 1.25  # how much more lids move than the network sees
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
-SHUT_LIPS = (0.8, MOST_SHUT)  # millimetres between lips that touch, as the networks see them: least and most
-WIDE_LIPS, WIDE_GAIN = 12.5, 0.55  # millimetres from which on the mesh opens too little, and by what share
-NARROW = 0.25  # how much narrower than at rest a mouth counts at most; of such a mouth ...
-NARROW_SHUT = 11.0  # ... the networks see shut lips so many millimetres apart,
-NARROW_GAIN = 5.0  # and so much less of a gap
+SHUT_LIPS = (0.2, MOST_SHUT)  # millimetres between lips that touch, as the network sees them: least and most
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
 MOUTH_RATIO = (0.85, 1.05)  # how much less or more than the driver's lips those of a wider mouth part
+TURNS = (0.9, 1.08, 1.0)  # yaw, pitch, roll by which a face moves as the driver's does, of those that its mesh shows
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
@@ -66,7 +63,7 @@ class Rest:
     Attributes:
         shape (`np.ndarray` of shape `(478, 3)`): See `PosedFace`.
         lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
-        lips (`float`): Gap at which the networks see this driver's lips touch, millimetres.
+        lips (`float`): Gap at which the network sees this driver's lips touch, millimetres.
         pose (`HeadPose`): Of the first frame, where relative motion starts.
     """
 
@@ -127,14 +124,8 @@ def _expression() -> dict[str, np.ndarray]:
 
 
 def lips_apart(shape: np.ndarray, rest: Rest) -> np.ndarray:
-    """How far a driver's lips are apart `(9,)`, millimetres, 0 where they touch.
-
-    The networks see rounded lips apart when they touch, and less of a gap than there is when they part.
-    """
-    seen = lip_gaps(shape)
-    seen = seen + WIDE_GAIN * np.maximum(seen - WIDE_LIPS, 0)
-    narrower = float(np.clip(1 - _mouth_width(shape) / _mouth_width(rest.shape), 0, NARROW))
-    return np.maximum(seen - rest.lips - NARROW_SHUT * narrower, 0) * (1 + NARROW_GAIN * narrower)
+    """How far a driver's lips are apart `(9,)`, millimetres, 0 where they touch."""
+    return np.maximum(lip_gaps(shape) - rest.lips, 0)
 
 
 def frontal_placement(shape: np.ndarray, crop: str) -> tuple[np.ndarray, float]:
@@ -153,7 +144,7 @@ class Retargeting:
         relative (`bool`, *optional*, defaults to False): Add the driver's changes to the portrait's own pose.
         strength (`float`, *optional*, defaults to 1.0): How far to go from the portrait's own face to the driver's.
         crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
-        seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the networks see them, if it is
+        seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the network sees them, if it is
             given others: its expression is read from these.
     """
 
@@ -197,11 +188,12 @@ class Retargeting:
 
     def _pose(self, driver: HeadPose) -> HeadPose:
         own, rest, strength = self.portrait.pose, self.rest.pose, self.strength
+        turn = true_turn(driver.turn)
         if self.relative:
-            turn, scale = driver.turn @ rest.turn.T @ own.turn, own.scale * driver.scale / rest.scale
+            turn, scale = turn @ true_turn(rest.turn).T @ own.turn, own.scale * driver.scale / rest.scale
             center = own.center[:2] + driver.center[:2] - rest.center[:2]
         else:
-            turn, scale = driver.turn, self._scale * driver.scale / self._driver_scale
+            scale = self._scale * driver.scale / self._driver_scale
             center = self._center + driver.center[:2] - self._driver_center
         return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
@@ -242,6 +234,11 @@ def _alike(both: np.ndarray) -> np.ndarray:
     mean = both.mean()
     apart = np.abs(both - mean) / max(np.abs(both).max(), 1e-6)
     return mean + (both - mean) * ((apart - WINK[0]) / (WINK[1] - WINK[0])).clip(0, 1)
+
+
+def true_turn(turn: np.ndarray) -> np.ndarray:
+    """How far a driver `(3, 3)` really turns: on renders the mesh moves noses too far to the sides, too little down."""
+    return turn_of(angles_of(turn) * TURNS)
 
 
 def pose_between(first: HeadPose, second: HeadPose, share: float) -> HeadPose:

@@ -1,6 +1,7 @@
 """The same layers as plain functions: small networks spend most of their time in calls of modules, not in arithmetic.
 
-A function holds the weights that its module has when it is made, and changes no result by a single bit.
+A function holds the weights that its module has when it is made, and changes no result by a single bit; but for the
+regions of the attention mesh, which it computes side by side, with other roundings.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from collections.abc import Callable
 from functools import singledispatch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vivface.faces.networks.attention_mesh import Regions
+from vivface.faces.networks.convolution import convolution
 from vivface.faces.networks.layers import BlazeBlock, Bottleneck, DoubleBlazeBlock, SameConv2d, shortcut
+from vivface.faces.networks.side_by_side import regions_side_by_side
 
 Function = Callable[[Tensor], Tensor]
+FEW_CHANNELS = 32  # up to as many, the largest of 2x2 pixels are found faster by comparing rows, then columns
 
 
 def prepare(network: nn.Module) -> nn.Module:
@@ -39,12 +43,9 @@ def function_of(module: nn.Module) -> Function:
 
 @function_of.register
 def _(module: nn.Conv2d) -> Function:
-    weight, bias, stride, padding = module.weight, module.bias, module.stride, module.padding
-    dilation, groups = module.dilation, module.groups
     margins = module.margins if isinstance(module, SameConv2d) else None
-    if margins is None:
-        return lambda x: torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return lambda x: torch.conv2d(F.pad(x, margins), weight, bias, stride, padding, dilation, groups)
+    sizes = module.stride, module.padding, module.dilation, module.groups
+    return convolution(module.weight, module.bias, *sizes, margins)
 
 
 @function_of.register
@@ -71,6 +72,11 @@ def _(module: nn.Sequential) -> Function:
 
 
 @function_of.register
+def _(module: Regions) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    return regions_side_by_side(module)
+
+
+@function_of.register
 def _(module: BlazeBlock) -> Function:
     return _residual([module.spatial, module.mix], module)
 
@@ -90,6 +96,9 @@ def _residual(branch: list[nn.Module], block: BlazeBlock | DoubleBlazeBlock | Bo
         y = x
         for function in functions:
             y = function(y)
+        if stride == 2 and x.shape[1] <= FEW_CHANNELS:
+            x = torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
+            return activate(y.add_(shortcut(torch.maximum(x[..., 0::2], x[..., 1::2]), 1, channels)))
         return activate(y.add_(shortcut(x, stride, channels)))
 
     return run

@@ -8,8 +8,7 @@ from torch import nn
 
 from vivface.engines import Engine
 from vivface.errors import BackendError
-from vivface.faces.networks.eye_network import EyeNetwork
-from vivface.faces.networks.face_mesh import FaceMesh
+from vivface.faces.networks.attention_mesh import AttentionMesh
 from vivface.faces.networks.full_range_detector import FullRangeDetector
 from vivface.faces.networks.inference import prepare
 from vivface.faces.networks.person_segmentation import PersonSegmentation
@@ -18,8 +17,7 @@ from vivface.faces.networks.short_range_detector import ShortRangeDetector
 NETWORKS: dict[str, type[nn.Module]] = {
     "short_range_detector": ShortRangeDetector,
     "full_range_detector": FullRangeDetector,
-    "face_mesh": FaceMesh,
-    "eye_network": EyeNetwork,
+    "attention_mesh": AttentionMesh,
     "person_segmentation": PersonSegmentation,
 }
 
