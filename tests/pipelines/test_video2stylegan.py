@@ -156,7 +156,7 @@ class TestCheckpoint:
         loaded = load_pipeline(tmp_path)
         assert isinstance(loaded, Video2StyleGANPipeline) and loaded.config.zeta == 0.25
         expected = system.with_weights(zeta=0.25).generate(identity, frames.pack())
-        torch.testing.assert_close(loaded.generate(identity, frames.pack()), expected, atol=2e-3, rtol=0)
+        torch.testing.assert_close(loaded.generate(identity, frames.pack()), expected, atol=5e-3, rtol=0)
 
     def test_channels_of_another_generator_are_refused(self, system, tmp_path):
         system.save_pretrained(tmp_path)
