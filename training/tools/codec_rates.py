@@ -46,7 +46,7 @@ from vivface.metrics.average import needs
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.pipelines.encoding import PipelineCoder, WithBasis
 from vivface.reenactment.coded_frames import CodecFrames
-from vivface.reenactment.coded_video import BYTES_PER_FRAME, CodedVideo
+from vivface.reenactment.coded_video import BYTES_PER_FRAME, POINTS, CodedVideo
 from vivface.reenactment.rendering import resized
 from vivface.runtime import choose_device
 
@@ -109,7 +109,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40, help="of the fit of channels")
     parser.add_argument("--settings", nargs="+", choices=(CROPS, CLIPS), default=[CROPS, CLIPS], help="what is judged")
     parser.add_argument(
-        "--bases", nargs="+", default=["components", "channels"], help="which of the two, in this order"
+        "--bases",
+        nargs="+",
+        default=["components", "channels"],
+        help="which of channels, components, points, in this order",
     )
     add_device(parser)
     return parser.parse_args(arguments)
@@ -143,7 +146,9 @@ def report(results: dict[str, Results], folder: Path) -> str:
         if clips:
             parts.append(f"## {setting}\n\n{markdown(clips)}")
             rate = RATES[0] if setting == CROPS else CLIP_RATES[0]
-            parts += [wins(clips, name, rate) for name in ("components", KEY, "channels") if name in averaged(clips)]
+            parts += [
+                wins(clips, name, rate) for name in ("components", KEY, "channels", POINTS) if name in averaged(clips)
+            ]
     text = "\n".join(parts)
     (folder / "rates.md").write_text(text)
     plot({setting: clips for setting, clips in results.items() if clips}, folder / "rates.png")
@@ -218,6 +223,10 @@ class ClipMeasurement:
             )
             spent = time.process_time() - began
             coded.frames[:, 2] = 0.0  # upright, as the pictures are
+            if basis == POINTS:
+                made, size, more = self._with_key_picture(coded)
+                found[basis] = made, size, more | {"CPU seconds a frame": spent / len(coded)}
+                continue
             identity, numbers = coded.identity, coded.frames.float().to(self._pipeline.device)
             code, decoder = self._pipeline.identity_of(coded), WithBasis(self._pipeline, basis)
             began = time.process_time()

@@ -6,7 +6,8 @@ Reads the points of every frame with the package's own networks. `mesh.safetenso
 mean face with open mouth and eyes, so that no triangle lies across closed lips or lids. `expression.safetensors`: a
 linear estimate of the expression that a shape wears, by ridge regression on its principal components, and how each
 expression moves the points; of those expressions that held-out people show to be readable. `controls.safetensors`: how
-the movements of the mouth move the points, for the sliders of `vivface.warping.controls`. Where the irises of faces lie
+the movements of the mouth move the points, for the sliders of `vivface.warping.controls`. `components.safetensors`:
+principal components of movements, for `vivface.warping.components`. Where the irises of faces lie
 that look ahead is printed, for `vivface.warping.gaze`, and how far jaws go down, for `vivface.warping.jaw`.
 """
 
@@ -56,6 +57,7 @@ MOUTH = {  # controls of the package: the sum of controls of the renderer
 SURE = 2.0  # variances of the regression's error by which a movement is made smaller
 SMOOTHINGS = 2  # times that the movements of neighbouring points are blended
 COMPONENTS, RIDGE = 120, 200.0  # of shapes; of the regression, square millimetres
+COMPONENTS_KEPT = 28  # of the movements of faces, see `vivface.warping.components`
 ENLARGED = 512  # pixels at which frames are shown to the networks
 OUTWARDS = 0.12  # of the way from the middle of the face that the rim lies farther out in the layout
 OVAL = [  # points along the face's rim
@@ -75,7 +77,7 @@ class Shapes:
     """Faces that were read from renders.
 
     Attributes:
-        shapes (`np.ndarray` of shape `(N, 468, 3)`): Millimetres, see `PosedFace`.
+        points (`np.ndarray` of shape `(N, 478, 3)`): Millimetres, see `PosedFace`.
         controls (`np.ndarray` of shape `(N, K)`): True expression, see `training.synthetic.motion`.
         pose (`np.ndarray` of shape `(N, 3)`): True yaw, pitch, roll, degrees.
         person (`np.ndarray` of shape `(N,)`): Whose.
@@ -83,12 +85,17 @@ class Shapes:
         landmarks (`np.ndarray` of shape `(N, 68, 2)`): True ones, pixels of the render.
     """
 
-    shapes: np.ndarray
+    points: np.ndarray
     controls: np.ndarray
     pose: np.ndarray
     person: np.ndarray
     irises: np.ndarray
     landmarks: np.ndarray
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """The points without the irises, `(N, 468, 3)`."""
+        return self.points[:, :MESH]
 
 
 def read_shapes(folder: str, people: int) -> Shapes:
@@ -109,7 +116,7 @@ def read_shapes(folder: str, people: int) -> Shapes:
             for face in backend.detect(image, effort="low")[:1]:
                 shape = PosedFace.of(face_points(face.points)).shape
                 truth = shard.controls[frame], shard.pose[frame], shard.seed
-                rows.append((shape[:MESH], *truth, iris_places(shape), shard.landmarks[frame]))
+                rows.append((shape, *truth, iris_places(shape), shard.landmarks[frame]))
     return Shapes(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
@@ -197,6 +204,14 @@ def movements(faces: Shapes) -> tuple[np.ndarray, np.ndarray]:
     return move[:count], errors[:count]
 
 
+def fit_components(faces: Shapes) -> dict[str, np.ndarray]:
+    """`components` `(28, 478, 3)`: how faces move within a person, one standard deviation of each, millimetres."""
+    moved = within(faces.points.reshape(len(faces.points), -1), faces.person)
+    spread, axes = np.linalg.svd(moved, full_matrices=False)[1:]
+    vectors = spread[:COMPONENTS_KEPT, None] * axes[:COMPONENTS_KEPT] / np.sqrt(len(moved))
+    return {"components": vectors.reshape(COMPONENTS_KEPT, -1, 3).astype(np.float16)}
+
+
 def fit_controls(faces: Shapes) -> dict[str, np.ndarray]:
     """How the movements `MOUTH` move the points below the eyes, alike on both sides: each `(468, 3)`, millimetres."""
     move, errors = (values.reshape(-1, MESH, 3) for values in movements(faces))
@@ -278,13 +293,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", help="motion shards to fit on")
     parser.add_argument("--held-out", required=True, help="motion shards of other people")
     parser.add_argument("--people", type=int, default=280, help="how many of them, at most")
-    parser.add_argument("--out", required=True, help="folder for the three files")
+    parser.add_argument("--out", required=True, help="folder for the files")
     options = parser.parse_args(arguments)
     faces, held_out = read_shapes(options.folder, options.people), read_shapes(options.held_out, options.people)
     print(f"{len(faces.shapes)} faces of {len(np.unique(faces.person))} people")
     save_file(triangulate(faces), Path(options.out) / "mesh.safetensors")
     save_file(fit_expressions(faces, held_out), Path(options.out) / "expression.safetensors")
     save_file(fit_controls(faces), Path(options.out) / "controls.safetensors")
+    save_file(fit_components(faces), Path(options.out) / "components.safetensors")
     print("irises ahead, right and left:", irises_ahead(faces).round(2).tolist())
     print("jaws:", {name: np.round(value, 2).tolist() for name, value in jaw_drops(faces).items()})
 

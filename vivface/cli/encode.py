@@ -17,6 +17,7 @@ class Basis(StrEnum):
 
     CHANNELS = "channels"
     COMPONENTS = "components"
+    POINTS = "points"
 
 
 class Target(StrEnum):
@@ -40,7 +41,10 @@ def encode(
     loading: Loading,
     basis: Annotated[
         Basis | None,
-        typer.Option(help="What the 32 values move: channels of StyleSpace, or components of deformation codes."),
+        typer.Option(
+            help="What the 32 values move: channels of StyleSpace, components of deformation codes, or points of the "
+            "face in a key picture."
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=0, help="Of the fit of the 32 values; by default as it suits.")

@@ -10,6 +10,7 @@ Encoding is in `vivface.reenactment.clip_encoding`, decoding in `vivface.pipelin
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from fractions import Fraction
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from vivface.editing.codec_basis import Basis
 from vivface.errors import OptionError
+from vivface.media.images import load_image
 from vivface.media.video import MAX_PIXELS, VideoReader
 from vivface.models.encoder import HybridEncoder
 from vivface.models.identity import IdentityNetwork
@@ -33,9 +35,10 @@ from vivface.pipelines.codec_decoding import CodecDecoding
 from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, turned
 from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
 from vivface.reenactment.coded_frames import CodecFrames
-from vivface.reenactment.coded_video import BASES, NUMBERS, CodedVideo
+from vivface.reenactment.coded_points import encode_points
+from vivface.reenactment.coded_video import FITTED_BASES, NUMBERS, POINTS, CodedVideo
 from vivface.reenactment.codes import IdentityCode
-from vivface.reenactment.key_picture import take_key_picture
+from vivface.reenactment.key_picture import KEY_SIZE, take_key_picture
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.progress import OnProgress
 
@@ -96,7 +99,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         adapt_steps: int = 0,
     ):
         super().__init__()
-        for name, value, known in (("basis", basis, BASES), ("head_pose", head_pose, HEAD_POSES)):
+        for name, value, known in (("basis", basis, FITTED_BASES), ("head_pose", head_pose, HEAD_POSES)):
             if value not in known:
                 raise OptionError(f"`{name}` is {value!r}; expected {' or '.join(map(repr, known))}.")
         networks = dict(generator=generator, encoder=encoder, transformer=transformer)
@@ -136,7 +139,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
 
         Args:
             video (`str` or `os.PathLike`): The clip.
-            basis (`str`, *optional*): `"channels"` or `"components"`; by default as the checkpoint says.
+            basis (`str`, *optional*): `"channels"`, `"components"`, or `"points"`: the values move the points of a key
+                picture, which is always kept, and nothing is fitted; by default as the checkpoint says.
             steps (`int`, *optional*): Of the descent for the 32 values of a frame; by default 40 for channels and 0
                 for components, which can be read off the encoder's codes.
             pose_steps (`int`, *optional*): The same for yaw and pitch (eq. 2); by default 0 where they can be read off
@@ -167,37 +171,37 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             CheckpointError: If the checkpoint lacks the basis.
         """
         basis = basis or self.config.basis
-        options = EncodingOptions(
-            STEPS.get(basis, 0) if steps is None else steps,
-            POSE_STEPS[self.config.head_pose] if pose_steps is None else pose_steps,
-            identity_steps,
-            target,
-            crop_track,
-            register,
-        )
-        mover = self.basis(basis)
         self._evaluate()
         reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
-        frames = CodecFrames(reader, self.backend, self.output_size, face, register)
-        stamp = os.stat(video)
-        key = json.dumps(
-            [Path(video).name, stamp.st_size, stamp.st_mtime_ns, str(reader.start), str(duration), max_frames, face]
-            + [
-                basis,
-                self.digest(basis),
-                self.fingerprint,
-                None if identity is None else identity.flatten()[:8].tolist(),
-            ]
-        )
-        coder, kept = PipelineCoder(self, mover), None if work is None else Path(work)
-        given = None if identity is None else identity[None].to(self._execution_device, self.encoder.dtype)
-        clip = ClipEncoding(coder, frames, options, key, kept, on_progress, given).run()
-        picture, shown = take_key_picture(frames, clip.numbers) if key_picture else (None, 0)
+        if basis == POINTS:
+            frames = CodecFrames(reader, self.backend, KEY_SIZE, face, register)
+            clip = encode_points(frames, self.backend, reader.path.name, on_progress)
+            w_plus, picture, shown = self._latent_of(clip.key), clip.key, clip.key_frame
+        else:
+            options = EncodingOptions(
+                STEPS.get(basis, 0) if steps is None else steps,
+                POSE_STEPS[self.config.head_pose] if pose_steps is None else pose_steps,
+                identity_steps,
+                target,
+                crop_track,
+                register,
+            )
+            mover = self.basis(basis)
+            frames = CodecFrames(reader, self.backend, self.output_size, face, register)
+            stamp = os.stat(video)
+            origin = [Path(video).name, stamp.st_size, stamp.st_mtime_ns, str(reader.start), str(duration), max_frames]
+            origin += [face, basis, self.digest(basis), self.fingerprint]
+            key = json.dumps([*origin, None if identity is None else identity.flatten()[:8].tolist()])
+            coder, kept = PipelineCoder(self, mover), None if work is None else Path(work)
+            given = None if identity is None else identity[None].to(self._execution_device, self.encoder.dtype)
+            clip = ClipEncoding(coder, frames, options, key, kept, on_progress, given).run()
+            w_plus = clip.w_plus
+            picture, shown = take_key_picture(frames, clip.numbers) if key_picture else (None, 0)
         unit = reader.time_base
         timestamps = [round(time / unit) for time in clip.times]
         end = timestamps[-1] + max(round(clip.durations[-1] / unit), 1)
         return CodedVideo(
-            identity=clip.w_plus,
+            identity=w_plus,
             frames=clip.numbers,
             timestamps=timestamps,
             end=end,
@@ -218,6 +222,13 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             sound_duration=None if duration is None and max_frames is None else end * unit,
             warnings=list(reader.warnings),
         )
+
+    @torch.no_grad()
+    def _latent_of(self, picture: bytes) -> Tensor:
+        """E's identity latent `(num_latents, style_dim)` of a key picture, float16."""
+        coder = PipelineCoder(self, self.basis(self.config.basis))
+        read = coder.invert(coder.faces([load_image(io.BytesIO(picture))]), show=False)
+        return read.w_plus[0].half().cpu()
 
     # The system ------------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+
 from vivface.editing import AttributeDirections
 from vivface.editing.codec_basis import CHANNELS_FILE, COMPONENTS_FILE, Basis, Channels, Components, digest
 from vivface.editing.head_pose import DirectionPose, FlowPose, HeadTurner, MotionPose
 from vivface.errors import CheckpointError, OptionError
 from vivface.hub.index import find_file, hub_options
 from vivface.pipelines.vivface import VivFacePipeline
-from vivface.reenactment.coded_video import BASES
+from vivface.reenactment.coded_video import FITTED_BASES, POINTS
+from vivface.warping.components import components
 
 
 class CodecCheckpoint:
@@ -70,8 +73,8 @@ class CodecCheckpoint:
             OptionError: If there is no such kind.
             CheckpointError: If the checkpoint lacks it.
         """
-        if kind not in BASES:
-            raise OptionError(f"`basis` is {kind!r}; expected {' or '.join(map(repr, BASES))}.")
+        if kind not in FITTED_BASES:
+            raise OptionError(f"`basis` is {kind!r}; expected {' or '.join(map(repr, FITTED_BASES))}.")
         basis = self.channels if kind == "channels" else self.components_basis
         if basis is None:
             file, tool = {
@@ -97,5 +100,7 @@ class CodecCheckpoint:
         return FlowPose(self.flow)
 
     def digest(self, basis: str) -> str:
-        """Recognises basis and head pose model."""
+        """Recognises basis and head pose model; points are moved by neither."""
+        if basis == POINTS:
+            return digest([torch.from_numpy(components())])
         return digest([*self.basis(basis).tensors(), *self.turner.tensors()])

@@ -16,7 +16,8 @@ from vivface.faces.alignment import whole_quad
 from vivface.faces.paste import paste_back
 from vivface.media.tensors import to_images
 from vivface.pipelines.encoding import WithBasis
-from vivface.reenactment.coded_video import NUMBERS, CodedVideo, quad_of
+from vivface.reenactment.coded_points import CodedPoints
+from vivface.reenactment.coded_video import NUMBERS, POINTS, CodedVideo, quad_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.key_picture import PointedMotion, read_key_picture
 from vivface.reenactment.rendering import RenderOptions
@@ -61,13 +62,18 @@ class CodecDecoding:
         coded = self._coded(coded)
         if key_picture and coded.key is None:
             raise OptionError(f"'{coded.name}' has no key picture: encode it with `key_picture=True`.")
+        if key_picture is False and coded.basis == POINTS:
+            raise OptionError(f"'{coded.name}' holds points, which move its key picture: leave `key_picture` out.")
         identity, moves = self.identity_of(coded), coded.key is not None and key_picture is not False
         options = RenderOptions(batch_size=batch_size, size=size)
         if not moves:
             return self._result(identity, coded, options)
-        motion = PointedMotion(coded, partial(self._pictures, identity, coded.basis), self.backend)
-        motion.rest = motion.rest_at(coded.key_frame)
         identity.photo, identity.points = read_key_picture(coded, self.backend)
+        if coded.basis == POINTS:
+            motion = CodedPoints(coded, identity.points)
+        else:
+            motion = PointedMotion(coded, partial(self._pictures, identity, coded.basis), self.backend)
+            motion.rest = motion.rest_at(coded.key_frame)
         identity.quad = whole_quad(len(identity.photo))
         return self._result(identity, coded, replace(options, detail=True), motion)
 
@@ -98,7 +104,10 @@ class CodecDecoding:
         options = RenderOptions(True, paste_back, motion_mode, strength, batch_size)
         coded = self._coded(coded)
         identity = self._own(portrait) if isinstance(portrait, IdentityCode) else self.encode_identity(portrait, face)
-        return self._result(identity, coded, options)
+        if coded.basis != POINTS:
+            return self._result(identity, coded, options)
+        motion = CodedPoints(coded, read_key_picture(coded, self.backend)[1]).for_others()
+        return self._result(identity, coded, replace(options, detail=True), motion)
 
     @torch.no_grad()
     def identity_of(self, coded: CodedVideo) -> IdentityCode:
@@ -151,7 +160,7 @@ class CodecDecoding:
         return ReenactmentResult(self._decoder(coded.basis), identity, motion or coded.motion(), options)
 
     def _decoder(self, basis: str) -> ExpressiveCodecPipeline | WithBasis:
-        return self if basis == self.config.basis else WithBasis(self, basis)
+        return self if basis in (self.config.basis, POINTS) else WithBasis(self, basis)
 
     def _pictures(self, identity: IdentityCode, basis: str, numbers: Tensor) -> np.ndarray:
         """uint8 RGB images of numbers `(batch, 35)`."""

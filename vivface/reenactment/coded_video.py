@@ -37,7 +37,9 @@ POSE_NUMBERS = 3  # yaw, pitch, roll
 VALUES = 32
 NUMBERS = POSE_NUMBERS + VALUES
 BYTES_PER_FRAME = 2 * NUMBERS
-BASES = ("channels", "components")
+POINTS = "points"  # of the face: values that move a key picture without a generator
+FITTED_BASES = ("channels", "components")  # of a generator
+BASES = (*FITTED_BASES, POINTS)
 HEADER_STEP = 128  # bytes; the JSON header is filled up with blanks
 MAX_FRAMES = 10_000_000
 Run = tuple[int, int, int]  # first time stamp, step, count
@@ -53,7 +55,8 @@ class CodedVideo:
         timestamps (list of `int`), end (`int`): When frames are shown and when the last one ends, in `time_base`.
         time_base (`Fraction`): Seconds.
         fps (`Fraction`): Frames per second.
-        basis (`str`): What the values belong to: `"channels"` of StyleSpace or principal `"components"` of motion.
+        basis (`str`): What the values belong to: `"channels"` of StyleSpace, principal `"components"` of motion,
+            or `"points"` of the face.
         digest (`str`): Of the basis and the head pose model, to recognise them by.
         head_pose (`str`): What turns the head: `"motion"`, `"styleflow"` or `"directions"`.
         fingerprint (list of `float`): A few weights of the generator.
@@ -294,6 +297,8 @@ def _decoded(tensors: dict[str, Tensor], metadata: dict[str, str]) -> CodedVideo
         raise ValueError("its clock makes no sense")
     if metadata["basis"] not in BASES or not all(math.isfinite(number) for number in fingerprint):
         raise ValueError("its basis is unknown")
+    if metadata["basis"] == POINTS and key is None:
+        raise ValueError("it has points, but no key picture that they could move")
     if missing and missing[-1] >= len(frames):
         raise ValueError("it lacks more frames than it has")
     size = json.loads(metadata["clip_size"]) if "clip_size" in metadata else None

@@ -29,7 +29,7 @@ from vivface.warping.mesh import PointsReader
 from vivface.warping.retargeting import Rest
 
 KEY_SIZE = 256  # width and height of a key picture, pixels
-KEY_QUALITY = 55  # of AVIF
+KEY_QUALITY = 75  # of AVIF
 SEEN_SIZE = 256  # decoded faces are enlarged to this before their points are read
 Show = Callable[[Tensor], np.ndarray]  # numbers (batch, 35) -> uint8 RGB (batch, size, size, 3)
 
@@ -62,7 +62,7 @@ def read_key_picture(coded: CodedVideo, backend: LandmarkBackend) -> tuple[np.nd
         NoFaceError: If it shows no face.
     """
     image = load_image(io.BytesIO(coded.key))
-    return image, _Reader(backend, coded.name)(image[None])[0]
+    return image, PicturePoints(backend, coded.name)(image[None])[0]
 
 
 class PointedMotion(CodedMotion):
@@ -84,7 +84,7 @@ class PointedMotion(CodedMotion):
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """As those of `CodedMotion`, with points."""
-        reader = _Reader(self._backend, self.name)
+        reader = PicturePoints(self._backend, self.name)
         for batch in super().batches(batch_size, images, on_progress):
             yield replace(batch, points=reader(self._show(batch.codes)))
 
@@ -95,11 +95,16 @@ class PointedMotion(CodedMotion):
             NoFaceError: If they show no face.
         """
         numbers = self._coded.frames[frame : frame + 1].float()
-        return Rest.at(_Reader(self._backend, self.name)(self._show(numbers))[0])
+        return Rest.at(PicturePoints(self._backend, self.name)(self._show(numbers))[0])
 
 
-class _Reader:
-    """Points of decoded faces, one frame after the other; a frame without a face repeats the one before."""
+class PicturePoints:
+    """Points of faces in square pictures, one after the other; one without a face repeats the one before.
+
+    Args:
+        backend (`LandmarkBackend`): Finds faces.
+        name (`str`): Of the video, for messages.
+    """
 
     def __init__(self, backend: LandmarkBackend, name: str):
         self._tracker, self._points, self._name = FaceTracker(backend, where=f"'{name}'"), PointsReader(), name

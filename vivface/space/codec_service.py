@@ -13,7 +13,7 @@ from vivface.errors import MediaError, OptionError
 from vivface.hub.index import find_file
 from vivface.pipelines.codec import ExpressiveCodecPipeline
 from vivface.pipelines.vivface import VivFacePipeline
-from vivface.reenactment.coded_video import BASES, CODED_SUFFIX, CodedVideo
+from vivface.reenactment.coded_video import CODED_SUFFIX, POINTS, CodedVideo
 from vivface.space.jobs import Job, Update
 from vivface.space.renderer import plain_names
 from vivface.space.text import NO_DRIVING
@@ -70,7 +70,7 @@ class CodecService:
             return []
         held = {"channels": self.codec.channels, "components": self.codec.components_basis}
         own = self.codec.config.basis
-        return [own, *(name for name in BASES if name != own and held[name] is not None)]
+        return [own, *(name for name in held if name != own and held[name] is not None), POINTS]
 
     def encode_clip(self, visitor: str, clip: str | None, basis: str, key_picture: bool = False) -> Iterator[Update]:
         """Encode a clip and decode it again, and tell how far it is; see `ReenactmentService.reenact`.

@@ -1,0 +1,119 @@
+"""Coded videos whose numbers move the points of a key picture: no generator takes part.
+
+Ours, beside the bases of Expressive Talking Head Video Encoding in StyleGAN2 Latent Space: the same 35 numbers a frame
+(yaw, pitch, roll and 32 values), read off the clip by the face tracker instead of a network's codes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vivface.faces.landmarks import LandmarkBackend
+from vivface.media.images import load_image
+from vivface.reenactment.coded_frames import CodecFrames
+from vivface.reenactment.coded_video import CodedMotion, CodedVideo, crop_row
+from vivface.reenactment.codes import BATCH_SIZE, MotionBatch
+from vivface.reenactment.key_picture import PicturePoints, take_key_picture
+from vivface.reenactment.progress import OnProgress, Progress
+from vivface.warping.components import to_numbers, to_points
+from vivface.warping.retargeting import MOST_REST_FRAMES, Rest
+
+
+@dataclass
+class PointedClip:
+    """A clip as numbers.
+
+    Attributes:
+        numbers (`torch.Tensor` of shape `(frames, 35)`), crop (`torch.Tensor` of shape `(frames, 4)`): float16.
+        times, durations (lists of `Fraction`): Seconds.
+        missing (list of `int`): Frames without a face.
+        key (`bytes`), key_frame (`int`): The key picture, and which frame it shows.
+    """
+
+    numbers: Tensor
+    crop: Tensor
+    times: list[Fraction]
+    durations: list[Fraction]
+    missing: list[int]
+    key: bytes
+    key_frame: int
+
+
+def encode_points(
+    frames: CodecFrames, backend: LandmarkBackend, name: str, on_progress: OnProgress | None = None
+) -> PointedClip:
+    """Read a clip's numbers.
+
+    Args:
+        frames (`CodecFrames`): The clip, cut as large as a key picture.
+        backend (`LandmarkBackend`): Finds faces.
+        name (`str`): Of the clip, for messages.
+        on_progress (callable, *optional*): Told of every frame; may raise to stop.
+
+    Raises:
+        MediaError: If the clip cannot be read.
+        NoFaceError: If no frame shows a face.
+    """
+    reader, size = PicturePoints(backend, name), frames.reader.size
+    points: list[np.ndarray | None] = []
+    rows, rolls, times, durations = [], [], [], []
+    for frame in frames:
+        seen = frame.crop is not None
+        points.append(reader(frame.crop[None])[0] if seen else None)
+        rows.append(crop_row(frame.quad, size) if seen else (rows[-1] if rows else np.zeros(4)))
+        rolls.append(frame.roll)
+        times.append(frame.time)
+        durations.append(frame.duration)
+        if on_progress is not None:
+            on_progress(Progress("analysing", len(points), frames.reader.frames_estimate))
+    missing = [number for number, face in enumerate(points) if face is None]
+    first = next(face for face in points if face is not None)
+    known = [first if face is None else face for face in points]
+    for number in missing:
+        known[number] = known[max(number - 1, 0)]
+    turned = torch.from_numpy(np.stack([to_numbers(face, first) for face in known]))
+    key, key_frame = take_key_picture(frames, turned)
+    own = PicturePoints(backend, name)(load_image(io.BytesIO(key))[None])[0]  # as decoding will see it
+    numbers = np.stack([to_numbers(face, own) for face in known])
+    numbers = np.insert(numbers, 2, rolls, axis=1)  # yaw, pitch, roll of the crop, 32 values
+    crop = torch.from_numpy(np.stack(rows)).half()
+    return PointedClip(torch.from_numpy(numbers).half(), crop, times, durations, missing, key, key_frame)
+
+
+class CodedPoints(CodedMotion):
+    """The numbers of a coded video as the points of faces.
+
+    Args:
+        coded (`CodedVideo`): With points.
+        key (`np.ndarray` of shape `(478, 3)`): Points of its key picture, against which they count.
+    """
+
+    has_points = True
+
+    def __init__(self, coded: CodedVideo, key: np.ndarray):
+        super().__init__(coded)
+        self._key, self.rest = key, Rest.at(key)
+
+    def batches(
+        self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
+    ) -> Iterator[MotionBatch]:
+        """As those of `CodedMotion`, with points."""
+        for batch in super().batches(batch_size, images, on_progress):
+            yield replace(batch, points=self._points(batch.codes))
+
+    def for_others(self) -> CodedPoints:
+        """The same, counted from the driver's face at rest, to move another person."""
+        other = CodedPoints(self._coded, self._key)
+        other.rest = Rest.of(self._points(self._coded.frames[:MOST_REST_FRAMES].float()))
+        return other
+
+    def _points(self, numbers: Tensor) -> np.ndarray:
+        rows = np.delete(numbers.double().cpu().numpy(), 2, axis=1)
+        return np.stack([to_points(row, self._key) for row in rows])
