@@ -6,7 +6,7 @@ import pytest
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import angles_of
 from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace, with_pose_of
-from vivface.warping.retargeting import Rest, Retargeting, expression_between, lid_gaps, lips_apart
+from vivface.warping.retargeting import TURNS, Rest, Retargeting, expression_between, lid_gaps, lips_apart
 
 WIDER = np.array([1.15, 1.0, 1.0])  # another person's face
 
@@ -38,7 +38,7 @@ def test_a_driver_at_rest_leaves_the_portrait_alone():
 @pytest.mark.parametrize("yaw, pitch, roll", [(25, 0, 0), (0, 15, 0), (-10, 5, 12)])
 def test_the_pose_is_the_drivers(yaw, pitch, roll):
     _, pose = Retargeting(points(face() * WIDER), rest())(points(face(), turned(yaw, pitch, roll)))
-    assert np.allclose(np.degrees(angles_of(pose.turn)), [yaw, pitch, roll], atol=2.5)
+    assert np.allclose(np.degrees(angles_of(pose.turn)), np.multiply([yaw, pitch, roll], TURNS), atol=1)
 
 
 def test_a_driver_who_moves_and_comes_nearer_moves_the_portrait_as_far():
@@ -110,6 +110,15 @@ def test_strength_goes_part_of_the_way():
 
 def test_an_expression_between_a_face_and_itself_is_none():
     assert np.abs(expression_between(face(), face())).max() == 0
+
+
+@pytest.mark.parametrize("seen", [4.0, 8.0])
+def test_lips_that_part_as_the_portraits_are_seen_to_stay_where_they_are(seen):
+    own, driver = points(face(lips=6.0)), points(face(lips=seen))
+    move = Retargeting(own, rest(face(lips=0.2)), seen=driver)
+    assert lip_gap(move(driver)[0]) == pytest.approx(6.0, abs=0.4)
+    assert lip_gap(move(points(face(lips=0.2)))[0]) == pytest.approx(0, abs=0.2)
+    assert lip_gap(move(points(face(lips=seen + 4)))[0]) == pytest.approx(10.0, abs=0.6)
 
 
 def test_lips_that_touch_do_so_at_the_least_gap_that_the_driver_shows():

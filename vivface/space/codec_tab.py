@@ -22,7 +22,11 @@ HINT = (
     "The codec stores a talking head as one identity code and 35 numbers (70 bytes) per frame. Encode a clip, watch "
     "the decoded one, and let it move your portrait."
 )
-BASIS_WORDS = {"components": "components of motion (fast)", "channels": "channels of StyleSpace, as published (slow)"}
+BASIS_WORDS = {
+    "components": "components of motion (fast)",
+    "channels": "channels of StyleSpace, as published (slow)",
+    "points": "points of a key picture (fast, most like the person)",
+}
 RESULTS = ("status", "video", "coded", "encode", "decode", "puppeteer", "stop")
 
 
@@ -57,7 +61,7 @@ class CodecTab:
                 self.key_picture = gr.Checkbox(
                     False,
                     label="Keep a key picture",
-                    info="A picture of the face, 2 to 3 kB once, which decoding moves: more like the person.",
+                    info="A picture of the face, 3 to 5 kB once, which decoding moves: more like the person. Points always have one.",
                     elem_id="key-picture",
                 )
                 self.encode = gr.Button("Encode", variant="primary", elem_id="encode")

@@ -51,8 +51,9 @@ WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider 
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.2, MOST_SHUT)  # millimetres between lips that touch, as the network sees them: least and most
 HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
+PARTED, OWN_RATIO = 1.0, (0.5, 2.0)  # millimetres from which a portrait's lips part; of gaps shown and seen
 MOUTH_RATIO = (0.85, 1.05)  # how much less or more than the driver's lips those of a wider mouth part
-TURNS = (0.9, 1.08, 1.0)  # yaw, pitch, roll by which a face moves as the driver's does, of those that its mesh shows
+TURNS = (0.9, 1.08, 1.0)  # true yaw, pitch, roll, of those that the mesh shows
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
@@ -166,6 +167,7 @@ class Retargeting:
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
+        self._gaps, self._seen_gaps = lip_gaps(shape), np.maximum(lip_gaps(seen_shape) - SHUT_LIPS[0], 0)
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
 
     def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
@@ -188,18 +190,18 @@ class Retargeting:
 
     def _pose(self, driver: HeadPose) -> HeadPose:
         own, rest, strength = self.portrait.pose, self.rest.pose, self.strength
-        turn = true_turn(driver.turn)
         if self.relative:
-            turn, scale = turn @ true_turn(rest.turn).T @ own.turn, own.scale * driver.scale / rest.scale
+            first, scale = rest, own.scale * driver.scale / rest.scale
             center = own.center[:2] + driver.center[:2] - rest.center[:2]
         else:
-            scale = self._scale * driver.scale / self._driver_scale
+            first, scale = own, self._scale * driver.scale / self._driver_scale
             center = self._center + driver.center[:2] - self._driver_center
+        turn = true_turn(driver.turn) @ true_turn(first.turn).T @ own.turn
         return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's; the jaw goes down with it."""
-        wanted = lips_apart(driver, self.rest) * self._mouth
+        wanted = self._own_gaps(lips_apart(driver, self.rest) * self._mouth)
         shape = with_jaw_down(shape, self.portrait.shape, gap_of_jaw(wanted, self.rest.smile(driver)) - self._jaw)
         change = wanted - lip_gaps(shape)  # (9,)
         weights = lip_weights()
@@ -208,6 +210,13 @@ class Retargeting:
         lifted = np.minimum(lifted, np.maximum(change, 0))
         shape[:MESH, 1] += np.where(weights < 0, weights / (LOWER_SHARE - 1), weights / LOWER_SHARE) @ lifted
         return shape
+
+    def _own_gaps(self, wanted: np.ndarray) -> np.ndarray:
+        """Gaps `(9,)` as the portrait has them: lips that part as far as the network sees the portrait's stay there."""
+        own, seen = self._gaps, self._seen_gaps
+        known = wanted * np.clip(own / np.maximum(seen, 1e-6), *OWN_RATIO)
+        known = np.where(wanted < seen, known, wanted + own - seen)
+        return np.where(seen > PARTED, known, wanted)
 
     def _open_lids(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Open the lids as far as the driver's are: a share of the open eye, or wider; the upper lid moves."""
@@ -237,7 +246,7 @@ def _alike(both: np.ndarray) -> np.ndarray:
 
 
 def true_turn(turn: np.ndarray) -> np.ndarray:
-    """How far a driver `(3, 3)` really turns: on renders the mesh moves noses too far to the sides, too little down."""
+    """How far a head `(3, 3)` is really turned: on renders the mesh moves noses too far aside, and too little down."""
     return turn_of(angles_of(turn) * TURNS)
 
 
