@@ -61,7 +61,7 @@ class CodecTab:
                 self.key_picture = gr.Checkbox(
                     False,
                     label="Keep a key picture",
-                    info="A picture of the face, 3 to 5 kB once, which decoding moves: more like the person. Points always have one.",
+                    info="A picture of the face, 3 to 5 kB once, which decoding moves; points need it.",
                     elem_id="key-picture",
                 )
                 self.encode = gr.Button("Encode", variant="primary", elem_id="encode")
@@ -165,7 +165,8 @@ class CodecEndpoints:
 
         Args:
             clip: A video with a face.
-            basis: What 32 of the numbers move: 'components' of motion or 'channels' of StyleSpace.
+            basis: What 32 of the numbers move: 'components' of motion, 'channels' of StyleSpace, or 'points' of a
+                picture that is sent once.
             key_picture: True to keep a picture of the face too, some kilobytes once, which decoding moves.
 
         Returns:
