@@ -95,6 +95,17 @@ class TestDecoding:
         upright.frames[:, 0] += 12
         assert np.abs(next(iter(codec.decode(upright, size=256))).astype(int) - shown[0]).mean() > 2
 
+    def test_the_head_is_rolled(self, codec, coded, key):
+        from vivface.reenactment.coded_points import CodedPoints, tilted
+        from vivface.warping.mesh import PosedFace
+
+        assert np.allclose(tilted(np.array([[1.0, 0.5, 0.0]]), 90.0), [[0.5, 1.0, 0.0]])
+        rolled = CodedVideo(**{**vars(coded), "frames": coded.frames.clone()})
+        rolled.frames[:, 2] += 20
+        before, after = (next(CodedPoints(video, key).batches(1)).points[0] for video in (coded, rolled))
+        turns = [PosedFace.of(points).pose.angles[2] for points in (before, after)]
+        assert np.degrees(turns[1] - turns[0]) == pytest.approx(20, abs=1)
+
     def test_every_frame_decodes_alone(self, codec, coded):
         whole = list(codec.decode(coded, size=256))
         alone = CodedVideo(**{**vars(coded), "frames": coded.frames[5:6], "timestamps": [0], "end": 1, "missing": []})

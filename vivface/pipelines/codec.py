@@ -35,7 +35,7 @@ from vivface.pipelines.codec_decoding import CodecDecoding
 from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, turned
 from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
 from vivface.reenactment.coded_frames import CodecFrames
-from vivface.reenactment.coded_points import encode_points
+from vivface.reenactment.coded_points import corrected, encode_points
 from vivface.reenactment.coded_video import FITTED_BASES, NUMBERS, POINTS, CodedVideo
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.key_picture import KEY_SIZE, take_key_picture
@@ -200,7 +200,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         unit = reader.time_base
         timestamps = [round(time / unit) for time in clip.times]
         end = timestamps[-1] + max(round(clip.durations[-1] / unit), 1)
-        return CodedVideo(
+        coded = CodedVideo(
             identity=w_plus,
             frames=clip.numbers,
             timestamps=timestamps,
@@ -222,6 +222,14 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             sound_duration=None if duration is None and max_frames is None else end * unit,
             warnings=list(reader.warnings),
         )
+        return self._corrected(coded) if basis == POINTS else coded
+
+    def _corrected(self, coded: CodedVideo) -> CodedVideo:
+        """A coded video of points whose numbers make up for what decoding does not show of them."""
+        rolls, coded.frames[:, 2] = coded.frames[:, 2].clone(), 0
+        coded.frames = corrected(coded, self.decode(coded, size=KEY_SIZE), self.backend)
+        coded.frames[:, 2] = rolls
+        return coded
 
     @torch.no_grad()
     def _latent_of(self, picture: bytes) -> Tensor:

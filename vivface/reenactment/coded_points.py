@@ -7,7 +7,8 @@ Ours, beside the bases of Expressive Talking Head Video Encoding in StyleGAN2 La
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -20,10 +21,12 @@ from vivface.media.images import load_image
 from vivface.reenactment.coded_frames import CodecFrames
 from vivface.reenactment.coded_video import CodedMotion, CodedVideo, crop_row
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch
-from vivface.reenactment.key_picture import PicturePoints, take_key_picture
+from vivface.reenactment.key_picture import PicturePoints, read_key_picture, take_key_picture
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.warping.components import to_numbers, to_points
 from vivface.warping.retargeting import MOST_REST_FRAMES, Rest
+
+CORRECTED = 0.7  # of what decoded faces miss
 
 
 @dataclass
@@ -115,5 +118,27 @@ class CodedPoints(CodedMotion):
         return other
 
     def _points(self, numbers: Tensor) -> np.ndarray:
-        rows = np.delete(numbers.double().cpu().numpy(), 2, axis=1)
-        return np.stack([to_points(row, self._key) for row in rows])
+        rows = numbers.double().cpu().numpy()
+        return np.stack([tilted(to_points(np.delete(row, 2), self._key), row[2]) for row in rows])
+
+
+def tilted(points: np.ndarray, degrees: float) -> np.ndarray:
+    """Points `(478, 3)` of a crop turned clockwise about its middle."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turned = points.copy()
+    turned[:, :2] = (points[:, :2] - 0.5) @ np.array([[cosine, sine], [-sine, cosine]]) + 0.5
+    return turned
+
+
+def corrected(coded: CodedVideo, shown: Iterable[np.ndarray], backend: LandmarkBackend) -> Tensor:
+    """Numbers `(frames, 35)` that show what was wanted, as far as one look at what they show can tell.
+
+    Args:
+        coded (`CodedVideo`): With points, upright: its rolls are 0.
+        shown (iterable of `np.ndarray` of shape `(size, size, 3)`): Its decoded frames, uint8 RGB.
+        backend (`LandmarkBackend`): Finds faces.
+    """
+    reader, key = PicturePoints(backend, coded.name), read_key_picture(coded, backend)[1]
+    seen = np.stack([to_numbers(reader(image[None])[0], key) for image in shown])
+    wanted = coded.frames.double()
+    return (wanted + CORRECTED * (wanted - torch.from_numpy(np.insert(seen, 2, 0.0, axis=1)))).half()
