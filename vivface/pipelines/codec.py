@@ -229,6 +229,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         rolls, coded.frames[:, 2] = coded.frames[:, 2].clone(), 0
         coded.frames = corrected(coded, self.decode(coded, size=KEY_SIZE), self.backend)
         coded.frames[:, 2] = rolls
+        for number in filter(None, coded.missing):  # as the frame before
+            coded.frames[number] = coded.frames[number - 1]
         return coded
 
     @torch.no_grad()
