@@ -116,6 +116,21 @@ class TestDecoding:
         with pytest.raises(OptionError, match="leave `key_picture` out"):
             codec.decode(coded, key_picture=False)
 
+    def test_other_people_tremble_less(self, coded, key):
+        from vivface.reenactment.coded_points import CodedPoints
+
+        noise = torch.from_numpy(np.random.RandomState(0).normal(0, 0.5, (40, 35)))
+        noisy = CodedVideo(
+            **{**vars(coded), "frames": noise.half(), "timestamps": list(range(40)), "end": 40, "missing": []}
+        )
+        noisy.time_base = 1 / noisy.fps
+        own = CodedPoints(noisy, key)
+        plain, steady = (
+            np.concatenate([batch.points for batch in motion.batches()]) for motion in (own, own.for_others())
+        )
+        assert plain.shape == steady.shape == (40, 478, 3)
+        assert np.diff(steady[:, :468], 2, axis=0).std() < 0.6 * np.diff(plain[:, :468], 2, axis=0).std()
+
     def test_another_person_moves(self, codec, coded, portrait):
         frames = list(codec.puppeteer(portrait, coded))
         assert len(frames) == 6 and frames[0].shape[0] >= 512

@@ -23,6 +23,7 @@ from vivface.reenactment.coded_video import CodedMotion, CodedVideo, crop_row
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch
 from vivface.reenactment.key_picture import PicturePoints, read_key_picture, take_key_picture
 from vivface.reenactment.progress import OnProgress, Progress
+from vivface.reenactment.steadying import steady_points
 from vivface.warping.components import to_numbers, to_points
 from vivface.warping.retargeting import MOST_REST_FRAMES, Rest
 
@@ -90,30 +91,47 @@ def encode_points(
     return PointedClip(torch.from_numpy(numbers).half(), crop, times, durations, missing, key, key_frame)
 
 
+@dataclass
+class _Face:
+    """One frame of a coded video, as `steady_points` takes it."""
+
+    time: Fraction
+    found: bool
+    points: np.ndarray
+    anew: bool = False
+
+
 class CodedPoints(CodedMotion):
     """The numbers of a coded video as the points of faces.
 
     Args:
         coded (`CodedVideo`): With points.
         key (`np.ndarray` of shape `(478, 3)`): Points of its key picture, against which they count.
+        steady (`bool`, *optional*, defaults to False): Take the trembling out, as of a driving video.
     """
 
     has_points = True
 
-    def __init__(self, coded: CodedVideo, key: np.ndarray):
+    def __init__(self, coded: CodedVideo, key: np.ndarray, steady: bool = False):
         super().__init__(coded)
-        self._key, self.rest = key, Rest.at(key)
+        self._key, self._steady, self.rest = key, steady, Rest.at(key)
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
     ) -> Iterator[MotionBatch]:
         """As those of `CodedMotion`, with points."""
+        faces = steady_points(self._faces()) if self._steady else self._faces()
         for batch in super().batches(batch_size, images, on_progress):
-            yield replace(batch, points=self._points(batch.codes))
+            yield replace(batch, points=np.stack([next(faces).points for _ in batch.times]))
+
+    def _faces(self) -> Iterator[_Face]:
+        for batch in super().batches():
+            for time, found, numbers in zip(batch.times, batch.found, batch.codes, strict=True):
+                yield _Face(time, found, self._points(numbers[None])[0])
 
     def for_others(self) -> CodedPoints:
-        """The same, counted from the driver's face at rest, to move another person."""
-        other = CodedPoints(self._coded, self._key)
+        """The same, counted from the driver's face at rest and without trembling, to move another person."""
+        other = CodedPoints(self._coded, self._key, steady=True)
         other.rest = Rest.of(self._points(self._coded.frames[:MOST_REST_FRAMES].float()))
         return other
 
