@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -222,15 +223,13 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             sound_duration=None if duration is None and max_frames is None else end * unit,
             warnings=list(reader.warnings),
         )
-        return self._corrected(coded) if basis == POINTS else coded
+        return self._corrected(coded, clip.key_points) if basis == POINTS else coded
 
-    def _corrected(self, coded: CodedVideo) -> CodedVideo:
+    def _corrected(self, coded: CodedVideo, key: np.ndarray) -> CodedVideo:
         """A coded video of points whose numbers make up for what decoding does not show of them."""
         rolls, coded.frames[:, 2] = coded.frames[:, 2].clone(), 0
-        coded.frames = corrected(coded, self.decode(coded, size=KEY_SIZE), self.backend)
+        coded.frames = corrected(coded, self.decode(coded, size=KEY_SIZE), key, self.backend)
         coded.frames[:, 2] = rolls
-        for number in filter(None, coded.missing):  # as the frame before
-            coded.frames[number] = coded.frames[number - 1]
         return coded
 
     @torch.no_grad()

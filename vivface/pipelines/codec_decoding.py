@@ -68,7 +68,7 @@ class CodecDecoding:
         options = RenderOptions(batch_size=batch_size, size=size)
         if not moves:
             return self._result(identity, coded, options)
-        identity.photo, identity.points = read_key_picture(coded, self.backend)
+        identity.photo, identity.points = read_key_picture(coded.key, coded.name, self.backend)
         if coded.basis == POINTS:
             motion = CodedPoints(coded, identity.points)
         else:
@@ -106,7 +106,7 @@ class CodecDecoding:
         identity = self._own(portrait) if isinstance(portrait, IdentityCode) else self.encode_identity(portrait, face)
         if coded.basis != POINTS:
             return self._result(identity, coded, options)
-        motion = CodedPoints(coded, read_key_picture(coded, self.backend)[1]).for_others()
+        motion = CodedPoints(coded, read_key_picture(coded.key, coded.name, self.backend)[1]).for_others()
         return self._result(identity, coded, replace(options, detail=True), motion)
 
     @torch.no_grad()

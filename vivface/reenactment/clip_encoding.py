@@ -15,7 +15,6 @@ alone. What is done so far can be kept in a file and taken up again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -31,7 +30,7 @@ from torch import Tensor
 from vivface.errors import OptionError
 from vivface.faces.regions import attribute_maps
 from vivface.files import complete_file
-from vivface.reenactment.coded_frames import CodecFrame, CodecFrames
+from vivface.reenactment.coded_frames import CodecFrame, CodecFrames, held
 from vivface.reenactment.coded_video import NUMBERS, VALUES, crop_row
 from vivface.reenactment.frame_fitting import Before, FrameFitter, Targets
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
@@ -201,7 +200,7 @@ class ClipEncoding:
         numbers = self._spread(state["numbers"], rows, len(times), missing)
         if self._work is not None:
             self._work.unlink(missing_ok=True)
-        crop = torch.from_numpy(np.stack([row[1] for row in self._filled(rows, len(times), missing)]))
+        crop = torch.from_numpy(np.stack([row[1] for row in held(rows, len(times), missing)]))
         return EncodedClip(w_plus[0].half().cpu(), numbers, crop, times, durations, missing)
 
     # 1. Survey -------------------------------------------------------------------------------------------------------
@@ -338,12 +337,4 @@ class ClipEncoding:
         roll = torch.tensor([row[0] for row in rows])[:, None]
         own = torch.cat([numbers[:, :2], roll, numbers[:, 2:]], dim=1).half()
         assert own.shape[1] == 3 + VALUES
-        return torch.stack(list(self._filled(list(own), count, missing)))
-
-    @staticmethod
-    def _filled(items: list, count: int, missing: list[int]) -> Iterator:
-        gone, found = set(missing), iter(items)
-        last = items[0]
-        for number in range(count):
-            last = last if number in gone else next(found)
-            yield last
+        return torch.stack(list(held(list(own), count, missing)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.registration import KeyFrameRegistration
 from vivface.faces.tracking import FaceTracker
 from vivface.media.video import VideoFrame, VideoReader
+
+T = TypeVar("T")
 
 BLINK = 0.12  # opening of the lids per width of the eye below which gaze is not seen
 
@@ -131,3 +134,15 @@ def in_crop(landmarks: np.ndarray, quad: np.ndarray) -> np.ndarray:
     """Landmarks in pixels of the image as fractions `(68, 2)` of the crop."""
     matrix = crop_to_image_matrix(quad, 1)  # pixel 0 of a crop of one pixel is its middle, 0.5
     return (landmarks - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T + 0.5
+
+
+def held(items: Sequence[T], count: int, missing: Iterable[int]) -> Iterator[T]:
+    """What belongs to all of `count` frames, given what belongs to those with a face.
+
+    Frames without a face, `missing`, repeat the one before, or the first.
+    """
+    gone, found = set(missing), iter(items)
+    last = items[0]
+    for number in range(count):
+        last = last if number in gone else next(found)
+        yield last

@@ -6,7 +6,6 @@ Ours, beside the bases of Expressive Talking Head Video Encoding in StyleGAN2 La
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,14 +16,14 @@ import torch
 from torch import Tensor
 
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.media.images import load_image
-from vivface.reenactment.coded_frames import CodecFrames
+from vivface.reenactment.coded_frames import CodecFrames, held
 from vivface.reenactment.coded_video import CodedMotion, CodedVideo, crop_row
 from vivface.reenactment.codes import BATCH_SIZE, MotionBatch
 from vivface.reenactment.key_picture import PicturePoints, read_key_picture, take_key_picture
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.steadying import steady_points
 from vivface.warping.components import to_numbers, to_points
+from vivface.warping.mesh import PosedFace
 from vivface.warping.retargeting import MOST_REST_FRAMES, Rest
 
 CORRECTED = 0.7  # of what decoded faces miss
@@ -38,7 +37,8 @@ class PointedClip:
         numbers (`torch.Tensor` of shape `(frames, 35)`), crop (`torch.Tensor` of shape `(frames, 4)`): float16.
         times, durations (lists of `Fraction`): Seconds.
         missing (list of `int`): Frames without a face.
-        key (`bytes`), key_frame (`int`): The key picture, and which frame it shows.
+        key (`bytes`), key_points (`np.ndarray` of shape `(478, 3)`): The key picture, and its face.
+        key_frame (`int`): Which frame it shows.
     """
 
     numbers: Tensor
@@ -47,6 +47,7 @@ class PointedClip:
     durations: list[Fraction]
     missing: list[int]
     key: bytes
+    key_points: np.ndarray
     key_frame: int
 
 
@@ -66,29 +67,25 @@ def encode_points(
         NoFaceError: If no frame shows a face.
     """
     reader, size = PicturePoints(backend, name), frames.reader.size
-    points: list[np.ndarray | None] = []
-    rows, rolls, times, durations = [], [], [], []
-    for frame in frames:
-        seen = frame.crop is not None
-        points.append(reader(frame.crop[None])[0] if seen else None)
-        rows.append(crop_row(frame.quad, size) if seen else (rows[-1] if rows else np.zeros(4)))
-        rolls.append(frame.roll)
+    rows, times, durations, missing = [], [], [], []
+    for number, frame in enumerate(frames):
+        if frame.crop is None:
+            missing.append(number)
+        else:
+            rows.append((PosedFace.of(reader(frame.crop[None])[0]), frame.roll, crop_row(frame.quad, size)))
         times.append(frame.time)
         durations.append(frame.duration)
         if on_progress is not None:
-            on_progress(Progress("analysing", len(points), frames.reader.frames_estimate))
-    missing = [number for number, face in enumerate(points) if face is None]
-    first = next(face for face in points if face is not None)
-    known = [first if face is None else face for face in points]
-    for number in missing:
-        known[number] = known[max(number - 1, 0)]
-    turned = torch.from_numpy(np.stack([to_numbers(face, first) for face in known]))
+            on_progress(Progress("analysing", number + 1, frames.reader.frames_estimate))
+    faces, rolls, crop = zip(*held(rows, len(times), missing), strict=True)
+    turned = torch.from_numpy(np.degrees([face.pose.angles for face in faces]))
     key, key_frame = take_key_picture(frames, turned)
-    own = PicturePoints(backend, name)(load_image(io.BytesIO(key))[None])[0]  # as decoding will see it
-    numbers = np.stack([to_numbers(face, own) for face in known])
+    key_points = read_key_picture(key, name, backend)[1]  # as decoding will see it
+    own = PosedFace.of(key_points)
+    numbers = np.stack([to_numbers(face, own) for face in faces])
     numbers = np.insert(numbers, 2, rolls, axis=1)  # yaw, pitch, roll of the crop, 32 values
-    crop = torch.from_numpy(np.stack(rows)).half()
-    return PointedClip(torch.from_numpy(numbers).half(), crop, times, durations, missing, key, key_frame)
+    halves = (torch.from_numpy(values).half() for values in (numbers, np.stack(crop)))
+    return PointedClip(*halves, times, durations, missing, key, key_points, key_frame)
 
 
 @dataclass
@@ -114,7 +111,7 @@ class CodedPoints(CodedMotion):
 
     def __init__(self, coded: CodedVideo, key: np.ndarray, steady: bool = False):
         super().__init__(coded)
-        self._key, self._steady, self.rest = key, steady, Rest.at(key)
+        self._key, self._own, self._steady, self.rest = key, PosedFace.of(key), steady, Rest.at(key)
 
     def batches(
         self, batch_size: int = BATCH_SIZE, images: bool = False, on_progress: OnProgress | None = None
@@ -137,7 +134,7 @@ class CodedPoints(CodedMotion):
 
     def _points(self, numbers: Tensor) -> np.ndarray:
         rows = numbers.double().cpu().numpy()
-        return np.stack([tilted(to_points(np.delete(row, 2), self._key), row[2]) for row in rows])
+        return np.stack([tilted(to_points(np.delete(row, 2), self._own), row[2]) for row in rows])
 
 
 def tilted(points: np.ndarray, degrees: float) -> np.ndarray:
@@ -148,15 +145,18 @@ def tilted(points: np.ndarray, degrees: float) -> np.ndarray:
     return turned
 
 
-def corrected(coded: CodedVideo, shown: Iterable[np.ndarray], backend: LandmarkBackend) -> Tensor:
+def corrected(coded: CodedVideo, shown: Iterable[np.ndarray], key: np.ndarray, backend: LandmarkBackend) -> Tensor:
     """Numbers `(frames, 35)` that show what was wanted, as far as one look at what they show can tell.
 
     Args:
         coded (`CodedVideo`): With points, upright: its rolls are 0.
         shown (iterable of `np.ndarray` of shape `(size, size, 3)`): Its decoded frames, uint8 RGB.
+        key (`np.ndarray` of shape `(478, 3)`): Points of its key picture.
         backend (`LandmarkBackend`): Finds faces.
     """
-    reader, key = PicturePoints(backend, coded.name), read_key_picture(coded, backend)[1]
-    seen = np.stack([to_numbers(reader(image[None])[0], key) for image in shown])
+    reader, own = PicturePoints(backend, coded.name), PosedFace.of(key)
+    seen = np.stack([to_numbers(PosedFace.of(reader(image[None])[0]), own) for image in shown])
     wanted = coded.frames.double()
-    return (wanted + CORRECTED * (wanted - torch.from_numpy(np.insert(seen, 2, 0.0, axis=1)))).half()
+    better = (wanted + CORRECTED * (wanted - torch.from_numpy(np.insert(seen, 2, 0.0, axis=1)))).half()
+    found = [row for number, row in enumerate(better) if number not in set(coded.missing)]
+    return torch.stack(list(held(found, len(coded), coded.missing)))

@@ -54,15 +54,20 @@ def take_key_picture(frames: CodecFrames, numbers: Tensor) -> tuple[bytes, int]:
     return file.getvalue(), chosen
 
 
-def read_key_picture(coded: CodedVideo, backend: LandmarkBackend) -> tuple[np.ndarray, np.ndarray]:
-    """The key picture, uint8 RGB `(size, size, 3)`, and the points `(478, 3)` of its face.
+def read_key_picture(key: bytes, name: str, backend: LandmarkBackend) -> tuple[np.ndarray, np.ndarray]:
+    """A key picture, uint8 RGB `(size, size, 3)`, and the points `(478, 3)` of its face.
+
+    Args:
+        key (`bytes`): The picture as a file.
+        name (`str`): Of the video that it belongs to, for messages.
+        backend (`LandmarkBackend`): Finds faces.
 
     Raises:
         MediaError: If it is damaged.
         NoFaceError: If it shows no face.
     """
-    image = load_image(io.BytesIO(coded.key))
-    return image, PicturePoints(backend, coded.name)(image[None])[0]
+    image = load_image(io.BytesIO(key))
+    return image, PicturePoints(backend, name)(image[None])[0]
 
 
 class PointedMotion(CodedMotion):

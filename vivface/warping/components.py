@@ -13,12 +13,11 @@ from importlib.resources import files
 import numpy as np
 from safetensors.numpy import load
 
-from vivface.faces.pose import HeadPose, angles_of, turn_of
+from vivface.faces.pose import HeadPose, turn_of
 from vivface.warping.mesh import PosedFace, place
 
 PLACES = 4  # numbers that say where a head is beside yaw and pitch: shift to the right and down, zoom, roll
 UNIT = 0.01  # sides of the crop, or its logarithm, that a shift or zoom of 1 stands for
-NUMBERS = 34  # yaw and pitch, places, components
 
 
 @cache
@@ -27,19 +26,18 @@ def components() -> np.ndarray:
     return load((files("vivface.warping") / "components.safetensors").read_bytes())["components"].astype(np.float64)
 
 
-def to_numbers(points: np.ndarray, key: np.ndarray) -> np.ndarray:
+def to_numbers(face: PosedFace, own: PosedFace) -> np.ndarray:
     """A face as numbers.
 
     Args:
-        points (`np.ndarray` of shape `(478, 3)`): A face in its crop, see `vivface.warping.mesh`.
-        key (`np.ndarray` of shape `(478, 3)`): The same person's face that it is compared with.
+        face (`PosedFace`): A face in its crop.
+        own (`PosedFace`): The same person's face that it is compared with.
 
     Returns:
         `np.ndarray` of shape `(34,)`: Yaw and pitch in degrees; shift in hundredths of the crop, zoom in hundredths of
         its logarithm, roll in degrees; 28 components in standard deviations.
     """
-    face, own = PosedFace.of(points), PosedFace.of(key)
-    yaw, pitch, roll = np.degrees(angles_of(face.pose.turn))
+    yaw, pitch, roll = np.degrees(face.pose.angles)
     shift = (face.pose.center[:2] - own.pose.center[:2]) / UNIT
     zoom = math.log(face.pose.scale / own.pose.scale) / UNIT
     vectors = components().reshape(len(components()), -1)
@@ -47,9 +45,8 @@ def to_numbers(points: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.concatenate([[yaw, pitch, *shift, zoom, roll], values])
 
 
-def to_points(numbers: np.ndarray, key: np.ndarray) -> np.ndarray:
+def to_points(numbers: np.ndarray, own: PosedFace) -> np.ndarray:
     """The inverse of `to_numbers`, but for what the components leave out: points `(478, 3)` of numbers `(34,)`."""
-    own = PosedFace.of(key)
     yaw, pitch, right, down, zoom, roll = numbers[: 2 + PLACES]
     center = own.pose.center + np.array([right, down, 0.0]) * UNIT
     pose = HeadPose(turn_of(np.radians([yaw, pitch, roll])), own.pose.scale * math.exp(zoom * UNIT), center)

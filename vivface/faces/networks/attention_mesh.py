@@ -67,12 +67,7 @@ class AttentionMesh(nn.Module):
             SameConv2d(3, 16, 3, stride=2), nn.PReLU(16), _block(16, 16), _block(16, 16), _block(16, 32, stride=2)
         )
         self.late = nn.Sequential(
-            _block(32, 32),
-            _block(32, 32),
-            _block(32, 64, stride=2),
-            _block(64, 64),
-            _block(64, 64),
-            _block(64, 128, stride=2),
+            *_start(),
             _block(128, 128),
             _block(128, 128),
             _block(128, 128, stride=2),
@@ -137,8 +132,8 @@ class Regions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.lips = nn.Sequential(*_region(), *_region_end(len(LIPS)))
-        self.eyes = nn.ModuleList(nn.Sequential(*_region()) for _ in range(2))  # right, left
+        self.lips = nn.Sequential(*_start(), *_region_end(len(LIPS)))
+        self.eyes = nn.ModuleList(nn.Sequential(*_start()) for _ in range(2))  # right, left
         self.contours = nn.ModuleList(nn.Sequential(*_region_end(CONTOUR_POINTS)) for _ in range(2))
         self.irises = nn.ModuleList(nn.Sequential(*_region_end(IRIS_POINTS)) for _ in range(2))
 
@@ -171,8 +166,8 @@ def _place(points: Tensor, to_image: Tensor) -> Tensor:
     return points @ (to_image[..., :2].mT / FEATURE_PIXELS) + to_image[..., None, :, 2]
 
 
-def _region() -> list[nn.Module]:
-    """From the crop of a region to what its points are read from."""
+def _start() -> list[nn.Module]:
+    """From the features of the image, or of the crop of a region, to 128 channels at a quarter of their size."""
     return [
         _block(32, 32),
         _block(32, 32),
