@@ -72,6 +72,8 @@ class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         widths (`tuple[int, ...]`, *optional*): Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image.
         units (`tuple[int, ...]`, *optional*): Residual units at 1/4 to 1/32.
         join (`int`, *optional*, defaults to 48): Channels in which the maps are joined.
+        eye_widths (`tuple[int, ...]`, *optional*): Channels at all, 1/2 and 1/4 of an eye's window.
+        eye_layers (`tuple[int, ...]`, *optional*): Convolutions at each of these.
         controls (`tuple[str, ...]`, *optional*): Names of the controls; `"gaze_x"` and `"gaze_y"` among them.
 
     Raises:
@@ -85,11 +87,16 @@ class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         widths: tuple[int, ...] = (16, 32, 64, 96, 144),
         units: tuple[int, ...] = (2, 2, 2, 1),
         join: int = 48,
+        eye_widths: tuple[int, ...] = (16, 32, 48),
+        eye_layers: tuple[int, ...] = (1, 1, 1),
         controls: tuple[str, ...] = CONTROLS,
     ):
         super().__init__()
         if len(widths) != 5 or len(units) != 4:
             raise ValueError(f"`widths` and `units` have {len(widths)} and {len(units)} entries; expected 5 and 4.")
+        if len(eye_widths) != 3 or len(eye_layers) != 3:
+            given = f"{len(eye_widths)} and {len(eye_layers)}"
+            raise ValueError(f"`eye_widths` and `eye_layers` have {given} entries; expected 3 each.")
         if image_size <= 0 or image_size % 32:
             raise ValueError(f"`image_size` is {image_size}; expected a multiple of 32.")
         if missing := {"gaze_x", "gaze_y"}.difference(controls):
@@ -102,8 +109,8 @@ class FaceStateNetwork(PrecisionMixin, ModelMixin, ConfigMixin):
         self.joined = _conv(join, join)
         self.heat = nn.Conv2d(join, LANDMARKS, 1)
         self.whole = nn.Linear(widths[-1] * (image_size // 32) ** 2, GLOBAL)
-        self.eye = nn.Sequential(_conv(3, 16), _conv(16, 32, 2), _conv(32, 48, 2))
-        self.eye_linear = nn.Linear(48 * (EYE_SAMPLES[0] // 4) * (EYE_SAMPLES[1] // 4), EYE)
+        self.eye = _eye_layers(eye_widths, eye_layers)
+        self.eye_linear = nn.Linear(eye_widths[-1] * (EYE_SAMPLES[0] // 4) * (EYE_SAMPLES[1] // 4), EYE)
         self.hidden = nn.Sequential(
             nn.Linear(GLOBAL + 2 * EYE + 2 * LANDMARKS, HIDDEN), nn.LayerNorm(HIDDEN), nn.PReLU(HIDDEN)
         )
@@ -196,6 +203,16 @@ def expected_positions(heat: Tensor) -> Tensor:
     weight = heat.float().flatten(2).softmax(-1).view(heat.shape)
     x, y = ((torch.arange(n, device=heat.device) + 0.5) / n for n in (width, height))
     return torch.stack([weight.sum(2) @ x, weight.sum(3) @ y], dim=-1)
+
+
+def _eye_layers(widths: tuple[int, ...], layers: tuple[int, ...]) -> nn.Sequential:
+    """Convolutions at all, 1/2 and 1/4 of a window."""
+    made, last = [], 3
+    for level, (width, count) in enumerate(zip(widths, layers, strict=True)):
+        for k in range(count):
+            made.append(_conv(last, width, 2 if level and k == 0 else 1))
+            last = width
+    return nn.Sequential(*made)
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
