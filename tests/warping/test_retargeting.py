@@ -5,8 +5,10 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import angles_of
-from vivface.warping.mesh import IRISES, LOWER_LIP, UPPER_LIP, PosedFace, with_pose_of
-from vivface.warping.retargeting import TURNS, Rest, Retargeting, expression_between, lid_gaps, lips_apart
+from vivface.warping.gaps import lip_gaps
+from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_own_jaw
+from vivface.warping.mesh import IRISES, LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, lip_loop, with_pose_of
+from vivface.warping.retargeting import NOSE, TURNS, Rest, Retargeting, expression_between, lid_gaps, lips_apart
 
 WIDER = np.array([1.15, 1.0, 1.0])  # another person's face
 
@@ -52,8 +54,55 @@ def test_a_driver_who_moves_and_comes_nearer_moves_the_portrait_as_far():
 @pytest.mark.parametrize("own", [1.0, 8.0, 20.0])
 @pytest.mark.parametrize("driven", [0.0, 6.0, 25.0])
 def test_lips_part_as_far_as_the_drivers_whatever_the_portrait_shows(own, driven):
-    shape, _ = Retargeting(points(face(lips=own)), rest())(points(face(lips=driven)))
+    portrait = face(lips=own)
+    portrait[list(CHIN), 1] += CHIN_SHARE * gap_of_own_jaw(lip_gaps(portrait))
+    shape, _ = Retargeting(points(portrait), rest())(points(face(lips=driven)))
     assert lip_gap(shape) == pytest.approx(max(driven - 1.0, 0), abs=1.5)
+
+
+def test_a_short_face_opens_its_mouth_less_far_than_a_long_one():
+    short = face()
+    below = short[:468, 1] > short[NOSE, 1]
+    short[:468][below, 1] = short[NOSE, 1] + 0.75 * (short[:468][below, 1] - short[NOSE, 1])
+    gaps = [lip_gap(Retargeting(points(own), rest())(points(face(lips=40)))[0]) for own in (face(), short)]
+    assert gaps[0] == pytest.approx(39, abs=2) and 0.7 < gaps[1] / gaps[0] < 0.85
+
+
+def test_speech_is_as_wide_on_a_short_face():
+    short = face()
+    below = short[:468, 1] > short[NOSE, 1]
+    short[:468][below, 1] = short[NOSE, 1] + 0.75 * (short[:468][below, 1] - short[NOSE, 1])
+    assert lip_gap(Retargeting(points(short), rest())(points(face(lips=8)))[0]) == pytest.approx(7, abs=1)
+
+
+def test_a_lip_rises_by_its_share_of_the_way_to_the_nose():
+    """A driver's lip that rises by 15 mm of 25 does not cross the nose of someone who has 12."""
+    long, short = face(), face()
+    lip = UPPER_LIP[4]
+    way = long[lip, 1] - long[NOSE, 1]
+    long[list(UPPER_LIP), 1] += 25 - way
+    lifted = long.copy()
+    lifted[list(UPPER_LIP), 1] -= 15
+    short[list(UPPER_LIP), 1] += 12 - way
+    shape, _ = Retargeting(points(short), rest(long))(points(lifted))
+    assert 0.5 * 12 < shape[lip, 1] - shape[NOSE, 1] < 12
+
+
+def test_a_mouth_gets_little_wider_than_the_portraits_and_the_drivers():
+    pursed, wide = face(), face()
+    near = np.isin(np.arange(478), lip_loop())
+    pursed[near, 0] *= 0.7
+    wide[near, 0] *= 1.15
+    shape, _ = Retargeting(points(wide), rest(pursed))(points(face()))
+    assert np.ptp(shape[MOUTH_CORNERS, 0]) < 1.1 * np.ptp(wide[MOUTH_CORNERS, 0])
+
+
+@pytest.mark.parametrize("own, driven, expected", [(15, 0, 9), (15, 10, 19), (-15, 0, -9), (40, 0, 12), (4, 20, 20)])
+def test_a_turned_portrait_stays_turned_and_moves_as_the_driver(own, driven, expected):
+    """Yaw: beyond a few degrees between portrait and driver at rest it is the change that is followed."""
+    own, driven, expected = (angle / TURNS[0] for angle in (own, driven, expected))
+    _, pose = Retargeting(points(face(), turned(own)), rest())(points(face(), turned(driven)))
+    assert np.degrees(angles_of(pose.turn))[0] * TURNS[0] == pytest.approx(expected * TURNS[0], abs=3)
 
 
 @pytest.mark.parametrize("driven, expected", [(0.5, 0.0), (6.0, 1.0), (3.0, 0.27)])

@@ -14,12 +14,15 @@ from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
+from vivface.warping.relighting import relit
 from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
 
 BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
 SURROUNDINGS = 1.5  # crops that the photograph shows
 MARGIN = 0.03  # crops around eyes and mouth
 BANDS = 8  # of rows, in each of which only what shows the person is computed
+JUMP = 3.0  # pixels of the photograph between neighbours from which on one covers the other
+EDGE_BLUR = 0.9  # pixels: standard deviation of what makes the steps of such edges soft
 CUBIC = 3  # pixels around a position that its cubic interpolation may see
 
 
@@ -55,9 +58,12 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
-        self._layers = separate(photo, (points[:MESH, :2] - 0.5) / SURROUNDINGS + 0.5) if matte else None
+        self._layers = separate(photo, _in_photo(points[:MESH])[:, :2]) if matte else None
         if self._layers is not None:
             self.surface.stay_inside(self._opacity)
+        self._other = self._source()
+        if self.surface.two_sided:
+            self._other = relit(self._other, _in_photo(points[:MESH]), self.face.pose, SURROUNDINGS)
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -89,6 +95,7 @@ class PhotoCompositor:
         values = self.surface.shown_values(target, pose)
         tables = affine_tables(target, values, self.surface.corners)
         where = self._positions(target, tables, order, (0, 0, base, base), base)
+        edges = _edges(where)
         where = where if base == size else _enlarged(where, size)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
@@ -96,7 +103,7 @@ class PhotoCompositor:
             if box is not None:
                 left, top, right, bottom = box
                 where[top:bottom, left:right] = self._positions(target, tables, order, box, size)
-        frame = self._head(where)
+        frame = _softened(self._head(where), edges)
         opacity = frame[..., 3:]
         frame = np.ascontiguousarray(frame[..., :3])
         for side in (0, 1):
@@ -122,14 +129,17 @@ class PhotoCompositor:
 
     def _person(self, where: np.ndarray) -> np.ndarray:
         """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
-        photo = self.photo if self._layers is None else self._layers.person
-        head = _sample(photo, where)
+        head = _sample(self._source(), where)
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
-            other = _sample(photo, where[..., 2:]).astype(np.float32)
+            other = _sample(self._other, where[..., 2:]).astype(np.float32)
             part[:] = np.round(part + where[..., 4:].clip(0, 1) * (other - part)).astype(np.uint8)
         return head
+
+    def _source(self) -> np.ndarray:
+        """What moves: the photograph, or the person in it with an opacity."""
+        return self.photo if self._layers is None else self._layers.person
 
     def _shows_person(self, where: np.ndarray) -> np.ndarray:
         """Where the person may be seen, not 0 `(size, size)`; all the rest is background."""
@@ -205,6 +215,32 @@ def _shares() -> tuple[np.ndarray, np.ndarray]:
     return person, 1 - person
 
 
+def _edges(where: np.ndarray) -> np.ndarray:
+    """Where one part of the head covers another, not 0: pixels `(size, size)` whose neighbours come from far away."""
+    far = JUMP / len(where)
+    edges = np.zeros(where.shape[:2], np.uint8)
+    for k in (0, 1):
+        plane = where[..., k]
+        edges[:, 1:] |= np.abs(plane[:, 1:] - plane[:, :-1]) > far
+        edges[1:] |= np.abs(plane[1:] - plane[:-1]) > far
+    return edges
+
+
+def _softened(frame: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """A frame without steps along edges, see `_edges`."""
+    box = _extent(edges > 0)
+    if box is None:
+        return frame
+    if len(edges) != len(frame):
+        edges = cv2.resize(edges, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        box = _extent(edges > 0)
+    part = np.s_[box[1] : box[3], box[0] : box[2]]
+    near = cv2.dilate(edges[part], np.ones((3, 3), np.uint8))
+    soft = cv2.GaussianBlur(frame[part], (0, 0), EDGE_BLUR * len(frame) / BASE)
+    frame[part] = np.where(near[..., None] > 0, soft, frame[part])
+    return frame
+
+
 def _enlarged(where: np.ndarray, size: int) -> np.ndarray:
     """Values `(height, width, C)` at more pixels, `(size, size, C)`, one after the other in memory as they were."""
     planes = [cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR) for plane in where.transpose(2, 0, 1)]
@@ -239,6 +275,12 @@ def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> n
     cv2.fillPoly(mask, [pixels], 255, cv2.LINE_AA, 4)
     mask = cv2.resize(mask, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
+
+
+def _in_photo(points: np.ndarray) -> np.ndarray:
+    """Points `(N, 3)` of the crop as they lie in the photograph with its surroundings."""
+    middle = np.array([0.5, 0.5, 0.0])
+    return (points - middle) / SURROUNDINGS + middle
 
 
 def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:

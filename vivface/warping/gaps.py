@@ -14,6 +14,7 @@ from vivface.warping.mesh import (
     MOUTH_CORNERS,
     UPPER_LID,
     UPPER_LIP,
+    lip_loop,
     mirror,
     triangles,
 )
@@ -21,6 +22,7 @@ from vivface.warping.mesh import (
 LEAST_LIDS = 0.14  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
+CORNER_REACH = 14.0  # millimetres from the lips over which a change of the corners of the mouth fades
 LID_REACH = 5.0  # millimetres over which a change of the lids fades
 
 
@@ -96,6 +98,16 @@ def lip_weights() -> np.ndarray:
     weights[UPPER_LIP], weights[LOWER_LIP] = (LOWER_SHARE - 1) * rows, LOWER_SHARE * rows
     weights[MOUTH_CORNERS] = 0
     return weights
+
+
+@cache
+def mouth_corner_weights() -> np.ndarray:
+    """`(468,)`: how far each point moves to the right in the image when the corners of the mouth move inwards by 1."""
+    layout = triangles().layout
+    corners = layout[MOUTH_CORNERS]
+    aside = ((layout[:, 0] - corners[:, 0].mean()) / (np.ptp(corners[:, 0]) / 2)).clip(-1, 1)
+    away = np.linalg.norm(layout[:, None, :2] - layout[None, lip_loop(), :2], axis=2).min(1)
+    return -aside * np.exp(-((away / CORNER_REACH) ** 2))
 
 
 @cache

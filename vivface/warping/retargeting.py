@@ -27,9 +27,10 @@ from vivface.warping.gaps import (
     lid_gaps,
     lip_gaps,
     lip_weights,
+    mouth_corner_weights,
     with_lid_gaps,
 )
-from vivface.warping.jaw import gap_of_jaw, gap_of_own_jaw, with_jaw_down
+from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_jaw, gap_of_own_jaw, with_jaw_down
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
@@ -38,6 +39,7 @@ from vivface.warping.mesh import (
     UPPER_LIP,
     PosedFace,
     landmarks_of,
+    step,
 )
 from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
 
@@ -50,10 +52,14 @@ LID_GAIN = 1.25  # how much more lids move than the network sees
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.2, MOST_SHUT)  # millimetres between lips that touch, as the network sees them: least and most
-HIGHEST_LIP = 12.5  # millimetres below the nose that the upper lip is lifted at most: behind it teeth end
+HIGHEST_LIP = 0.6  # of the way from nose to upper lip that is left at least when the lip is lifted
 PARTED, OWN_RATIO = 1.0, (0.5, 2.0)  # millimetres from which a portrait's lips part; of gaps shown and seen
 MOUTH_RATIO = (0.85, 1.05)  # how much less or more than the driver's lips those of a wider mouth part
+FACE_RATIO, FACE_FROM = (0.7, 1.0), (8.0, 30.0)  # the same of a lower half of a face; gaps: it does not count, it does
 TURNS = (0.9, 1.08, 1.0)  # true yaw, pitch, roll, of those that the mesh shows
+TURNED = np.radians((6.0, 8.0))  # yaw and pitch from where on a portrait stays turned away from the driver ...
+MOST_TURNED = np.radians((12.0, 10.0))  # ... and by how much at most
+WIDEST = 1.08  # of the wider one of the portrait's and the driver's mouth, how wide a mouth gets
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
@@ -66,12 +72,14 @@ class Rest:
         lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
         lips (`float`): Gap at which the network sees this driver's lips touch, millimetres.
         pose (`HeadPose`): Of the first frame, where relative motion starts.
+        looks (`np.ndarray` of shape `(2,)`): True yaw and pitch of the frames, their medians, radians.
     """
 
     shape: np.ndarray
     lids: np.ndarray
     lips: float
     pose: HeadPose
+    looks: np.ndarray
 
     @classmethod
     def of(cls, frames: np.ndarray) -> Rest:
@@ -83,7 +91,8 @@ class Rest:
         shape = neutral_shape(shapes, gaps, smiles)
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
         lids = np.maximum(np.percentile(gaps, OPEN_LIDS, axis=0), least_lids(shape))
-        return cls(shape, lids, touching, faces[0].pose)
+        looks = np.median([_true_angles(face.pose.turn)[:2] for face in faces], axis=0)
+        return cls(shape, lids, touching, faces[0].pose, looks)
 
     def smile(self, shape: np.ndarray) -> float:
         """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
@@ -93,7 +102,8 @@ class Rest:
     def at(cls, points: np.ndarray) -> Rest:
         """A face `(478, 3)` as it is, where it is known which frame the portrait shows."""
         face = PosedFace.of(points)
-        return cls(face.shape, np.maximum(lid_gaps(face.shape), least_lids(face.shape)), SHUT_LIPS[0], face.pose)
+        lids, looks = np.maximum(lid_gaps(face.shape), least_lids(face.shape)), _true_angles(face.pose.turn)[:2]
+        return cls(face.shape, lids, SHUT_LIPS[0], face.pose, looks)
 
 
 def rest_is_seen(frames: np.ndarray) -> bool:
@@ -167,6 +177,9 @@ class Retargeting:
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
+        lower_face = _lower_face(shape, self._jaw) / _lower_face(rest.shape, gap_of_own_jaw(lip_gaps(rest.shape)))
+        self._lower_face = float(np.clip(lower_face, *FACE_RATIO))
+        self._stays_turned = _stays_turned(_true_angles(self.portrait.pose.turn)[:2] - rest.looks)
         self._gaps, self._seen_gaps = lip_gaps(shape), np.maximum(lip_gaps(seen_shape) - SHUT_LIPS[0], 0)
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
 
@@ -184,6 +197,7 @@ class Retargeting:
         shape = own + self._worn + (face.shape - self.rest.shape)
         if not self.relative:
             shape = self._part_lips(shape, face.shape)
+            shape = self._narrow_mouth(shape, face.shape)
         shape = self._open_lids(shape, face.shape)
         shape = self._look(shape, face.shape)
         return own + self.strength * (shape - own), self._pose(face.pose)
@@ -197,18 +211,32 @@ class Retargeting:
             first, scale = own, self._scale * driver.scale / self._driver_scale
             center = self._center + driver.center[:2] - self._driver_center
         turn = true_turn(driver.turn) @ true_turn(first.turn).T @ own.turn
+        if not self.relative:
+            turn = self._stays_turned @ turn
         return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Set the gap of the lips to the driver's; the jaw goes down with it."""
-        wanted = self._own_gaps(lips_apart(driver, self.rest) * self._mouth)
+        wanted = lips_apart(driver, self.rest)
+        wanted *= self._mouth + (self._lower_face - self._mouth) * step(wanted, *FACE_FROM)
+        wanted = self._own_gaps(wanted)
         shape = with_jaw_down(shape, self.portrait.shape, gap_of_jaw(wanted, self.rest.smile(driver)) - self._jaw)
         change = wanted - lip_gaps(shape)  # (9,)
         weights = lip_weights()
         shape[:MESH, 1] += weights @ change
-        lifted = np.maximum(shape[NOSE, 1] + HIGHEST_LIP - shape[UPPER_LIP, 1], 0)
-        lifted = np.minimum(lifted, np.maximum(change, 0))
+        room = _below_nose(self.portrait.shape + self._worn)
+        room = room * np.clip(_below_nose(driver) / _below_nose(self.rest.shape), HIGHEST_LIP, 1)
+        lifted = np.maximum(room - _below_nose(shape), 0)
         shape[:MESH, 1] += np.where(weights < 0, weights / (LOWER_SHARE - 1), weights / LOWER_SHARE) @ lifted
+        return shape
+
+    def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
+        """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""
+        width, own = _mouth_width(shape), _mouth_width(self.portrait.shape)
+        most = WIDEST * max(own, min(_mouth_width(driver), WIDEST * own))
+        if width > most:
+            shape = shape.copy()
+            shape[:MESH, 0] += mouth_corner_weights() * (width - most) / 2
         return shape
 
     def _own_gaps(self, wanted: np.ndarray) -> np.ndarray:
@@ -247,7 +275,22 @@ def _alike(both: np.ndarray) -> np.ndarray:
 
 def true_turn(turn: np.ndarray) -> np.ndarray:
     """How far a head `(3, 3)` is really turned: on renders the mesh moves noses too far aside, and too little down."""
-    return turn_of(angles_of(turn) * TURNS)
+    return turn_of(_true_angles(turn))
+
+
+def _true_angles(turn: np.ndarray) -> np.ndarray:
+    return angles_of(turn) * TURNS
+
+
+def _stays_turned(apart: np.ndarray) -> np.ndarray:
+    """How far a portrait `(3, 3)` stays turned, for yaw and pitch `(2,)` between it and the driver, radians.
+
+    A photograph does not show the far side of a turned face. So only a part of the way to the driver's direction is
+    gone; from there on the portrait turns as the driver does. One that is nearly a profile goes the rest of the way,
+    too, or it would turn out of sight.
+    """
+    stays = apart - np.clip(apart, -TURNED, TURNED)
+    return turn_of(np.append(np.clip(stays, -MOST_TURNED, MOST_TURNED), 0.0))
 
 
 def pose_between(first: HeadPose, second: HeadPose, share: float) -> HeadPose:
@@ -257,6 +300,16 @@ def pose_between(first: HeadPose, second: HeadPose, share: float) -> HeadPose:
     turn = cv2.Rodrigues(cv2.Rodrigues(second.turn @ first.turn.T)[0] * share)[0] @ first.turn
     scale = first.scale * (second.scale / first.scale) ** share
     return HeadPose(turn, scale, first.center + share * (second.center - first.center))
+
+
+def _below_nose(shape: np.ndarray) -> np.ndarray:
+    """How far the upper lip is below the nose `(9,)`, millimetres."""
+    return shape[UPPER_LIP, 1] - shape[NOSE, 1]
+
+
+def _lower_face(shape: np.ndarray, jaw: float) -> float:
+    """From the nose to the chin of a face whose jaw is open by `jaw`, if it were shut: millimetres."""
+    return float(shape[CHIN[-1], 1] - shape[NOSE, 1]) - CHIN_SHARE * jaw
 
 
 def _mouth_width(shape: np.ndarray) -> float:

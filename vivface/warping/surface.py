@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
+from vivface.warping.folds import Unfolding
 from vivface.warping.mesh import MESH, PosedFace, eye_loops, from_outline, lip_loop, mirror, place, step, triangles
 
 RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
@@ -55,6 +56,7 @@ class HeadSurface:
     def __init__(self, points: np.ndarray, beyond: float = BEYOND):
         face, surface = PosedFace.of(points), triangles()
         outline = surface.outline
+        self._unfold = Unfolding(face.shape)
         self._rings, self._follows = _rings(face.shape[outline])
         still = [place(ring, face.pose) for ring in self._rings]
         self._across, self._wide = _across(), _widths(points, still[0])
@@ -76,7 +78,7 @@ class HeadSurface:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
         moved = np.stack([place(ring, pose) for ring in self._rings])
         rings = self._still + self._follows[..., None] * (moved - self._still)
-        return np.concatenate([place(shape[:MESH], pose), *rings, self._rim])
+        return np.concatenate([place(self._unfold(shape)[:MESH], pose), *rings, self._rim])
 
     def stay_inside(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
         """Let no point of the face take its colours from the background.
