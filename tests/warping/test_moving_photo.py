@@ -10,7 +10,7 @@ from tests.warping.faces import face, gradient, points, turned
 from vivface.faces.alignment import ffhq_quad, to_crop
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.pose import HeadPose, turn_of
-from vivface.warping.mesh import PosedFace, face_points, place
+from vivface.warping.mesh import PosedFace, eye_loops, face_points, place
 from vivface.warping.moving_photo import MovingPhoto, enlarged, frame_size
 from vivface.warping.retargeting import Rest
 
@@ -63,6 +63,18 @@ def test_shut_eyes_show_no_eyeball(photo):
     frames = [moving(marked)(points(face(lids=lids))) for lids in (6.0, 0.2)]
     seen = [int((frame[..., 2] > 150).sum()) for frame in frames]
     assert seen[0] > 8 and seen[1] <= seen[0] / 2
+
+
+def test_no_pixel_around_a_moved_eye_is_that_of_the_photograph_at_rest(photo):
+    shift = np.array([0.12, 0.0])
+    frame = moving(photo)(points(face(), turned(shift=tuple(shift))))
+    rim = points(face())[list(eye_loops()[0]), :2] + shift
+    left, top = np.floor(rim.min(0) * 128).astype(int) - 2
+    right, bottom = np.ceil(rim.max(0) * 128).astype(int) + 2
+    y, x = np.mgrid[top:bottom, left:right]
+    shown = (frame[top:bottom, left:right, :2].astype(float) + 0.5 - 60) / 128
+    wanted = (np.stack([x, y], -1) + 0.5) / 128 - shift
+    assert np.abs(shown - wanted).max() < 0.03
 
 
 def test_frames_are_the_same_every_time(photo):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cache
 
@@ -182,12 +183,18 @@ class PhotoCompositor:
             behind[part, 1] = np.minimum(behind[part, 1], limit) if low else np.maximum(behind[part, 1], limit)
         source = place(behind, self.face.pose)
         fan = _fan()
-        shown = shown_triangles(target, fan, range(len(fan)), box, size)
+        shown = _with_border(shown_triangles(target, fan, range(len(fan)), box, size), math.ceil(size / 256))
         where = interpolate(shown, affine_tables(target, source[:, :2], fan), box, size)
         left, top, right, bottom = box
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
         part[:] = np.round(part + mask * (_sample(self.photo, where).astype(np.float32) - part)).astype(np.uint8)
+
+
+def _with_border(shown: np.ndarray, width: int) -> np.ndarray:
+    """Few triangles `(height, width)` with those next to them where none lies: a soft mask reaches a little beyond."""
+    near = cv2.dilate((shown + 1).astype(np.uint8), np.ones((2 * width + 1,) * 2, np.uint8)).astype(np.int32) - 1
+    return np.where(shown < 0, near, shown)
 
 
 @cache
