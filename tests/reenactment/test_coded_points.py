@@ -76,6 +76,15 @@ class TestEncoding:
         loaded = CodedVideo.load(tmp_path / "0.vfc")
         assert loaded.basis == "points" and torch.equal(loaded.frames, plain.frames) and loaded.key == plain.key
 
+    @pytest.mark.parametrize("option", [{"steps": 40}, {"pose_steps": 0}, {"identity_steps": 60}, {"target": "frames"}])
+    def test_options_of_a_fit_are_refused(self, codec, clip, option):
+        with pytest.raises(OptionError, match=f"`{next(iter(option))}` is .*; leave it out: points are read off"):
+            codec.encode(clip, basis="points", **option)
+
+    def test_an_identity_latent_is_refused(self, codec, clip):
+        with pytest.raises(OptionError, match="`identity` is given; leave it out"):
+            codec.encode(clip, basis="points", identity=torch.zeros(4, 8))
+
     def test_frames_without_a_face_hold(self, coded):
         assert coded.missing == [3] and torch.equal(coded.frames[3, 3:], coded.frames[2, 3:])
 

@@ -50,10 +50,13 @@ def encode(
         int | None, typer.Option(min=0, help="Of the fit of the 32 values; by default as it suits.")
     ] = None,
     pose_steps: Annotated[int | None, typer.Option(min=0, help="Of the fit of the head pose.")] = None,
-    identity_steps: Annotated[int, typer.Option(min=0, help="Of the fit of the identity latent.")] = 60,
+    identity_steps: Annotated[
+        int | None, typer.Option(min=0, help="Of the fit of the identity latent; 60 by default.")
+    ] = None,
     target: Annotated[
-        Target, typer.Option(help="Fit the clip's frames, or the encoder's inversion of them, as the paper does.")
-    ] = Target.FRAMES,
+        Target | None,
+        typer.Option(help="Fit the clip's frames (default), or the encoder's inversion of them, as the paper does."),
+    ] = None,
     crop_track: Annotated[bool, typer.Option(help="Also keep where the face was, 8 bytes a frame.")] = False,
     key_picture: Annotated[
         bool,
@@ -84,7 +87,7 @@ def encode(
             steps=steps,
             pose_steps=pose_steps,
             identity_steps=identity_steps,
-            target=target.value,
+            target=None if target is None else target.value,
             crop_track=crop_track,
             key_picture=key_picture,
             face=face,

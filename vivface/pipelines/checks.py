@@ -24,6 +24,22 @@ def check_counts(**values: int | None) -> None:
             raise OptionError(f"`{name}` is {value!r}; expected a whole number, 0 or more.")
 
 
+def refuse(advice: str, **values: object) -> None:
+    """Refuse options that do not count beside others.
+
+    Args:
+        advice (`str`): What to do, and why.
+        values (optional): Their values; None where they are not given.
+
+    Raises:
+        OptionError: If one is given.
+    """
+    for name, value in values.items():
+        if value is not None:
+            shown = "given" if hasattr(value, "shape") else repr(value)
+            raise OptionError(f"`{name}` is {shown}; {advice}.")
+
+
 def check_fit(pairs: dict[str, tuple[object, object]]) -> None:
     """Refuse components that do not fit together.
 

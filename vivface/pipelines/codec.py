@@ -31,9 +31,10 @@ from vivface.models.styleflow import StyleFlow
 from vivface.models.stylegan2 import StyleGAN2Generator
 from vivface.models.transformer import DeformationTransformer
 from vivface.pipelines.base import ReenactmentPipeline
+from vivface.pipelines.checks import refuse
 from vivface.pipelines.codec_checkpoint import CodecCheckpoint
 from vivface.pipelines.codec_decoding import CodecDecoding
-from vivface.pipelines.encoding import POSE_STEPS, STEPS, PipelineCoder, turned
+from vivface.pipelines.encoding import IDENTITY_STEPS, POSE_STEPS, STEPS, PipelineCoder, turned
 from vivface.reenactment.clip_encoding import ClipEncoding, EncodingOptions
 from vivface.reenactment.coded_frames import CodecFrames
 from vivface.reenactment.coded_points import corrected, encode_points
@@ -122,9 +123,9 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         basis: str | None = None,
         steps: int | None = None,
         pose_steps: int | None = None,
-        identity_steps: int = 60,
+        identity_steps: int | None = None,
         identity: Tensor | None = None,
-        target: str = "frames",
+        target: str | None = None,
         crop_track: bool = False,
         key_picture: bool = False,
         register: bool = True,
@@ -141,16 +142,17 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         Args:
             video (`str` or `os.PathLike`): The clip.
             basis (`str`, *optional*): `"channels"`, `"components"`, or `"points"`: the values move the points of a key
-                picture, which is always kept, and nothing is fitted; by default as the checkpoint says.
+                picture, which is always kept, and nothing is fitted, so that the options of a fit are refused; by
+                default as the checkpoint says.
             steps (`int`, *optional*): Of the descent for the 32 values of a frame; by default 40 for channels and 0
                 for components, which can be read off the encoder's codes.
             pose_steps (`int`, *optional*): The same for yaw and pitch (eq. 2); by default 0 where they can be read off
                 the encoder's codes, else 30.
-            identity_steps (`int`, *optional*, defaults to 60): The same for the identity latent; 0 takes the encoder's.
+            identity_steps (`int`, *optional*): The same for the identity latent; 0 takes the encoder's; by default 60.
             identity (`torch.Tensor` of shape `(num_latents, style_dim)`, *optional*): An identity latent of the person,
                 such as that of another coded video; else it is chosen and fitted.
-            target (`str`, *optional*, defaults to `"frames"`): What is fitted: the clip's `"frames"`, or `"inversion"`,
-                the system's own pictures of them (the paper).
+            target (`str`, *optional*): What is fitted: the clip's `"frames"` (by default), or `"inversion"`, the
+                system's own pictures of them (the paper).
             crop_track (`bool`, *optional*, defaults to False): Also keep where the face was, eight bytes a frame.
             key_picture (`bool`, *optional*, defaults to False): Also keep a picture of the face, some kilobytes once,
                 that `decode` moves; ours.
@@ -159,7 +161,7 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             start, duration (`float` or `Fraction`, *optional*): The part of the clip, seconds.
             max_frames, max_pixels (`int`, *optional*): As for `encode_motion`.
             work (`str` or `os.PathLike`, *optional*): A file in which what is done so far is kept: a stopped run goes
-                on from there; it is removed at the end.
+                on from there; it is removed at the end. For points nothing is kept.
             on_progress (callable, *optional*): Told of every stage; may raise to stop.
 
         Returns:
@@ -168,13 +170,15 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         Raises:
             MediaError: If the clip cannot be read.
             NoFaceError: If no frame shows a face.
-            OptionError: If an option is out of its range.
+            OptionError: If an option is out of its range, or belongs to a fit and nothing is fitted.
             CheckpointError: If the checkpoint lacks the basis.
         """
         basis = basis or self.config.basis
         self._evaluate()
         reader = VideoReader(video, start, duration, max_pixels=max_pixels, max_frames=max_frames)
         if basis == POINTS:
+            fitted = dict(steps=steps, pose_steps=pose_steps, identity_steps=identity_steps, identity=identity)
+            refuse("leave it out: points are read off the clip, nothing is fitted", target=target, **fitted)
             frames = CodecFrames(reader, self.backend, KEY_SIZE, face, register)
             clip = encode_points(frames, self.backend, reader.path.name, on_progress)
             w_plus, picture, shown = self._latent_of(clip.key), clip.key, clip.key_frame
@@ -182,8 +186,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             options = EncodingOptions(
                 STEPS.get(basis, 0) if steps is None else steps,
                 POSE_STEPS[self.config.head_pose] if pose_steps is None else pose_steps,
-                identity_steps,
-                target,
+                IDENTITY_STEPS if identity_steps is None else identity_steps,
+                target or "frames",
                 crop_track,
                 register,
             )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIT_SIZE = 256  # pictures are compared at this size, or smaller
 STEPS = {"channels": 40, "components": 0}  # of a frame, by basis
+IDENTITY_STEPS = 60  # the same, once
 POSE_STEPS = {"motion": 0, "styleflow": 30, "directions": 30}  # the same, by what turns the head
 RATES = {"channels": 0.5, "components": 0.05}  # step lengths; one channel does less than one component
 WHOLE = {"channels": 0.0, "components": 1.0}  # weight of the whole picture in the loss
