@@ -188,3 +188,8 @@ def test_one_face_may_lie_where_another_is():
     mixed = PosedFace.of(with_pose_of(points(face(lips=15)), points(face() * WIDER, turned(20, 5, shift=(0.1, 0)))))
     assert np.allclose(np.degrees(angles_of(mixed.pose.turn)), [20, 5, 0], atol=2.5)
     assert lip_gap(mixed.shape) == pytest.approx(15, abs=1.5)
+
+
+def test_a_turned_portrait_may_go_all_the_way_to_the_driver():
+    move = Retargeting(points(face(), turned(20)), rest(), stay_turned=False)
+    assert np.degrees(angles_of(move(points(face()))[1].turn))[0] == pytest.approx(0, abs=2.5)

@@ -82,7 +82,7 @@ class FilmHead:
 
     def _retarget(self, shape: np.ndarray, seen: np.ndarray) -> Retargeting:
         shape, seen = (place(one, FRONTAL) for one in (shape, seen))
-        return Retargeting(shape, self._rest, self._relative, 1.0, self._crops, seen)
+        return Retargeting(shape, self._rest, self._relative, 1.0, self._crops, seen, stay_turned=False)
 
     def remember_eyes(self, image: np.ndarray, face: PosedFace, quad: np.ndarray) -> None:
         """Take the eyes from a frame, see `draw`; from one in which they are open."""

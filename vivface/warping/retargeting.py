@@ -157,6 +157,8 @@ class Retargeting:
         crops (`tuple[str, str]`, *optional*): How portrait and driver are cut: keys of `vivface.faces.crops.CROPS`.
         seen (`np.ndarray` of shape `(478, 3)`, *optional*): The portrait's points as the network sees them, if it is
             given others: its expression is read from these.
+        stay_turned (`bool`, *optional*, defaults to True): Go only a part of the way to the driver's direction where
+            the portrait is turned away from it.
     """
 
     def __init__(
@@ -167,6 +169,7 @@ class Retargeting:
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
         seen: np.ndarray | None = None,
+        stay_turned: bool = True,
     ):
         self.portrait, self.rest, self.strength = PosedFace.of(portrait), rest, strength
         self.relative = relative
@@ -179,7 +182,8 @@ class Retargeting:
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
         lower_face = _lower_face(shape, self._jaw) / _lower_face(rest.shape, gap_of_own_jaw(lip_gaps(rest.shape)))
         self._lower_face = float(np.clip(lower_face, *FACE_RATIO))
-        self._stays_turned = _stays_turned(_true_angles(self.portrait.pose.turn)[:2] - rest.looks)
+        apart = _true_angles(self.portrait.pose.turn)[:2] - rest.looks
+        self._stays_turned = _stays_turned(apart) if stay_turned and not relative else np.eye(3)
         self._gaps, self._seen_gaps = lip_gaps(shape), np.maximum(lip_gaps(seen_shape) - SHUT_LIPS[0], 0)
         self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
 
@@ -210,9 +214,7 @@ class Retargeting:
         else:
             first, scale = own, self._scale * driver.scale / self._driver_scale
             center = self._center + driver.center[:2] - self._driver_center
-        turn = true_turn(driver.turn) @ true_turn(first.turn).T @ own.turn
-        if not self.relative:
-            turn = self._stays_turned @ turn
+        turn = self._stays_turned @ true_turn(driver.turn) @ true_turn(first.turn).T @ own.turn
         return pose_between(own, HeadPose(turn, scale, np.concatenate([center, own.center[2:]])), strength)
 
     def _part_lips(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
