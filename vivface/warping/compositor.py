@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -62,9 +62,6 @@ class PhotoCompositor:
         self._layers = separate(photo, _in_photo(points[:MESH])[:, :2]) if matte else None
         if self._layers is not None:
             self.surface.stay_inside(self._opacity)
-        self._other = self._source()
-        if self.surface.two_sided:
-            self._other = relit(self._other, _in_photo(points[:MESH]), self.face.pose, SURROUNDINGS)
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -134,9 +131,14 @@ class PhotoCompositor:
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
-            other = _sample(self._other, where[..., 2:]).astype(np.float32)
+            other = _sample(self._other_side, where[..., 2:]).astype(np.float32)
             part[:] = np.round(part + where[..., 4:].clip(0, 1) * (other - part)).astype(np.uint8)
         return head
+
+    @cached_property
+    def _other_side(self) -> np.ndarray:
+        """What moves in the light of the other side of the face; made when it is first shown."""
+        return relit(self._source(), _in_photo(self.points[:MESH]), self.face.pose, SURROUNDINGS)
 
     def _source(self) -> np.ndarray:
         """What moves: the photograph, or the person in it with an opacity."""

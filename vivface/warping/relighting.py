@@ -33,9 +33,12 @@ def relit(photo: np.ndarray, points: np.ndarray, pose: HeadPose, scale: float) -
     Returns:
         `np.ndarray`: As `photo`; the same outside the face.
     """
-    small = cv2.resize(photo[..., :3], (COARSE, COARSE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(photo, (COARSE, COARSE), interpolation=cv2.INTER_AREA).astype(np.float32)
     pixels = pose.scale / scale * COARSE  # a millimetre
     face = _face(points)
+    if photo.shape[2] == 4:
+        face *= small[..., 3] / 255
+        small = small[..., :3]
     known = np.maximum(_blurred(face, SMOOTH * pixels), 1e-3)[..., None]
     smooth = _blurred(small * face[..., None], SMOOTH * pixels) / known
     across = _across(points)
