@@ -7,7 +7,7 @@ image, in degrees. Left and right are the person's.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -56,9 +56,14 @@ class FaceState:
     roll: float
     confidence: tuple[float, ...]
 
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values, in the order of `STATE_NAMES`."""
+        return tuple(getattr(self, name) for name in STATE_NAMES)
+
     def as_array(self) -> np.ndarray:
         """Values `(11,)`, float32, in the order of `STATE_NAMES`."""
-        return np.array(astuple(self)[:-1], np.float32)
+        return np.array(self.values, np.float32)
 
     @classmethod
     def from_arrays(cls, values: np.ndarray, confidence: np.ndarray) -> FaceState:
@@ -196,9 +201,9 @@ class StateSmoother:
             `FaceState` or None: In a frame without the face the last one, with confidence 0; None before the first.
         """
         if state is not None:
-            values = [f.update(value, time_s) for f, value in zip(self._filters, astuple(state)[:-1], strict=True)]
+            values = [f.update(value, time_s) for f, value in zip(self._filters, state.values, strict=True)]
             self._last = FaceState(*map(float, values), confidence=state.confidence)
             return self._last
         if self._last is None:
             return None
-        return FaceState(*astuple(self._last)[:-1], confidence=(0.0,) * len(STATE_NAMES))
+        return replace(self._last, confidence=(0.0,) * len(STATE_NAMES))
