@@ -52,7 +52,7 @@ LID_GAIN = 1.25  # how much more lids move than the network sees
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.2, MOST_SHUT)  # millimetres between lips that touch, as the network sees them: least and most
-HIGHEST_LIP = 0.45  # of the way from nose to upper lip that is left at least when the lip is lifted
+HIGHEST_LIP = 0.6  # of the way from nose to upper lip that is left at least when the lip is lifted
 PARTED, OWN_RATIO = 1.0, (0.5, 2.0)  # millimetres from which a portrait's lips part; of gaps shown and seen
 MOUTH_RATIO = (0.85, 1.05)  # how much less or more than the driver's lips those of a wider mouth part
 FACE_RATIO, FACE_FROM = (0.7, 1.0), (8.0, 30.0)  # the same of a lower half of a face; gaps: it does not count, it does
@@ -235,7 +235,7 @@ class Retargeting:
     def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""
         width, own = _mouth_width(shape), _mouth_width(self.portrait.shape)
-        most = WIDEST * max(own, _mouth_width(driver))
+        most = WIDEST * max(own, min(_mouth_width(driver), WIDEST * own))
         if width > most:
             shape = shape.copy()
             shape[:MESH, 0] += mouth_corner_weights() * (width - most) / 2
