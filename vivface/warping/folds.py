@@ -23,7 +23,7 @@ FOLDED = (-0.2, 0.2)  # share of its area at which a triangle is folded, and fro
 
 
 class Unfolding:
-    """Of one portrait.
+    """Spreads the skin around a portrait's mouth where it would fold.
 
     Args:
         shape (`np.ndarray` of shape `(478, 3)`): The portrait's own face in millimetres.
@@ -92,9 +92,16 @@ def nearness() -> np.ndarray:
 
 def _areas(shape: np.ndarray) -> np.ndarray:
     """Areas `(T,)` of the triangles around the mouth as the face looks into the camera, negative where turned over."""
-    corners = around_mouth()
-    a, b, c = (shape[corners[:, k], :2] for k in range(3))
-    flat = triangles().layout[corners]
-    first, second = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
-    sign = np.sign(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
-    return sign * ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]) / 2
+    return _signs() * _signed(shape)
+
+
+@cache
+def _signs() -> np.ndarray:
+    """1 or -1 for the triangles around the mouth `(T,)`, as their corners lie one after the other in the layout."""
+    return np.sign(_signed(triangles().layout))
+
+
+def _signed(shape: np.ndarray) -> np.ndarray:
+    a, b, c = (shape[corner, :2] for corner in around_mouth().T)
+    first, second = b - a, c - a
+    return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
