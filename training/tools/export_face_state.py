@@ -151,8 +151,8 @@ def training_record(run: Path) -> dict[str, str | list]:
         "license": "apache-2.0",
         "description": "Reads head pose, 33 expression controls (two of them gaze) and 68 landmarks of an FFHQ-aligned "
         "face, with gradients to the image.",
-        "data": "560 rendered synthetic people with 14 frames each in two lights (MakeHuman assets, CC0), mirrored and "
-        "strongly augmented; no picture of a real person.",
+        "data": "1120 rendered synthetic people with 14 frames each in two lights (MakeHuman assets, CC0), mirrored "
+        "and strongly augmented; no picture of a real person.",
         "stages": stages(run),
         "limitations": LIMITATIONS,
     }
