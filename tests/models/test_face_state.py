@@ -150,4 +150,4 @@ class TestBundled:
         assert here.controls[0, places].flip(0) == pytest.approx(there.controls[0, places].numpy(), abs=0.3)
 
     def test_fits_the_bundle(self, bundled):
-        assert sum(tensor.numel() for tensor in bundled.state_dict().values()) * 2 < 3e6
+        assert sum(tensor.numel() for tensor in bundled.state_dict().values()) * 2 < 3.2e6
