@@ -72,6 +72,7 @@ class Rest:
         lids (`np.ndarray` of shape `(2,)`): Gap of the open lids, right and left, millimetres.
         lips (`float`): Gap at which the network sees this driver's lips touch, millimetres.
         pose (`HeadPose`): Of the first frame, where relative motion starts.
+        first (`np.ndarray` of shape `(478, 3)`): Shape of the first frame, by which the driver's crop was cut.
         looks (`np.ndarray` of shape `(2,)`): True yaw and pitch of the frames, their medians, radians.
     """
 
@@ -79,6 +80,7 @@ class Rest:
     lids: np.ndarray
     lips: float
     pose: HeadPose
+    first: np.ndarray
     looks: np.ndarray
 
     @classmethod
@@ -92,7 +94,7 @@ class Rest:
         touching = float(np.clip(np.percentile(mean_lip_gaps(shapes), 10), *SHUT_LIPS))
         lids = np.maximum(np.percentile(gaps, OPEN_LIDS, axis=0), least_lids(shape))
         looks = np.median([_true_angles(face.pose.turn)[:2] for face in faces], axis=0)
-        return cls(shape, lids, touching, faces[0].pose, looks)
+        return cls(shape, lids, touching, faces[0].pose, shapes[0], looks)
 
     def smile(self, shape: np.ndarray) -> float:
         """How much more a face `(478, 3)` smiles: 0 not at all, 1 as far as rendered people do."""
@@ -103,7 +105,7 @@ class Rest:
         """A face `(478, 3)` as it is, where it is known which frame the portrait shows."""
         face = PosedFace.of(points)
         lids, looks = np.maximum(lid_gaps(face.shape), least_lids(face.shape)), _true_angles(face.pose.turn)[:2]
-        return cls(face.shape, lids, SHUT_LIPS[0], face.pose, looks)
+        return cls(face.shape, lids, SHUT_LIPS[0], face.pose, face.shape, looks)
 
 
 def rest_is_seen(frames: np.ndarray) -> bool:
@@ -176,7 +178,7 @@ class Retargeting:
         shape = self.portrait.shape
         seen_shape = shape if seen is None else PosedFace.of(seen).shape
         self._center, self._scale = frontal_placement(shape, crops[0])
-        self._driver_center, self._driver_scale = frontal_placement(rest.shape, crops[1])
+        self._driver_center, self._driver_scale = frontal_placement(rest.first, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
         self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
