@@ -12,8 +12,9 @@ import numpy as np
 from vivface.errors import MediaError
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
+from vivface.warping.creases import AROUND, parted, without_creases
 from vivface.warping.matte import separate
-from vivface.warping.mesh import IRISES, MESH, PosedFace, eye_loops, lip_loop, place
+from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit
 from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
@@ -25,6 +26,8 @@ BANDS = 8  # of rows, in each of which only what shows the person is computed
 JUMP = 3.0  # pixels of the photograph between neighbours from which on one covers the other
 EDGE_BLUR = 0.9  # pixels: standard deviation of what makes the steps of such edges soft
 CUBIC = 3  # pixels around a position that its cubic interpolation may see
+
+Corner = tuple[tuple[int, int, int, int], float]  # left, top, right, bottom in pixels, and how far it is open
 
 
 class PhotoCompositor:
@@ -101,7 +104,7 @@ class PhotoCompositor:
             if box is not None:
                 left, top, right, bottom = box
                 where[top:bottom, left:right] = self._positions(target, tables, order, box, size)
-        frame = _softened(self._head(where), edges)
+        frame = _softened(self._head(where, self._corners(shape, points)), edges)
         opacity = frame[..., 3:]
         frame = np.ascontiguousarray(frame[..., :3])
         for side in (0, 1):
@@ -111,23 +114,44 @@ class PhotoCompositor:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return np.concatenate([frame, opacity], 2) if self._is_clear else frame
 
-    def _head(self, where: np.ndarray) -> np.ndarray:
+    def _head(self, where: np.ndarray, corners: list[Corner]) -> np.ndarray:
         """The moved head before the steady background, uint8 RGB `(size, size, 3)`, or RGBA without any.
 
         Args:
             where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
+            corners (list of `Corner`): Of the mouth, where they are open.
         """
         if self._plate is None:
-            return self._person(where)
-        frame = self._plate.copy()
-        for left, top, right, bottom in _bands(self._shows_person(where)):
+            frame = self._person(where)
+        else:
+            frame = self._plate.copy()
+            for left, top, right, bottom in _bands(self._shows_person(where)):
+                part = np.s_[top:bottom, left:right]
+                frame[part] = _blended(self._person(where[part]), self._plate[part])
+        for (left, top, right, bottom), share in corners:
             part = np.s_[top:bottom, left:right]
-            frame[part] = _blended(self._person(where[part]), self._plate[part])
+            shown = cv2.addWeighted(self._person(where[part]), 1 - share, self._person(where[part], True), share, 0)
+            frame[part] = shown if self._plate is None else _blended(shown, self._plate[part])
         return frame
 
-    def _person(self, where: np.ndarray) -> np.ndarray:
+    def _corners(self, shape: np.ndarray, points: np.ndarray) -> list[Corner]:
+        """Parts of a frame in which a corner of the mouth opens, and how far; `points` are those of `shape` in it."""
+        size, reach = self.size, AROUND * self.face.pose.scale
+        found = []
+        for corner, share in zip(points[MOUTH_CORNERS, :2], parted(shape, self.face.shape).tolist(), strict=True):
+            box = _box(np.stack([corner - reach, corner + reach]), size) if share > 0 else None
+            if box is not None:
+                found.append((box, share))
+        if len(found) == 2:  # what lies between belongs to both: to one is enough
+            (first, share), (second, other) = found
+            middle = int(round(float(points[MOUTH_CORNERS, 0].mean()) * size))
+            found = [((first[0], first[1], min(first[2], middle), first[3]), share)]
+            found.append(((max(second[0], middle), second[1], second[2], second[3]), other))
+        return [(box, share) for box, share in found if box[0] < box[2]]
+
+    def _person(self, where: np.ndarray, open_mouth: bool = False) -> np.ndarray:
         """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
-        head = _sample(self._source(), where)
+        head = _sample(self._without_creases if open_mouth else self._source(), where)
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
@@ -139,6 +163,13 @@ class PhotoCompositor:
     def _other_side(self) -> np.ndarray:
         """What moves in the light of the other side of the face; made when it is first shown."""
         return relit(self._source(), _in_photo(self.points[:MESH]), self.face.pose, SURROUNDINGS)
+
+    @cached_property
+    def _without_creases(self) -> np.ndarray:
+        """What moves, as it is when the mouth is open; made when it first opens."""
+        size = len(self.photo)
+        points = _in_photo(self.points) * size - 0.5
+        return without_creases(self._source(), points, self.face.pose.scale / SURROUNDINGS * size)
 
     def _source(self) -> np.ndarray:
         """What moves: the photograph, or the person in it with an opacity."""
