@@ -136,18 +136,12 @@ class PhotoCompositor:
 
     def _corners(self, shape: np.ndarray, points: np.ndarray) -> list[Corner]:
         """Parts of a frame in which a corner of the mouth opens, and how far; `points` are those of `shape` in it."""
-        size, reach = self.size, AROUND * self.face.pose.scale
-        found = []
+        found, reach = [], AROUND * self.face.pose.scale
         for corner, share in zip(points[MOUTH_CORNERS, :2], parted(shape, self.face.shape).tolist(), strict=True):
-            box = _box(np.stack([corner - reach, corner + reach]), size) if share > 0 else None
-            if box is not None:
+            box = _box(np.stack([corner - reach, corner + reach]), self.size)
+            if share > 0 and box is not None:
                 found.append((box, share))
-        if len(found) == 2:  # what lies between belongs to both: to one is enough
-            (first, share), (second, other) = found
-            middle = int(round(float(points[MOUTH_CORNERS, 0].mean()) * size))
-            found = [((first[0], first[1], min(first[2], middle), first[3]), share)]
-            found.append(((max(second[0], middle), second[1], second[2], second[3]), other))
-        return [(box, share) for box, share in found if box[0] < box[2]]
+        return found
 
     def _person(self, where: np.ndarray, open_mouth: bool = False) -> np.ndarray:
         """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
