@@ -62,7 +62,7 @@ class PhotoCompositor:
         self.photo, self.points, self.size = photo, points, size
         self.surface = HeadSurface(points, beyond)
         self.face = PosedFace.of(points)
-        self._layers = separate(photo, _in_photo(points[:MESH])[:, :2]) if matte else None
+        self._layers = separate(photo, shrunk(points[:MESH], SURROUNDINGS)[:, :2]) if matte else None
         if self._layers is not None:
             self.surface.stay_inside(self._opacity)
         self._is_kept = isinstance(background, str) and background == KEEP
@@ -156,13 +156,13 @@ class PhotoCompositor:
     @cached_property
     def _other_side(self) -> np.ndarray:
         """What moves in the light of the other side of the face; made when it is first shown."""
-        return relit(self._source(), _in_photo(self.points[:MESH]), self.face.pose, SURROUNDINGS)
+        return relit(self._source(), shrunk(self.points[:MESH], SURROUNDINGS), self.face.pose, SURROUNDINGS)
 
     @cached_property
     def _without_creases(self) -> np.ndarray:
         """What moves, as it is when the mouth is open; made when it first opens."""
         size = len(self.photo)
-        points = _in_photo(self.points) * size - 0.5
+        points = shrunk(self.points, SURROUNDINGS) * size - 0.5
         return without_creases(self._source(), points, self.face.pose.scale / SURROUNDINGS * size)
 
     def _source(self) -> np.ndarray:
@@ -311,10 +311,10 @@ def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> n
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
 
 
-def _in_photo(points: np.ndarray) -> np.ndarray:
-    """Points `(N, 3)` of the crop as they lie in the photograph with its surroundings."""
+def shrunk(points: np.ndarray, reach: float) -> np.ndarray:
+    """Points `(..., 3)` of a crop as they lie in the square `reach` times as wide about the same centre."""
     middle = np.array([0.5, 0.5, 0.0])
-    return (points - middle) / SURROUNDINGS + middle
+    return (points - middle) / reach + middle
 
 
 def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, step
+from vivface.warping.gaps import lip_gaps
+from vivface.warping.mesh import MOUTH_CORNERS, step
 from vivface.warping.teeth import LUMA
 
 INWARDS, LONGEST, STEP = 3.0, 9.0, 0.25  # millimetres from the corners of the mouth: begin of a line, end at most
@@ -55,12 +56,7 @@ def without_creases(photo: np.ndarray, points: np.ndarray, millimetre: float) ->
 
 def parted(shape: np.ndarray, own: np.ndarray) -> np.ndarray:
     """How far the lines are to go at both corners `(2,)`, from 0 to 1, for a face `(478, 3)` and the portrait's own."""
-    return step(_gaps(shape) - _gaps(own), *PARTED)
-
-
-def _gaps(shape: np.ndarray) -> np.ndarray:
-    """How far the lips are apart next to both corners `(2,)`, millimetres."""
-    return (shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])[[0, -1]]
+    return step((lip_gaps(shape) - lip_gaps(own))[[0, -1]], *PARTED)
 
 
 def _line(image: np.ndarray, corner: np.ndarray, outwards: np.ndarray, millimetre: float) -> np.ndarray:

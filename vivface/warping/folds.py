@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from vivface.warping.lips import CORNERS
-from vivface.warping.mesh import MESH, eye_loops, lip_loop, step, triangles
+from vivface.warping.mesh import MESH, lip_loop, neighbours, step, triangles
 from vivface.warping.regions import part_weights
 
 OUTER_CORNERS = np.array([61, 291])  # points of the mesh: of the mouth
@@ -81,12 +81,9 @@ def around_mouth() -> np.ndarray:
 @cache
 def nearness() -> np.ndarray:
     """`(468, 468)`: weights of the points around each point, by the inverse of their distance, of sum 1."""
-    corners, layout = triangles().corners, triangles().layout
-    inside = np.any([np.isin(corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
-    near = np.zeros((MESH, MESH))
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        first, second = corners[~inside, a], corners[~inside, b]
-        near[first, second] = near[second, first] = 1 / np.linalg.norm(layout[first] - layout[second], axis=1)
+    near, layout = (neighbours() > 0).astype(np.float64), triangles().layout
+    first, second = np.nonzero(near)
+    near[first, second] = 1 / np.linalg.norm(layout[first] - layout[second], axis=1)
     return near / np.maximum(near.sum(1, keepdims=True), 1e-9)
 
 

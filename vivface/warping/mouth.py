@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import load
 
 from vivface.faces.pose import HeadPose
+from vivface.warping.gaps import lip_gaps
 from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, place, step
 from vivface.warping.teeth import (
     LUMA,
@@ -77,7 +78,7 @@ class MouthLayer:
         area = float(self.teeth.sum()) / self._density**2
         self.colors = mouth_colors(photo, points, self.teeth, float(step(area, *COLORS_FROM)))
         self._parts = {name: self._recolored(name) for name in parts()}
-        self._gap = _gaps(own)
+        self._gap = lip_gaps(own)
         self._middle = float(own[[NOSE, 13, 14], 0].mean())
         self._depth = float(own[[13, 14], 2].mean()) + BEHIND_LIPS
         self._edge = float(own[NOSE, 1]) + TEETH_BELOW_NOSE
@@ -187,7 +188,7 @@ class MouthLayer:
 
     def strength(self, shape: np.ndarray) -> float:
         """How far this layer covers what the skin's layer shows between the lips, from 0 to 1."""
-        return float(step(np.abs(_gaps(shape) - self._gap).max(), SAME, OTHER))
+        return float(step(np.abs(lip_gaps(shape) - self._gap).max(), SAME, OTHER))
 
     def _behind(
         self, box: tuple[int, int, int, int], pose: HeadPose, depth: float, size: int
@@ -252,11 +253,6 @@ class MouthLayer:
         u = ((x + MIDDLE[0]) * DENSITY - 0.5).astype(np.float32)
         v = ((y + MIDDLE[1]) * DENSITY - 0.5).astype(np.float32)
         return cv2.remap(self._parts[name], u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-
-
-def _gaps(shape: np.ndarray) -> np.ndarray:
-    """How far the lips are apart `(9,)`, millimetres."""
-    return shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
 
 
 def _over(below: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
-from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
+from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop, shrunk
 from vivface.warping.eye_rims import with_hidden_rims
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
@@ -73,7 +73,7 @@ class MovingPhoto:
             wide = cut_photo(photo, enlarged(quad, SURROUNDINGS * reach), round(size * SURROUNDINGS), crops[0])
             if edit is not None:
                 wide = with_crop(wide, crop)
-            fitted = _shrunk(fitted, reach)
+            fitted = shrunk(fitted, reach)
         self._compositor = PhotoCompositor(wide, fitted, size, BEYOND if reach == 1 else 0.0, background)
         self._still = self._compositor.still()
 
@@ -110,19 +110,13 @@ class MovingPhoto:
     def show(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The frame of the portrait's own face under a shape `(478, 3)` and a pose, see `face`."""
         if self._reach > 1:
-            pose = HeadPose(pose.turn, pose.scale / self._reach, _shrunk(pose.center[None], self._reach)[0])
+            pose = HeadPose(pose.turn, pose.scale / self._reach, shrunk(pose.center[None], self._reach)[0])
         return self._compositor(shape, pose)
 
 
 def reached(size: int, reach: float) -> int:
     """Width and height in pixels of frames that show `reach` crops of a size, an even number."""
     return 2 * round(size * reach / 2)
-
-
-def _shrunk(points: np.ndarray, reach: float) -> np.ndarray:
-    """Points `(..., 3)` of a crop as they lie in the square `reach` times as wide about the same centre."""
-    middle = np.array([0.5, 0.5, 0.0])
-    return (points - middle) / reach + middle
 
 
 def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
