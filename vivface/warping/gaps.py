@@ -31,6 +31,11 @@ def lip_gaps(shape: np.ndarray) -> np.ndarray:
     return shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1]
 
 
+def mouth_width(shape: np.ndarray) -> np.ndarray:
+    """Distance of the inner corners of the mouth of shapes `(..., 478, 3)`: `(...)`, millimetres."""
+    return np.linalg.norm(shape[..., MOUTH_CORNERS[1], :] - shape[..., MOUTH_CORNERS[0], :], axis=-1)
+
+
 def with_lip_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     """A shape `(478, 3)` with other gaps `(9,)` of its lips; the lower lip takes most of the change."""
     shape = shape.copy()

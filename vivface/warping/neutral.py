@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP
+from vivface.warping.gaps import mouth_width
+from vivface.warping.mesh import LOWER_LIP, MESH, UPPER_LIP
 from vivface.warping.movements import mouth_movements
 from vivface.warping.regions import part_weights
 
@@ -36,8 +37,7 @@ def neutral_shape(shapes: np.ndarray, lids: np.ndarray, smiles: np.ndarray) -> n
     Returns:
         `np.ndarray` of shape `(478, 3)`.
     """
-    widths = np.linalg.norm(shapes[:, MOUTH_CORNERS[1]] - shapes[:, MOUTH_CORNERS[0]], axis=1)
-    pursed = PURSED_SHARE * np.maximum(PURSED_BELOW - widths, 0)
+    pursed = PURSED_SHARE * np.maximum(PURSED_BELOW - mouth_width(shapes), 0)
     effort = mean_lip_gaps(shapes) + SMILE_MILLIMETRES * smiles + pursed
     opened = lids.mean(1)
     least, most = np.percentile(effort, CALM_MOUTH)

@@ -28,6 +28,7 @@ from vivface.warping.gaps import (
     lip_gaps,
     lip_weights,
     mouth_corner_weights,
+    mouth_width,
     with_lid_gaps,
 )
 from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_jaw, gap_of_own_jaw, with_jaw_down
@@ -35,7 +36,6 @@ from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
     MESH,
-    MOUTH_CORNERS,
     UPPER_LIP,
     PosedFace,
     landmarks_of,
@@ -180,7 +180,7 @@ class Retargeting:
         self._center, self._scale = frontal_placement(shape, crops[0])
         self._driver_center, self._driver_scale = frontal_placement(rest.first, crops[1])
         self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
-        self._mouth = float(np.clip(_mouth_width(shape) / _mouth_width(rest.shape), *MOUTH_RATIO))
+        self._mouth = float(np.clip(mouth_width(shape) / mouth_width(rest.shape), *MOUTH_RATIO))
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
         lower_face = _lower_face(shape, self._jaw) / _lower_face(rest.shape, gap_of_own_jaw(lip_gaps(rest.shape)))
         self._lower_face = float(np.clip(lower_face, *FACE_RATIO))
@@ -236,8 +236,8 @@ class Retargeting:
 
     def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""
-        width, own = _mouth_width(shape), _mouth_width(self.portrait.shape)
-        most = WIDEST * max(own, min(_mouth_width(driver), WIDEST * own))
+        width, own = mouth_width(shape), mouth_width(self.portrait.shape)
+        most = WIDEST * max(own, min(mouth_width(driver), WIDEST * own))
         if width > most:
             shape = shape.copy()
             shape[:MESH, 0] += mouth_corner_weights() * (width - most) / 2
@@ -314,7 +314,3 @@ def _below_nose(shape: np.ndarray) -> np.ndarray:
 def _lower_face(shape: np.ndarray, jaw: float) -> float:
     """From the nose to the chin of a face whose jaw is open by `jaw`, if it were shut: millimetres."""
     return float(shape[CHIN[-1], 1] - shape[NOSE, 1]) - CHIN_SHARE * jaw
-
-
-def _mouth_width(shape: np.ndarray) -> float:
-    return float(np.linalg.norm(shape[MOUTH_CORNERS[1]] - shape[MOUTH_CORNERS[0]]))
