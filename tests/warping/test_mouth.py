@@ -8,7 +8,7 @@ from vivface.faces.pose import HeadPose, calibration, turn_of
 from vivface.warping.compositor import _box, _polygon
 from vivface.warping.lips import CORNERS, INSET, LOWER_ROWS, UPPER_ROWS, fit_lips
 from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, lip_loop, place
-from vivface.warping.mouth import MouthLayer, parts
+from vivface.warping.mouth import TEETH_BELOW_NOSE, MouthLayer, parts
 
 SIZE = 384
 SKIN, RED, WHITE, DARK = (200, 150, 130), (170, 80, 85), (225, 220, 205), (30, 15, 15)
@@ -143,6 +143,13 @@ def test_teeth_that_are_not_shown_take_the_photographs_light():
         out, mask = opened(layer_of(own, photo), photo, face(14.0))
         means.append(out[mask > 0.9].mean(0))
     assert 0.4 < means[1].mean() / means[0].mean() < 0.6
+
+
+def test_teeth_show_below_a_long_upper_lip():
+    shape = face(0.0)
+    nose = shape[2, 1] - 10.0
+    shape[shape[:, 1] < shape[UPPER_LIP, 1].min() - 4] -= [0, 10.0, 0]  # a lip that is a centimetre longer
+    assert layer_of(shape, painted(shape))._edge > shape[13, 1] + 2.0 > nose + TEETH_BELOW_NOSE
 
 
 def test_teeth_take_the_color_of_those_that_are_shown():

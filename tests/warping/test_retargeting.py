@@ -5,7 +5,7 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import angles_of
-from vivface.warping.gaps import lip_gaps
+from vivface.warping.gaps import lip_gaps, mouth_corner_weights, mouth_width
 from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_own_jaw
 from vivface.warping.mesh import IRISES, LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, lip_loop, with_pose_of
 from vivface.warping.retargeting import NOSE, TURNS, Rest, Retargeting, expression_between, lid_gaps, lips_apart
@@ -188,6 +188,28 @@ def test_one_face_may_lie_where_another_is():
     mixed = PosedFace.of(with_pose_of(points(face(lips=15)), points(face() * WIDER, turned(20, 5, shift=(0.1, 0)))))
     assert np.allclose(np.degrees(angles_of(mixed.pose.turn)), [20, 5, 0], atol=2.5)
     assert lip_gap(mixed.shape) == pytest.approx(15, abs=1.5)
+
+
+def with_width(shape: np.ndarray, times: float) -> np.ndarray:
+    """A face whose mouth is so many times as wide."""
+    shape = shape.copy()
+    shape[:468, 0] -= mouth_corner_weights() * (times - 1) * mouth_width(shape) / 2
+    return shape
+
+
+@pytest.mark.parametrize("times", [1.0, 1.15, 1.3])
+def test_a_neutral_mouth_gets_as_much_wider_as_the_drivers(times):
+    own = face() * [0.9, 1, 1]
+    found = mouth_width(Retargeting(points(own), rest())(points(with_width(face(), times)))[0])
+    assert found / mouth_width(own) == pytest.approx(times, rel=0.09)
+
+
+def test_the_smile_of_a_portrait_closes_where_the_driver_does_not_smile():
+    wide, narrow = with_width(face(), 1.4), mouth_width(face())
+    closed = mouth_width(Retargeting(points(wide), rest())(points(face()))[0])
+    assert narrow < closed < mouth_width(wide) - 0.5 * (mouth_width(wide) - narrow)
+    kept = mouth_width(Retargeting(points(wide), rest(wide))(points(wide))[0])
+    assert kept == pytest.approx(mouth_width(wide), rel=0.03)
 
 
 def test_a_turned_portrait_may_go_all_the_way_to_the_driver():

@@ -13,6 +13,7 @@ from vivface.errors import MediaError
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
+from vivface.warping.eyeballs import DrawnEyes
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
@@ -75,7 +76,9 @@ class PhotoCompositor:
             self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
             near = np.ones((2 * CUBIC + 1,) * 2, np.uint8)
             self._near_person = cv2.dilate((self._layers.person[..., 3] > 0).astype(np.uint8), near)
-        self.mouth = mouth or MouthLayer(inner_crop(photo, size), points, lip_loop())
+        crop = inner_crop(photo, size)
+        self.mouth = mouth or MouthLayer(crop, points, lip_loop())
+        self._drawn_eyes = DrawnEyes(crop, points)
 
     def still(self) -> np.ndarray:
         """The photograph as it is, before the background: uint8 RGB `(size, size, 3)`, RGBA if that is transparent."""
@@ -215,7 +218,10 @@ class PhotoCompositor:
         left, top, right, bottom = box
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
-        part[:] = np.round(part + mask * (_sample(self.photo, where).astype(np.float32) - part)).astype(np.uint8)
+        eye, drawn = _sample(self.photo, where).astype(np.float32), self._drawn_eyes.strengths(shape)[side]
+        if drawn > 0:
+            eye += drawn * (self._drawn_eyes(box, side, shape, pose, size) - eye)
+        part[:] = np.round(part + mask * (eye - part)).astype(np.uint8)
 
 
 def _with_border(shown: np.ndarray, width: int) -> np.ndarray:

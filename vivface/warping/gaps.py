@@ -16,13 +16,16 @@ from vivface.warping.mesh import (
     UPPER_LIP,
     lip_loop,
     mirror,
+    step,
     triangles,
 )
 
 LEAST_LIDS = 0.14  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
+SHUT_SHARE, OPEN_SHARE = (0.3, 0.7), 1.4  # of that gap: shut lids, and those that are not; most people's open ones
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
 CORNER_REACH = 14.0  # millimetres from the lips over which a change of the corners of the mouth fades
+SHUT_LIDS = (1.0, 3.0)  # millimetres: lids that are closer open as those of the mean face; farther apart, as they are
 LID_REACH = 5.0  # millimetres over which a change of the lids fades
 
 
@@ -55,14 +58,18 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     for side in (0, 1):
         upper, lower = both_sides(UPPER_LID)[side], both_sides(LOWER_LID)[side]
         each = shape[lower, 1] - shape[upper, 1]  # (7,)
-        change = each - each * max(gaps[side], 0.0) / max(found[side], 0.3)  # down
+        wanted = max(gaps[side], 0.0)
+        scaled, opened = each * wanted / max(found[side], 0.3), step(found[side], *SHUT_LIDS)
+        change = each - (opened * scaled + (1 - opened) * wanted * open_lid_shape())  # down
         shape[:MESH, 1] += lid_weights(side) @ np.where(each < 0, each, change)
     return shape
 
 
 def open_lids(shape: np.ndarray) -> np.ndarray:
-    """Gaps `(2,)` of a face's lids when they are open, millimetres: its own, unless it shuts them."""
-    return np.maximum(lid_gaps(shape), least_lids(shape))
+    """Gaps `(2,)` of a face's lids when they are open, millimetres: its own, or most people's where it shuts them."""
+    gaps, least = lid_gaps(shape), least_lids(shape)
+    shut = 1 - step(gaps / least, *SHUT_SHARE)
+    return gaps + shut * np.maximum(OPEN_SHARE * least - gaps, 0)
 
 
 def lid_gaps(shape: np.ndarray) -> np.ndarray:
@@ -113,6 +120,14 @@ def mouth_corner_weights() -> np.ndarray:
     aside = ((layout[:, 0] - corners[:, 0].mean()) / (np.ptp(corners[:, 0]) / 2)).clip(-1, 1)
     away = np.linalg.norm(layout[:, None, :2] - layout[None, lip_loop(), :2], axis=2).min(1)
     return -aside * np.exp(-((away / CORNER_REACH) ** 2))
+
+
+@cache
+def open_lid_shape() -> np.ndarray:
+    """Gaps `(7,)` along the lids of an open eye, as many times their mean."""
+    layout = triangles().layout
+    gaps = layout[LOWER_LID, 1] - layout[UPPER_LID, 1]
+    return gaps / gaps.mean()
 
 
 @cache

@@ -33,7 +33,8 @@ from vivface.warping.teeth import (
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
 TALL = 1.4  # how much taller real teeth are than those of the synthetic mouth
 NOSE, CHIN = 2, np.array([152, 148, 377, 175])  # points of the mesh
-TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face
+TEETH_BELOW_NOSE = 23.5  # millimetres from the nose to the edge of the upper teeth, in the mean face ...
+TEETH_BELOW_LIP = 3.5  # ... and from the rim of the upper lip, at least: long lips do not hide all teeth
 BEHIND_LIPS = 4.0  # millimetres from the rim of the lips to the teeth
 BENT = 0.006  # 1/mm: how the edge of the bundled upper teeth rises with x squared
 ARCH = 0.0232  # 1/mm: depth of the arch of the upper teeth is this times x squared; `render_mouth` measures it
@@ -81,7 +82,7 @@ class MouthLayer:
         self._gap = lip_gaps(own)
         self._middle = float(own[[NOSE, 13, 14], 0].mean())
         self._depth = float(own[[13, 14], 2].mean()) + BEHIND_LIPS
-        self._edge = float(own[NOSE, 1]) + TEETH_BELOW_NOSE
+        self._edge = max(float(own[NOSE, 1]) + TEETH_BELOW_NOSE, float(own[13, 1]) + TEETH_BELOW_LIP)
         self._lower_off = 0.0  # millimetres from where the lower teeth are expected to where they are seen
         self._jaw = max(float(self._gap.max()) - SMILE_GAP, 0.0)  # how far the photograph's jaw is open
         self._curve: np.ndarray | None = None  # of the edge of the teeth that the photograph shows, over x

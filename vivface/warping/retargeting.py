@@ -29,6 +29,7 @@ from vivface.warping.gaps import (
     lip_weights,
     mouth_corner_weights,
     mouth_width,
+    open_lids,
     with_lid_gaps,
 )
 from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_jaw, gap_of_own_jaw, with_jaw_down
@@ -48,6 +49,7 @@ REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken:
 OPEN_LIDS = 75  # percentile of the lids' gaps in these frames that is an open eye
 SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: left, right, with teeth
 SHUT_LIDS = 0.14  # share of the open eye at which the network sees shut lids
+NARROW_LIDS = 0.6  # of the driver's open lids, how far the portrait's are open at least
 LID_GAIN = 1.25  # how much more lids move than the network sees
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
@@ -60,6 +62,7 @@ TURNS = (0.9, 1.08, 1.0)  # true yaw, pitch, roll, of those that the mesh shows
 TURNED = np.radians((6.0, 8.0))  # yaw and pitch from where on a portrait stays turned away from the driver ...
 MOST_TURNED = np.radians((12.0, 10.0))  # ... and by how much at most
 WIDEST = 1.08  # of the wider one of the portrait's and the driver's mouth, how wide a mouth gets
+SMILING_FROM, SMILING_SHARE = 49.0, 0.75  # millimetres of a mouth's width that smile; share of what is more
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
@@ -122,8 +125,14 @@ def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     A linear estimate that `training/tools/fit_expression.py` fitted to rendered people: what is due to the people and
     not to their expression is left alone, and what is uncertain comes out too small.
     """
-    moved = _read_expressions((second - first)[None])[0] @ _expression()["move"].astype(np.float64)
-    return np.concatenate([moved.reshape(MESH, 3), np.zeros((len(first) - MESH, 3))])
+    moved = (_read_expressions((second - first)[None])[0] @ _expression()["move"].astype(np.float64)).reshape(MESH, 3)
+    moved[:, 0] += mouth_corner_weights() * (_widened(first) - _widened(second)) / 2
+    return np.concatenate([moved, np.zeros((len(first) - MESH, 3))])
+
+
+def _widened(shape: np.ndarray) -> float:
+    """How much of a mouth's width is a smile, millimetres: hardly any mouth is as wide as that at rest."""
+    return SMILING_SHARE * max(float(mouth_width(shape)) - SMILING_FROM, 0.0)
 
 
 def _read_expressions(differences: np.ndarray) -> np.ndarray:
@@ -179,7 +188,7 @@ class Retargeting:
         seen_shape = shape if seen is None else PosedFace.of(seen).shape
         self._center, self._scale = frontal_placement(shape, crops[0])
         self._driver_center, self._driver_scale = frontal_placement(rest.first, crops[1])
-        self._lids = np.maximum(lid_gaps(shape), 0.6 * rest.lids)  # a portrait that blinks opens its eyes
+        self._lids = np.maximum(open_lids(shape), NARROW_LIDS * rest.lids)
         self._mouth = float(np.clip(mouth_width(shape) / mouth_width(rest.shape), *MOUTH_RATIO))
         self._jaw = gap_of_own_jaw(lip_gaps(shape))
         lower_face = _lower_face(shape, self._jaw) / _lower_face(rest.shape, gap_of_own_jaw(lip_gaps(rest.shape)))
@@ -237,7 +246,9 @@ class Retargeting:
     def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""
         width, own = mouth_width(shape), mouth_width(self.portrait.shape)
-        most = WIDEST * max(own, min(mouth_width(driver), WIDEST * own))
+        at_rest = min(own, mouth_width(self.portrait.shape + self._worn))
+        wider = mouth_width(driver) / mouth_width(self.rest.shape)
+        most = WIDEST * max(own, min(mouth_width(driver), at_rest * wider))
         if width > most:
             shape = shape.copy()
             shape[:MESH, 0] += mouth_corner_weights() * (width - most) / 2

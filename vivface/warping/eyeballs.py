@@ -1,0 +1,112 @@
+"""Eyes for a portrait that keeps its own shut: drawn behind the lids when these open.
+
+A drawn eye is round, looks where it is told to and lies in the shade of its upper lid. What it cannot know, the colour
+of the iris, is a dark brown, the most common one.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from vivface.faces.pose import HeadPose
+from vivface.warping.gaps import lid_gaps
+from vivface.warping.mesh import IRISES, PosedFace, eye_loops, place, step
+from vivface.warping.teeth import LUMA
+
+SHUT = (1.5, 3.0)  # millimetres between a portrait's lids: up to the first its eyes are drawn, from the second on not
+OPENS = (0.2, 1.5)  # millimetres that lids open: up to the first the photograph's line stays, from the second on not
+IRIS, PUPIL, LIGHT = 5.9, 2.0, 0.7  # millimetres: radius of iris, pupil and of the light that it mirrors
+LIGHT_AT = (-1.6, -1.9)  # millimetres from the middle of the iris, right and down in the image
+SHADE, SHADE_REACH = 0.45, 2.2  # of the upper lid on the eye; millimetres over which it fades
+LASHES, LASH_REACH = 0.8, 0.6  # the same of its lashes
+ROUND = 0.35  # how much darker an eye is at its corners
+SOFT = 0.35  # millimetres of the edges
+FIBRES = 24  # bright lines from the pupil outwards
+BROWN = np.array([0.42, 0.28, 0.2])  # beside the skin's lightness
+WHITE_TINT, WHITE = 0.3, 0.95  # how much of the skin's colour the white has, and its lightness beside the skin's
+CHEEKS = np.array([50, 280, 101, 330, 205, 425])  # points of the mesh
+
+
+class DrawnEyes:
+    """The eyes of a portrait that keeps them shut.
+
+    Args:
+        photo (`np.ndarray` of shape `(size, size, 3)`): The aligned portrait, uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): Its face, see `vivface.warping.mesh`.
+    """
+
+    def __init__(self, photo: np.ndarray, points: np.ndarray):
+        self._photo, self._points = photo, points
+        self._gaps = lid_gaps(PosedFace.of(points).shape)
+
+    def strengths(self, shape: np.ndarray) -> np.ndarray:
+        """How far either eye of a shape `(478, 3)` is a drawn one: `(2,)`, in [0, 1]."""
+        return (1 - step(self._gaps, *SHUT)) * step(lid_gaps(shape) - self._gaps, *OPENS)
+
+    def __call__(
+        self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
+    ) -> np.ndarray:
+        """One eye in a box of a frame.
+
+        Args:
+            box (`tuple[int, int, int, int]`): Left, top, right, bottom in pixels.
+            side (`int`): 0 for the person's right eye, 1 for the left.
+            shape (`np.ndarray` of shape `(478, 3)`), pose (`HeadPose`): The face, and where it is in the crop.
+            size (`int`): Width and height of the frame in pixels.
+
+        Returns:
+            `np.ndarray` of shape `(height, width, 3)`: float32 RGB, 0 to 255.
+        """
+        white, iris = self._colors
+        x, y = self._from_iris(box, side, shape, pose, size)
+        away = np.hypot(x, y)
+        fibres = 0.5 + 0.5 * np.cos(FIBRES * np.arctan2(y, x) + 3 * np.sin(5 * np.arctan2(y, x)))
+        rings = 0.8 + 0.3 * step(away, PUPIL, IRIS - 1.5) * fibres - 0.45 * step(away, IRIS - 1.4, IRIS)
+        inside = 1 - step(away, IRIS - SOFT, IRIS + SOFT)
+        color = white + inside[..., None] * (iris * rings[..., None] - white)
+        color = color * step(away, PUPIL - SOFT, PUPIL + SOFT)[..., None]
+        color = color * self._shade(box, side, shape, pose, size)[..., None]
+        light = 1 - step(np.hypot(x - LIGHT_AT[0], y - LIGHT_AT[1]), LIGHT - SOFT, LIGHT + SOFT)
+        return (255 * (color + 0.8 * light[..., None] * (1 - color))).clip(0, 255).astype(np.float32)
+
+    @cached_property
+    def _colors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the white of the eyes and of their irises, RGB from 0 to 1."""
+        size = len(self._photo)
+        x, y = (self._points[CHEEKS, :2] * size).astype(int).clip(0, size - 1).T
+        skin = np.median(cv2.GaussianBlur(self._photo, (0, 0), size / 250)[y, x], 0) / 255
+        luma = float(skin @ LUMA)
+        level = min(WHITE * luma, 0.8)
+        white = level * (1 + WHITE_TINT * (skin / max(luma, 1e-3) - 1))
+        return white.clip(0, 1), BROWN * luma
+
+    def _from_iris(
+        self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """How far pixels are from the middle of an iris, right and down: `(height, width)` each, millimetres."""
+        left, top, right, bottom = box
+        middle = place(shape[IRISES[side]][:1], pose)[0]
+        u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - middle[0]
+        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - middle[1]
+        flat = np.linalg.inv(pose.turn[:2, :2]) / pose.scale
+        return (flat[k, 0] * u[None] + flat[k, 1] * v[:, None] for k in (0, 1))
+
+    def _shade(
+        self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
+    ) -> np.ndarray:
+        """How much light there is on the eye `(height, width)`, 0 to 1."""
+        left, top, right, bottom = box
+        rim = place(shape[eye_loops()[side]], pose)[:, :2] * size
+        upper = rim[[0, *range(15, 8, -1), 8]]
+        upper = upper[np.argsort(upper[:, 0])]
+        x, y = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
+        below = (y[:, None] - np.interp(x, upper[:, 0], upper[:, 1])) / (pose.scale * size)
+        middle, half = rim[[0, 8], 0].mean(), max(float(np.abs(np.diff(rim[[0, 8], 0])[0])) / 2, 1.0)
+        aside = ((x - middle) / half).clip(-1, 1) ** 2
+        below = np.maximum(below, 0)
+        lid = 1 - SHADE * np.exp(-below / SHADE_REACH)
+        lashes = 1 - LASHES * np.exp(-((below / LASH_REACH) ** 2))
+        return lid * lashes * (1 - ROUND * aside)
