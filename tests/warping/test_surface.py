@@ -5,7 +5,7 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, triangles
-from vivface.warping.surface import HeadSurface, affine_tables, interpolate, shown_triangles
+from vivface.warping.surface import HeadSurface, _beside_outline, affine_tables, interpolate, shown_triangles
 
 
 def flow(surface: HeadSurface, target: np.ndarray, size: int = 64) -> np.ndarray:
@@ -134,3 +134,15 @@ def test_points_of_the_face_on_the_background_take_their_colours_from_farther_in
     outside = before[:, 0] <= right
     assert outside.any() and (after[outside, 0] > right).all()
     assert np.array_equal(after[~outside], before[~outside])
+
+
+def test_a_raised_chin_is_not_drawn_out():
+    surface, pose = HeadSurface(points(face(), turned(pitch=15))), turned(pitch=-15)
+    shown = surface.shown_values(surface.target(face(), pose), pose)
+    chin = [199, 175, 152]
+    before, after = (np.diff(values[chin, 1]) for values in (surface.source, shown))
+    assert (after > 0.4 * before).all() and after[1] < before[1]
+
+
+def test_lips_make_no_room_for_the_outline():
+    assert _beside_outline()[lip_loop()].max() == 0

@@ -26,6 +26,7 @@ GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well
 UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the middle of the face
 CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all there is: above them may be hair
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
+ROOM, ROOM_WITHIN = 2.5, (24.0, 32.0)  # times as far: where points make room for those of the outline; millimetres
 NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
 HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
 SHOWN = (0.2, 0.8)  # of both: from where on the other side shines through, and where it is all that is shown
@@ -70,6 +71,8 @@ class HeadSurface:
         self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
+        mesh = points[:MESH, :2]
+        self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
@@ -113,7 +116,11 @@ class HeadSurface:
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
         share *= step(triangles().layout[:, 1], *CHEEKS)
         values = (self.values if self.two_sided else self.values[:, :2]).copy()
-        values[:MESH, :2] += (INWARDS * share)[:, None] * (self._center - values[:MESH, :2])
+        inwards = INWARDS * (self._center - values[:MESH, :2])
+        edge = triangles().outline
+        reach = ROOM * np.linalg.norm(share[edge, None] * inwards[edge], axis=1)
+        room = _beside_outline() * np.maximum(1 - self._from_edge / np.maximum(reach, 1e-9), 0)  # (468, N)
+        values[:MESH, :2] += np.maximum(share, (room * share[edge]).max(1))[:, None] * inwards
         if self.two_sided:
             self._show_other_side(values, target, pose)
         return values if values[:, 4:].any() else values[:, :2]
@@ -149,6 +156,13 @@ def _loops() -> list[np.ndarray]:
     """Numbers `(N,)` of the points of the outline, of each ring and of the rim, as they lie in `HeadSurface.source`."""
     outline = triangles().outline
     return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(len(RINGS) + 1))]
+
+
+@cache
+def _beside_outline() -> np.ndarray:
+    """Which points of the mesh may make room for those of the outline `(468, N)`, from 0 to 1; lips may not."""
+    places = triangles().layout[:, :2]
+    return 1 - step(np.linalg.norm(places[:, None] - places[None, triangles().outline], axis=2), *ROOM_WITHIN)
 
 
 def _across() -> np.ndarray:
