@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from tests.warping.faces import face, gradient, points, turned
-from vivface.faces.alignment import ffhq_quad, to_crop
+from vivface.faces.alignment import align_quad, ffhq_quad, make_quad, to_crop
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.pose import HeadPose, turn_of
 from vivface.warping.mesh import PosedFace, eye_loops, face_points, place
-from vivface.warping.moving_photo import MovingPhoto, enlarged, frame_size
+from vivface.warping.moving_photo import MovingPhoto, cut_photo, enlarged, frame_size
 from vivface.warping.retargeting import Rest
 
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.png"
@@ -124,3 +124,23 @@ def test_the_background_stays_where_it_is():
     change = np.abs(frame - still).max(-1)
     assert change[60:130, 70:120].mean() > 10  # the face moves
     assert np.percentile(change[:40, :12], 95) < 6 and np.percentile(change[:40, -12:], 95) < 6
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.2])
+def test_a_photograph_is_sharp_up_to_its_border_and_reflected_beyond(angle):
+    stripes = np.zeros((200, 200, 3), np.uint8)
+    stripes[:, np.arange(200) // 3 % 2 == 1] = 200
+    quad = make_quad(np.array([70.0, 90.0]), 100.0, angle)  # reaches 30 pixels beyond the left border
+    crop = cut_photo(stripes, quad, 200, "ffhq").astype(float)
+    at = to_crop(np.array([[3.0, 40.0], [3.0, 140.0], [-4.0, 90.0]]), quad)  # two of them inside, one a little outside
+    for x, y in (at * 200).astype(int):
+        near = crop[y - 3 : y + 4, x - 3 : x + 4, 0]
+        assert np.ptp(near) > 150, (x, y)
+    far = crop[60:140, 1:6, 0] if angle == 0 else crop[2:5, 2:5, 0]
+    assert np.ptp(far) < 60
+
+
+def test_a_crop_inside_its_photograph_is_that_of_ffhq():
+    photo = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
+    quad = make_quad(np.array([150.0, 150.0]), 80.0, 0.1)
+    assert np.array_equal(cut_photo(photo, quad, 128, "stable"), align_quad(photo, quad, 128))
