@@ -22,7 +22,7 @@ from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
 
 PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
-FILLED = 0.06  # crops beyond the photograph's border over which its reflection becomes FFHQ's fill
+FILLED = 0.02  # crops beyond the photograph's border over which its reflection becomes FFHQ's fill
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
 
 
