@@ -18,6 +18,7 @@ from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit
+from vivface.warping.stretching import smoothed, streaks
 from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
 
 BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
@@ -100,6 +101,7 @@ class PhotoCompositor:
         tables = affine_tables(target, values, self.surface.corners)
         where = self._positions(target, tables, order, (0, 0, base, base), base)
         edges = _edges(where)
+        drawn_out = self._drawn_out(target, tables, order, base)
         where = where if base == size else _enlarged(where, size)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
@@ -107,7 +109,7 @@ class PhotoCompositor:
             if box is not None:
                 left, top, right, bottom = box
                 where[top:bottom, left:right] = self._positions(target, tables, order, box, size)
-        frame = _softened(self._head(where, self._corners(shape, points)), edges)
+        frame = _softened(self._head(where, self._corners(shape, points), drawn_out), edges)
         opacity = frame[..., 3:]
         frame = np.ascontiguousarray(frame[..., :3])
         for side in (0, 1):
@@ -117,20 +119,22 @@ class PhotoCompositor:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return np.concatenate([frame, opacity], 2) if self._is_clear else frame
 
-    def _head(self, where: np.ndarray, corners: list[Corner]) -> np.ndarray:
+    def _head(self, where: np.ndarray, corners: list[Corner], drawn_out: np.ndarray | None = None) -> np.ndarray:
         """The moved head before the steady background, uint8 RGB `(size, size, 3)`, or RGBA without any.
 
         Args:
             where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
             corners (list of `Corner`): Of the mouth, where they are open.
+            drawn_out (`np.ndarray` of shape `(size, size)`, *optional*): See `_drawn_out`.
         """
         if self._plate is None:
-            frame = self._person(where)
+            frame = self._person(where, drawn_out=drawn_out)
         else:
             frame = self._plate.copy()
             for left, top, right, bottom in _bands(self._shows_person(where)):
                 part = np.s_[top:bottom, left:right]
-                frame[part] = _blended(self._person(where[part]), self._plate[part])
+                streaks = None if drawn_out is None else drawn_out[part]
+                frame[part] = _blended(self._person(where[part], drawn_out=streaks), self._plate[part])
         for (left, top, right, bottom), share in corners:
             part = np.s_[top:bottom, left:right]
             shown = cv2.addWeighted(self._person(where[part]), 1 - share, self._person(where[part], True), share, 0)
@@ -146,9 +150,14 @@ class PhotoCompositor:
                 found.append((box, share))
         return found
 
-    def _person(self, where: np.ndarray, open_mouth: bool = False) -> np.ndarray:
-        """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
+    def _person(self, where: np.ndarray, open_mouth: bool = False, drawn_out: np.ndarray | None = None) -> np.ndarray:
+        """The moved photograph, RGBA if it is parted from its background; arguments as for `_head`, of any part."""
         head = _sample(self._without_creases if open_mouth else self._source(), where)
+        if drawn_out is not None and (box := _extent(drawn_out > 0)) is not None:
+            left, top, right, bottom = box
+            part = np.s_[top:bottom, left:right]
+            shares = drawn_out[part], 1 - drawn_out[part]
+            head[part] = cv2.blendLinear(_sample(self._without_details, where[part]), head[part], *shares)
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
@@ -167,6 +176,26 @@ class PhotoCompositor:
         size = len(self.photo)
         points = shrunk(self.points, SURROUNDINGS) * size - 0.5
         return without_creases(self._source(), points, self.face.pose.scale / SURROUNDINGS * size)
+
+    @cached_property
+    def _without_details(self) -> np.ndarray:
+        """What moves, as it is where skin is drawn out; made when it first is."""
+        return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
+
+    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, size: int) -> np.ndarray | None:
+        """How far skin is drawn out into streaks: float32 `(self.size, self.size)` in [0, 1], or None."""
+        corners = self.surface.corners
+        share = streaks(tables, corners, len(target))
+        shown = np.isin(corners, np.flatnonzero(share > 0.02)).any(1)
+        if not shown.any() or (box := _box(target[corners[shown]].reshape(-1, target.shape[1]), size)) is None:
+            return None
+        left, top, right, bottom = box
+        table = affine_tables(target, share[:, None], corners)
+        table[0, 0, -1] = 0  # outside of all triangles nothing is
+        found = np.zeros((size, size), np.float32)
+        triangle = shown_triangles(target, corners, order, box, size)
+        found[top:bottom, left:right] = interpolate(triangle, table, box, size)[..., 0]
+        return found if size == self.size else cv2.resize(found, (self.size, self.size))
 
     def _source(self) -> np.ndarray:
         """What moves: the photograph, or the person in it with an opacity."""

@@ -212,6 +212,12 @@ class BoundedCompositor(PhotoCompositor):
         where[..., 4:] *= free
         return where
 
+    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, size: int) -> np.ndarray | None:
+        found = super()._drawn_out(target, tables, order, size)
+        if found is None or self._free is None:
+            return found
+        return found * cv2.resize(self._free, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         if self._eyes is None:
             super()._eye(frame, side, shape, pose)
