@@ -233,7 +233,7 @@ class MouthLayer:
             shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
             teeth = self._shares[k] * cv2.remap(self._rows[k], *at, cv2.INTER_LINEAR)
             before = _light(row_x + self._middle, row_y, self.face.shape)
-            shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.0)[..., None]
+            shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.0)[..., None] ** WARM
             color = color + teeth[..., None] * (shown - color)
         return color
 
