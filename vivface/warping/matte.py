@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vivface.faces.networks import load_network
+from vivface.warping.filling import spread
 from vivface.warping.mesh import step
 
 INNER = 0.88  # of the face, which is the person whatever the network says: the mesh draws far cheeks too wide
@@ -93,25 +94,11 @@ def _fill_in(photo: np.ndarray, matte: np.ndarray) -> np.ndarray:
     if not known.any():
         return photo.copy()
     image = photo.astype(np.float32)
-    filled = _spread(image, known)
+    filled = spread(image, known)
     grain = np.random.default_rng(GRAIN_SEED).normal(0, _grain(image, known), image.shape[:2])
     filled += grain.astype(np.float32)[..., None]
     share = cv2.blur(cv2.erode(known, np.ones((reach, reach), np.uint8)), (reach, reach))[..., None]
     return np.round(filled + share * (image - filled)).clip(0, 255).astype(np.uint8)
-
-
-def _spread(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours of known pixels (weights 0 or 1) spread over the others, the coarser the farther away."""
-    weights = known[..., None]
-    if min(image.shape[:2]) < 2 or known.all():
-        return image
-    half = (max(image.shape[1] // 2, 1), max(image.shape[0] // 2, 1))
-    sums = cv2.resize(image * weights, half, interpolation=cv2.INTER_AREA)
-    shares = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
-    coarse = sums / np.maximum(shares, 1e-6)[..., None]
-    coarse = _spread(coarse, (shares > 0).astype(np.float32))
-    coarse = cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return coarse + weights * (image - coarse)
 
 
 def _grain(image: np.ndarray, known: np.ndarray) -> float:
@@ -124,7 +111,7 @@ def _grain(image: np.ndarray, known: np.ndarray) -> float:
 def _without_background(photo: np.ndarray, plate: np.ndarray, matte: np.ndarray) -> np.ndarray:
     """The person's own colours where the background shines through."""
     image, behind, share = photo.astype(np.float32), plate.astype(np.float32), matte[..., None]
-    inside = _spread(image, (matte > 0.98).astype(np.float32))
+    inside = spread(image, (matte > 0.98).astype(np.float32))
     exact = (image - (1 - share) * behind) / np.maximum(share, 0.1)
     trust = step(share, 0.1, 0.6)
     return np.round(inside + trust * (exact.clip(0, 255) - inside)).clip(0, 255).astype(np.uint8)

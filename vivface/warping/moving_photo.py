@@ -14,15 +14,15 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop, shrunk
 from vivface.warping.eye_rims import with_hidden_rims
+from vivface.warping.filling import spread
 from vivface.warping.lips import fit_lips
-from vivface.warping.mesh import PosedFace, step
+from vivface.warping.mesh import PosedFace
 from vivface.warping.parts import PartMotion, Parts
 from vivface.warping.photo_edit import PhotoEdit, with_crop
 from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
 
 PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
-FILLED = 0.02  # crops beyond the photograph's border over which its reflection becomes FFHQ's fill
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
 
 
@@ -121,9 +121,22 @@ def reached(size: int, reach: float) -> int:
 
 
 def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
-    """The face's crop at a size, uint8 RGB `(size, size, 3)`; what lies beyond the photograph is filled in."""
+    """The face's crop at a size, uint8 RGB `(size, size, 3)`; beyond the photograph's border its colours are spread.
+
+    FFHQ's own fill, a reflection, blurs part of the photograph, too, and shows eyes twice where faces are cut closely.
+    """
+    unknown = _beyond(photo, quad, size)
+    if not unknown.any():
+        return _cut(photo, quad, size, crop)
+    pad = math.ceil(0.2 * quad_size(quad) + max(-quad.min(), (quad.max(0) - photo.shape[1::-1]).max()))
+    padded = cv2.copyMakeBorder(photo, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    cut = _cut(padded, quad + pad, size, crop).astype(np.float32)
+    return np.round(spread(cut, 1 - unknown.astype(np.float32))).astype(np.uint8)
+
+
+def _cut(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
     if crop in ("ffhq", "stable"):
-        return _aligned(photo, quad, size)
+        return align_quad(photo, quad, size)
     if quad_size(quad) > 2 * size:
         scale = 2 * size / quad_size(quad)
         photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -131,24 +144,12 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
     return crop_quad(photo, quad, size)
 
 
-def _aligned(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
-    """As `align_quad`, but with the photograph as it is up to its border: FFHQ's fill blurs some of it, too."""
-    beyond = _beyond(photo, quad, size)
-    if beyond.max() <= 0:
-        return align_quad(photo, quad, size)
-    pad = math.ceil(0.2 * quad_size(quad) + max(-quad.min(), (quad.max(0) - photo.shape[1::-1]).max()))
-    reflected = cv2.copyMakeBorder(photo, pad, pad, pad, pad, cv2.BORDER_REFLECT)
-    sharp, filled = align_quad(reflected, quad + pad, size), align_quad(photo, quad, size)
-    share = step(beyond / quad_size(quad), 0, FILLED)[..., None]
-    return np.round(sharp + share * (filled.astype(np.float32) - sharp)).astype(np.uint8)
-
-
 def _beyond(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
-    """How far pixels of a crop lie beyond the border of the photograph `(size, size)`, its pixels; below 0 inside."""
+    """Which pixels of a crop lie beyond the border of the photograph: bool `(size, size)`."""
     matrix = crop_to_image_matrix(quad, size)
     x, y = (row[0] * np.arange(size)[None] + row[1] * np.arange(size)[:, None] + row[2] for row in matrix)
     height, width = photo.shape[:2]
-    return np.maximum.reduce([-0.5 - x, x - width + 0.5, -0.5 - y, y - height + 0.5])
+    return (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
 
 
 def enlarged(quad: np.ndarray, factor: float) -> np.ndarray:
