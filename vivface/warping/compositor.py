@@ -29,7 +29,11 @@ JUMP = 3.0  # pixels of the photograph between neighbours from which on one cove
 EDGE_BLUR = 0.9  # pixels: standard deviation of what makes the steps of such edges soft
 CUBIC = 3  # pixels around a position that its cubic interpolation may see
 
-Corner = tuple[tuple[int, int, int, int], float]  # left, top, right, bottom in pixels, and how far it is open
+SEEN, COARSE, FEW_BANDS = 0.08, 4, 6  # share of smooth skin that is seen; pixels that share it, about; bands of it
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+Corner = tuple[Box, float]  # and how far it is open
+DrawnOut = tuple[Box, np.ndarray]  # and how smooth it gets, float32 `(height, width)` in [0, 1]
 
 
 class PhotoCompositor:
@@ -99,9 +103,10 @@ class PhotoCompositor:
         base = min(BASE, size)
         values = self.surface.shown_values(target, pose)
         tables = affine_tables(target, values, self.surface.corners)
-        where = self._positions(target, tables, order, (0, 0, base, base), base)
+        shown = shown_triangles(target, self.surface.corners, order, (0, 0, base, base), base)
+        where = self._positions(target, tables, order, (0, 0, base, base), base, shown)
         edges = _edges(where)
-        drawn_out = self._drawn_out(target, tables, order, base)
+        drawn_out = self._drawn_out(target, tables, shown)
         where = where if base == size else _enlarged(where, size)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
@@ -119,22 +124,28 @@ class PhotoCompositor:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return np.concatenate([frame, opacity], 2) if self._is_clear else frame
 
-    def _head(self, where: np.ndarray, corners: list[Corner], drawn_out: np.ndarray | None = None) -> np.ndarray:
+    def _head(self, where: np.ndarray, corners: list[Corner], drawn_out: list[DrawnOut]) -> np.ndarray:
         """The moved head before the steady background, uint8 RGB `(size, size, 3)`, or RGBA without any.
 
         Args:
             where (`np.ndarray` of shape `(size, size, 2 or 5)`): See `HeadSurface.values`.
             corners (list of `Corner`): Of the mouth, where they are open.
-            drawn_out (`np.ndarray` of shape `(size, size)`, *optional*): See `_drawn_out`.
+            drawn_out (list of `DrawnOut`): Skin that gets smooth.
         """
         if self._plate is None:
-            frame = self._person(where, drawn_out=drawn_out)
+            frame = self._person(where)
         else:
             frame = self._plate.copy()
             for left, top, right, bottom in _bands(self._shows_person(where)):
                 part = np.s_[top:bottom, left:right]
-                streaks = None if drawn_out is None else drawn_out[part]
-                frame[part] = _blended(self._person(where[part], drawn_out=streaks), self._plate[part])
+                frame[part] = _blended(self._person(where[part]), self._plate[part])
+        for (left, top, right, bottom), share in drawn_out:
+            part = np.s_[top:bottom, left:right]
+            smooth, own = _sample(self._without_details, where[part], cv2.INTER_LINEAR), share
+            if where.shape[2] > 2:
+                own = share * (1 - where[part][..., 4].clip(0, 1))
+            smooth = smooth if self._plate is None else _blended(smooth, self._plate[part])
+            frame[part] = cv2.blendLinear(smooth, np.ascontiguousarray(frame[part]), own, 1 - own)
         for (left, top, right, bottom), share in corners:
             part = np.s_[top:bottom, left:right]
             shown = cv2.addWeighted(self._person(where[part]), 1 - share, self._person(where[part], True), share, 0)
@@ -150,14 +161,9 @@ class PhotoCompositor:
                 found.append((box, share))
         return found
 
-    def _person(self, where: np.ndarray, open_mouth: bool = False, drawn_out: np.ndarray | None = None) -> np.ndarray:
-        """The moved photograph, RGBA if it is parted from its background; arguments as for `_head`, of any part."""
+    def _person(self, where: np.ndarray, open_mouth: bool = False) -> np.ndarray:
+        """The moved photograph, RGBA if it is parted from its background; `where` as for `_head`, of any part."""
         head = _sample(self._without_creases if open_mouth else self._source(), where)
-        if drawn_out is not None and (box := _extent(drawn_out > 0)) is not None:
-            left, top, right, bottom = box
-            part = np.s_[top:bottom, left:right]
-            shares = drawn_out[part], 1 - drawn_out[part]
-            head[part] = cv2.blendLinear(_sample(self._without_details, where[part]), head[part], *shares)
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
@@ -182,20 +188,28 @@ class PhotoCompositor:
         """What moves, as it is where skin is drawn out; made when it first is."""
         return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
 
-    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, size: int) -> np.ndarray | None:
-        """How far skin is drawn out into streaks: float32 `(self.size, self.size)` in [0, 1], or None."""
+    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, shown: np.ndarray) -> list[DrawnOut]:
+        """Parts of a frame in which skin is drawn out; `shown` is the triangle of each pixel `(base, base)`."""
         corners = self.surface.corners
         share = streaks(tables, corners, len(target))
-        shown = np.isin(corners, np.flatnonzero(share > 0.02)).any(1)
-        if not shown.any() or (box := _box(target[corners[shown]].reshape(-1, target.shape[1]), size)) is None:
-            return None
-        left, top, right, bottom = box
-        table = affine_tables(target, share[:, None], corners)
-        table[0, 0, -1] = 0  # outside of all triangles nothing is
-        found = np.zeros((size, size), np.float32)
-        triangle = shown_triangles(target, corners, order, box, size)
-        found[top:bottom, left:right] = interpolate(triangle, table, box, size)[..., 0]
-        return found if size == self.size else cv2.resize(found, (self.size, self.size))
+        used = (share > SEEN)[corners].any(1)
+        if not used.any():
+            return []
+        table = np.zeros((1, *tables.shape[1:]), np.float32)  # nothing where no such triangle lies
+        table[..., :-1][..., used] = affine_tables(target, share[:, None], corners[used])[..., :-1]
+        coarse = shown[COARSE // 2 :: COARSE, COARSE // 2 :: COARSE]
+        coarse = interpolate(coarse, table, (0, 0, len(coarse), len(coarse)), len(coarse))[..., 0]
+        whole = cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        return [(box, np.ascontiguousarray(whole[box[1] : box[3], box[0] : box[2]])) for box in self._smooth(coarse)]
+
+    def _smooth(self, coarse: np.ndarray) -> Iterator[Box]:
+        """Boxes of a frame around what is more than 0 in a small picture of it, of either side of the face."""
+        middle, cell = round(float(self.face.pose.center[0]) * len(coarse)), self.size / len(coarse)
+        for low, high in ((0, middle), (middle, len(coarse))):
+            for left, top, right, bottom in _bands(coarse[:, low:high] > SEEN, FEW_BANDS):
+                edges = max(low + left - 1, low), top, min(low + right + 1, high), bottom
+                left, top, right, bottom = (min(round(edge * cell), self.size) for edge in edges)
+                yield left, top, right, bottom
 
     def _source(self) -> np.ndarray:
         """What moves: the photograph, or the person in it with an opacity."""
@@ -215,10 +229,18 @@ class PhotoCompositor:
         return _blended(person, self._plate)
 
     def _positions(
-        self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+        self,
+        target: np.ndarray,
+        tables: np.ndarray,
+        order: np.ndarray,
+        box: Box,
+        size: int,
+        shown: np.ndarray | None = None,
     ) -> np.ndarray:
         """Values of the surface, see `HeadSurface.values` and `affine_tables`, for each pixel of a box."""
-        return interpolate(shown_triangles(target, self.surface.corners, order, box, size), tables, box, size)
+        if shown is None:
+            shown = shown_triangles(target, self.surface.corners, order, box, size)
+        return interpolate(shown, tables, box, size)
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         """Draw an eye as it lies behind its lids."""
@@ -316,27 +338,27 @@ def _enlarged(where: np.ndarray, size: int) -> np.ndarray:
     return np.stack(planes).transpose(1, 2, 0)
 
 
-def _bands(mask: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+def _bands(mask: np.ndarray, count: int = BANDS) -> Iterator[Box]:
     """Left, top, right, bottom of what is true in a mask `(height, width)`, in each of a few bands of rows."""
-    for rows in np.array_split(np.arange(len(mask)), BANDS):
+    for rows in np.array_split(np.arange(len(mask)), count):
         if len(rows) and (box := _extent(mask[rows[0] : rows[-1] + 1])) is not None:
             yield box[0], box[1] + int(rows[0]), box[2], box[3] + int(rows[0])
 
 
-def _extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+def _extent(mask: np.ndarray) -> Box | None:
     """Left, top, right, bottom of what is true in a mask `(height, width)`, or None where nothing is."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
 
 
-def _box(points: np.ndarray, size: int) -> tuple[int, int, int, int] | None:
+def _box(points: np.ndarray, size: int) -> Box | None:
     """Left, top, right, bottom in pixels around points, or None outside the image."""
     low = np.floor((points[:, :2].min(0) - MARGIN) * size).astype(int).clip(0, size)
     high = np.ceil((points[:, :2].max(0) + MARGIN) * size).astype(int).clip(0, size)
     return None if (high - low < 1).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def _polygon(points: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
+def _polygon(points: np.ndarray, box: Box, size: int) -> np.ndarray:
     """A soft polygon in a box: float32 in [0, 1]."""
     left, top, right, bottom = box
     mask = np.zeros(((bottom - top) * 2, (right - left) * 2), np.uint8)

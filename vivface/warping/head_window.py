@@ -14,7 +14,7 @@ import numpy as np
 
 from vivface.faces.alignment import from_crop, quad_center, quad_frame, quad_size, to_crop
 from vivface.faces.pose import HeadPose
-from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
+from vivface.warping.compositor import SURROUNDINGS, Box, DrawnOut, PhotoCompositor
 from vivface.warping.mouth import MouthLayer
 
 REACH = 1.5  # crops of a face that a window shows
@@ -199,9 +199,15 @@ class BoundedCompositor(PhotoCompositor):
         return picture if self._layers is None else self._before_background(picture)
 
     def _positions(
-        self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, box: tuple[int, int, int, int], size: int
+        self,
+        target: np.ndarray,
+        tables: np.ndarray,
+        order: np.ndarray,
+        box: Box,
+        size: int,
+        shown: np.ndarray | None = None,
     ) -> np.ndarray:
-        where = super()._positions(target, tables, order, box, size)
+        where = super()._positions(target, tables, order, box, size, shown)
         if self._free is None:
             return where
         left, top, right, bottom = box
@@ -212,11 +218,12 @@ class BoundedCompositor(PhotoCompositor):
         where[..., 4:] *= free
         return where
 
-    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, order: np.ndarray, size: int) -> np.ndarray | None:
-        found = super()._drawn_out(target, tables, order, size)
-        if found is None or self._free is None:
+    def _drawn_out(self, target: np.ndarray, tables: np.ndarray, shown: np.ndarray) -> list[DrawnOut]:
+        found = super()._drawn_out(target, tables, shown)
+        if not found or self._free is None:
             return found
-        return found * cv2.resize(self._free, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        free = cv2.resize(self._free, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        return [(box, share * free[box[1] : box[3], box[0] : box[2]]) for box, share in found]
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         if self._eyes is None:

@@ -30,7 +30,7 @@ def streaks(tables: np.ndarray, corners: np.ndarray, points: int) -> np.ndarray:
     Returns:
         `np.ndarray` of shape `(points,)`: From 0, as the photograph shows it, to 1.
     """
-    a, b, c, d = (tables[k, axis, :-1].astype(np.float64) for k in (0, 1) for axis in (0, 1))
+    a, b, c, d = (tables[k, axis, :-1] for k in (0, 1) for axis in (0, 1))
     squares, area = a * a + b * b + c * c + d * d, np.abs(a * d - b * c)
     most = np.sqrt((squares + np.sqrt(np.maximum(squares * squares - 4 * area * area, 0))) / 2)
     drawn = step(most / np.maximum(area, 1e-9), *STREAKS)  # (T,)

@@ -25,6 +25,7 @@ EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
 UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the middle of the face
 CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all there is: above them may be hair
+LEAST_SHARE = 0.02  # of what follows: less is not seen
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
 ROOM, ROOM_WITHIN = 2.5, (24.0, 32.0)  # times as far: where points make room for those of the outline; millimetres
 NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
@@ -116,11 +117,14 @@ class HeadSurface:
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
         share *= step(triangles().layout[:, 1], *CHEEKS)
         values = (self.values if self.two_sided else self.values[:, :2]).copy()
-        inwards = INWARDS * (self._center - values[:MESH, :2])
-        edge = triangles().outline
-        reach = ROOM * np.linalg.norm(share[edge, None] * inwards[edge], axis=1)
-        room = _beside_outline() * np.maximum(1 - self._from_edge / np.maximum(reach, 1e-9), 0)  # (468, N)
-        values[:MESH, :2] += np.maximum(share, (room * share[edge]).max(1))[:, None] * inwards
+        inwards, edge = INWARDS * (self._center - values[:MESH, :2]), triangles().outline
+        moves = np.flatnonzero(share[edge] > LEAST_SHARE)
+        if len(moves):
+            edge = edge[moves]
+            reach = ROOM * share[edge] * np.linalg.norm(inwards[edge], axis=1)
+            room = _beside_outline()[:, moves] * np.maximum(1 - self._from_edge[:, moves] / reach, 0)
+            share = np.maximum(share, (room * share[edge]).max(1))
+        values[:MESH, :2] += share[:, None] * inwards
         if self.two_sided:
             self._show_other_side(values, target, pose)
         return values if values[:, 4:].any() else values[:, :2]
