@@ -135,7 +135,7 @@ class HeadSurface:
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
         torn = np.maximum(right * sides[0], left * sides[1])
-        for loop in _loops()[:-1]:  # the rim stays
+        for loop in _loops()[:-2]:  # farther out is hair or background that is not alike on both sides
             values[loop, 4] = np.maximum(values[loop, 4], torn)
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
