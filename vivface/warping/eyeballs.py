@@ -16,7 +16,7 @@ from vivface.warping.gaps import lid_gaps
 from vivface.warping.mesh import IRISES, PosedFace, eye_loops, place, step
 from vivface.warping.teeth import LUMA
 
-SHUT = (1.5, 3.0)  # millimetres between a portrait's lids: up to the first its eyes are drawn, from the second on not
+SHUT = (2.2, 2.6)  # millimetres between a portrait's lids: up to the first its eyes are drawn, from the second on not
 OPENS = (0.2, 1.5)  # millimetres that lids open: up to the first the photograph's line stays, from the second on not
 IRIS, PUPIL, LIGHT = 5.9, 2.0, 0.7  # millimetres: radius of iris, pupil and of the light that it mirrors
 LIGHT_AT = (-1.6, -1.9)  # millimetres from the middle of the iris, right and down in the image
