@@ -212,6 +212,12 @@ def test_the_smile_of_a_portrait_closes_where_the_driver_does_not_smile():
     assert kept == pytest.approx(mouth_width(wide), rel=0.03)
 
 
+def test_a_driver_who_smiles_all_the_time_makes_the_portrait_smile():
+    smiling = with_width(face(), 1.35)
+    found = mouth_width(Retargeting(points(face()), rest(smiling))(points(smiling))[0])
+    assert 1.15 * mouth_width(face()) < found < mouth_width(smiling)
+
+
 def test_a_turned_portrait_may_go_all_the_way_to_the_driver():
     move = Retargeting(points(face(), turned(20)), rest(), stay_turned=False)
     assert np.degrees(angles_of(move(points(face()))[1].turn))[0] == pytest.approx(0, abs=2.5)

@@ -246,7 +246,7 @@ class Retargeting:
     def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""
         width, own = mouth_width(shape), mouth_width(self.portrait.shape)
-        at_rest = min(own, mouth_width(self.portrait.shape + self._worn))
+        at_rest = mouth_width(self.portrait.shape + self._worn)
         wider = mouth_width(driver) / mouth_width(self.rest.shape)
         most = WIDEST * max(own, min(mouth_width(driver), at_rest * wider))
         if width > most:
