@@ -203,8 +203,8 @@ class PhotoCompositor:
         return [(box, np.ascontiguousarray(whole[box[1] : box[3], box[0] : box[2]])) for box in self._smooth(coarse)]
 
     def _smooth(self, coarse: np.ndarray) -> Iterator[Box]:
-        """Boxes of a frame around what is more than 0 in a small picture of it, of either side of the face."""
-        middle, cell = round(float(self.face.pose.center[0]) * len(coarse)), self.size / len(coarse)
+        """Boxes of a frame around what gets smooth in a small picture of it, at either side of the face."""
+        middle, cell = round(float(self.face.pose.center[0].clip(0, 1)) * len(coarse)), self.size / len(coarse)
         for low, high in ((0, middle), (middle, len(coarse))):
             for left, top, right, bottom in _bands(coarse[:, low:high] > SEEN, FEW_BANDS):
                 edges = max(low + left - 1, low), top, min(low + right + 1, high), bottom

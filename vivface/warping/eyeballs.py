@@ -92,7 +92,7 @@ class DrawnEyes:
         u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - middle[0]
         v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - middle[1]
         flat = np.linalg.inv(pose.turn[:2, :2]) / pose.scale
-        return (flat[k, 0] * u[None] + flat[k, 1] * v[:, None] for k in (0, 1))
+        return flat[0, 0] * u[None] + flat[0, 1] * v[:, None], flat[1, 0] * u[None] + flat[1, 1] * v[:, None]
 
     def _shade(
         self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
