@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vivface.faces.networks import load_network
-from vivface.warping.filling import spread
+from vivface.warping.filling import reflected, smooth, spread
 from vivface.warping.mesh import step
 
 INNER = 0.88  # of the face, which is the person whatever the network says: the mesh draws far cheeks too wide
@@ -20,6 +20,7 @@ EDGE_COLORS = 1e-3  # squared contrast, of the range, below which an edge is not
 CLEAR = 0.02  # widths of the photograph that a pixel of the background stays away from the person
 UNSEEN = 0.02  # opacity that is not seen
 LEAST_FACE = 0.6  # of the face at least has to be seen as a person, or there is no matte
+SMOOTH, DETAILS = 0.02, 0.15  # widths: standard deviation of smooth colours; how far behind the person details reach
 GRAIN_SEED = 0
 
 
@@ -88,17 +89,19 @@ def _follow_edges(matte: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
 
 def _fill_in(photo: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """The background with what the person hides filled in: smoothly, with the grain of the rest."""
-    reach = 2 * max(round(CLEAR * len(photo) / 2), 1) + 1
+    """The background with what the person hides filled in: smooth colours, and the details that lie beside them."""
+    size = len(photo)
+    reach = 2 * max(round(CLEAR * size / 2), 1) + 1
     known = (cv2.dilate(matte, np.ones((reach, reach), np.uint8)) < UNSEEN).astype(np.float32)
     if not known.any():
         return photo.copy()
     image = photo.astype(np.float32)
-    filled = spread(image, known)
-    grain = np.random.default_rng(GRAIN_SEED).normal(0, _grain(image, known), image.shape[:2])
-    filled += grain.astype(np.float32)[..., None]
-    share = cv2.blur(cv2.erode(known, np.ones((reach, reach), np.uint8)), (reach, reach))[..., None]
-    return np.round(filled + share * (image - filled)).clip(0, 255).astype(np.uint8)
+    plain = smooth(image, known, SMOOTH * size)
+    grain = np.random.default_rng(GRAIN_SEED).normal(0, _grain(image, known), (size, size, 1)).astype(np.float32)
+    details, share = reflected(image - plain, known, DETAILS * size)
+    filled = spread(plain, known) + grain + share[..., None] * (details - grain)
+    own = cv2.blur(cv2.erode(known, np.ones((reach, reach), np.uint8)), (reach, reach))[..., None]
+    return np.round(filled + own * (image - filled)).clip(0, 255).astype(np.uint8)
 
 
 def _grain(image: np.ndarray, known: np.ndarray) -> float:
