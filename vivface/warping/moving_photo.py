@@ -23,6 +23,7 @@ from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
 
 PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
+AROUND = 0.2  # crops around a square that cutting it out may read
 LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
 
 
@@ -128,10 +129,19 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
     unknown = _beyond(photo, quad, size)
     if not unknown.any():
         return _cut(photo, quad, size, crop)
-    pad = math.ceil(0.2 * quad_size(quad) + max(-quad.min(), (quad.max(0) - photo.shape[1::-1]).max()))
-    padded = cv2.copyMakeBorder(photo, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    cut = _cut(padded, quad + pad, size, crop).astype(np.float32)
+    around, corner = _with_border(photo, quad, math.ceil(AROUND * quad_size(quad)))
+    cut = _cut(around, quad - corner, size, crop).astype(np.float32)
     return np.round(spread(cut, 1 - unknown.astype(np.float32))).astype(np.uint8)
+
+
+def _with_border(photo: np.ndarray, quad: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a square and a margin show of a photograph, its border repeated outwards, and the upper left corner."""
+    bounds = np.array(photo.shape[1::-1])
+    low, high = np.floor(quad.min(0)).astype(int) - margin, np.ceil(quad.max(0)).astype(int) + margin
+    first, last = np.clip(low, 0, bounds - 1), np.clip(high, 1, bounds)
+    (left, top), (right, bottom) = np.maximum(first - low, 0), np.maximum(high - last, 0)
+    part = photo[first[1] : last[1], first[0] : last[0]]
+    return cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REPLICATE), low
 
 
 def _cut(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
