@@ -13,7 +13,7 @@ from vivface.errors import MediaError
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
-from vivface.warping.eyeballs import DrawnEyes
+from vivface.warping.eyeballs import DrawnEyes, shut_eyes
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
@@ -81,9 +81,8 @@ class PhotoCompositor:
             self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
             near = np.ones((2 * CUBIC + 1,) * 2, np.uint8)
             self._near_person = cv2.dilate((self._layers.person[..., 3] > 0).astype(np.uint8), near)
-        crop = inner_crop(photo, size)
-        self.mouth = mouth or MouthLayer(crop, points, lip_loop())
-        self._drawn_eyes = DrawnEyes(crop, points)
+        self.mouth = mouth or MouthLayer(inner_crop(photo, size), points, lip_loop())
+        self._shut_eyes = shut_eyes(self.face.shape)
 
     def still(self) -> np.ndarray:
         """The photograph as it is, before the background: uint8 RGB `(size, size, 3)`, RGBA if that is transparent."""
@@ -104,7 +103,7 @@ class PhotoCompositor:
         values = self.surface.shown_values(target, pose)
         tables = affine_tables(target, values, self.surface.corners)
         shown = shown_triangles(target, self.surface.corners, order, (0, 0, base, base), base)
-        where = self._positions(target, tables, order, (0, 0, base, base), base, shown)
+        where = self._positions(shown, tables, (0, 0, base, base), base)
         edges = _edges(where)
         drawn_out = self._drawn_out(target, tables, shown)
         where = where if base == size else _enlarged(where, size)
@@ -113,7 +112,8 @@ class PhotoCompositor:
             box = _box(points[loop], size)
             if box is not None:
                 left, top, right, bottom = box
-                where[top:bottom, left:right] = self._positions(target, tables, order, box, size)
+                near = shown_triangles(target, self.surface.corners, order, box, size)
+                where[top:bottom, left:right] = self._positions(near, tables, box, size)
         frame = _softened(self._head(where, self._corners(shape, points), drawn_out), edges)
         opacity = frame[..., 3:]
         frame = np.ascontiguousarray(frame[..., :3])
@@ -188,6 +188,11 @@ class PhotoCompositor:
         """What moves, as it is where skin is drawn out; made when it first is."""
         return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
 
+    @cached_property
+    def _drawn_eyes(self) -> DrawnEyes:
+        """Eyes for those that the portrait keeps shut; made when one is first drawn."""
+        return DrawnEyes(inner_crop(self.photo, self.size), self.points)
+
     def _drawn_out(self, target: np.ndarray, tables: np.ndarray, shown: np.ndarray) -> list[DrawnOut]:
         """Parts of a frame in which skin is drawn out; `shown` is the triangle of each pixel `(base, base)`."""
         corners = self.surface.corners
@@ -228,18 +233,8 @@ class PhotoCompositor:
         """RGBA `(size, size, 4)` over the background: RGB."""
         return _blended(person, self._plate)
 
-    def _positions(
-        self,
-        target: np.ndarray,
-        tables: np.ndarray,
-        order: np.ndarray,
-        box: Box,
-        size: int,
-        shown: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def _positions(self, shown: np.ndarray, tables: np.ndarray, box: Box, size: int) -> np.ndarray:
         """Values of the surface, see `HeadSurface.values` and `affine_tables`, for each pixel of a box."""
-        if shown is None:
-            shown = shown_triangles(target, self.surface.corners, order, box, size)
         return interpolate(shown, tables, box, size)
 
     def _eye(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
@@ -269,8 +264,8 @@ class PhotoCompositor:
         left, top, right, bottom = box
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
-        eye, drawn = _sample(self.photo, where).astype(np.float32), self._drawn_eyes.strengths(shape)[side]
-        if drawn > 0:
+        eye = _sample(self.photo, where).astype(np.float32)
+        if self._shut_eyes[side] > 0 and (drawn := self._drawn_eyes.strengths(shape)[side]) > 0:
             eye += drawn * (self._drawn_eyes(box, side, shape, pose, size) - eye)
         part[:] = np.round(part + mask * (eye - part)).astype(np.uint8)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import lid_gaps
-from vivface.warping.mesh import IRISES, PosedFace, eye_loops, place, step
+from vivface.warping.mesh import IRISES, PosedFace, eye_loops, in_plane, place, step
 from vivface.warping.teeth import LUMA
 
 SHUT = (2.2, 2.6)  # millimetres between a portrait's lids: up to the first its eyes are drawn, from the second on not
@@ -30,6 +30,11 @@ WHITE_TINT, WHITE = 0.3, 0.95  # how much of the skin's colour the white has, an
 CHEEKS = np.array([50, 280, 101, 330, 205, 425])  # points of the mesh
 
 
+def shut_eyes(shape: np.ndarray) -> np.ndarray:
+    """Which eyes of a portrait's face `(478, 3)` are shut, so that they are drawn when they open: `(2,)`, 0 to 1."""
+    return 1 - step(lid_gaps(shape), *SHUT)
+
+
 class DrawnEyes:
     """The eyes of a portrait that keeps them shut.
 
@@ -40,11 +45,12 @@ class DrawnEyes:
 
     def __init__(self, photo: np.ndarray, points: np.ndarray):
         self._photo, self._points = photo, points
-        self._gaps = lid_gaps(PosedFace.of(points).shape)
+        own = PosedFace.of(points).shape
+        self._gaps, self._shut = lid_gaps(own), shut_eyes(own)
 
     def strengths(self, shape: np.ndarray) -> np.ndarray:
         """How far either eye of a shape `(478, 3)` is a drawn one: `(2,)`, in [0, 1]."""
-        return (1 - step(self._gaps, *SHUT)) * step(lid_gaps(shape) - self._gaps, *OPENS)
+        return self._shut * step(lid_gaps(shape) - self._gaps, *OPENS)
 
     def __call__(
         self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
@@ -61,7 +67,7 @@ class DrawnEyes:
             `np.ndarray` of shape `(height, width, 3)`: float32 RGB, 0 to 255.
         """
         white, iris = self._colors
-        x, y = self._from_iris(box, side, shape, pose, size)
+        x, y = in_plane(box, size, place(shape[IRISES[side]][:1], pose)[0], pose)  # from the middle of the iris
         away = np.hypot(x, y)
         fibres = 0.5 + 0.5 * np.cos(FIBRES * np.arctan2(y, x) + 3 * np.sin(5 * np.arctan2(y, x)))
         rings = 0.8 + 0.3 * step(away, PUPIL, IRIS - 1.5) * fibres - 0.45 * step(away, IRIS - 1.4, IRIS)
@@ -82,17 +88,6 @@ class DrawnEyes:
         level = min(WHITE * luma, 0.8)
         white = level * (1 + WHITE_TINT * (skin / max(luma, 1e-3) - 1))
         return white.clip(0, 1), BROWN * luma
-
-    def _from_iris(
-        self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """How far pixels are from the middle of an iris, right and down: `(height, width)` each, millimetres."""
-        left, top, right, bottom = box
-        middle = place(shape[IRISES[side]][:1], pose)[0]
-        u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - middle[0]
-        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - middle[1]
-        flat = np.linalg.inv(pose.turn[:2, :2]) / pose.scale
-        return flat[0, 0] * u[None] + flat[0, 1] * v[:, None], flat[1, 0] * u[None] + flat[1, 1] * v[:, None]
 
     def _shade(
         self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int

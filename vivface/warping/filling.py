@@ -24,13 +24,30 @@ def spread(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     weights = known[..., None]
     if min(image.shape[:2]) < 2 or known.all():
         return image
-    half = (max(image.shape[1] // 2, 1), max(image.shape[0] // 2, 1))
+    half = _fewer(image.shape[1::-1], 2)
     sums = cv2.resize(image * weights, half, interpolation=cv2.INTER_AREA)
     shares = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
     coarse = sums / np.maximum(shares, 1e-6)[..., None]
     coarse = spread(coarse, (shares > 0).astype(np.float32))
     coarse = cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     return coarse + weights * (image - coarse)
+
+
+def with_border(picture: np.ndarray, low: np.ndarray, high: np.ndarray, border: int) -> np.ndarray:
+    """A box of a picture, which may reach beyond its border.
+
+    Args:
+        picture (`np.ndarray` of shape `(height, width, C)`): uint8.
+        low, high (`np.ndarray` of shape `(2,)`): First pixel of the box and the one after its last, x and y.
+        border (`int`): What lies beyond, OpenCV's border mode; black where the box misses the picture.
+    """
+    first, last = (np.clip(corner, 0, picture.shape[1::-1]) for corner in (low, high))
+    part = picture[first[1] : last[1], first[0] : last[0]]
+    if 0 in part.shape[:2]:
+        return np.zeros((*(high - low)[::-1], *picture.shape[2:]), picture.dtype)
+    (left, top), (right, bottom) = first - low, high - last
+    border = border if min(part.shape[:2]) > 1 else cv2.BORDER_REPLICATE  # a single pixel has no reflection
+    return cv2.copyMakeBorder(part, top, bottom, left, right, border)
 
 
 def reflected(details: np.ndarray, known: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +63,7 @@ def reflected(details: np.ndarray, known: np.ndarray, reach: float) -> tuple[np.
         from it and where the mirror image is not known either.
     """
     size, less = known.shape[::-1], max(round(reach / COARSE), 1)
-    few = (max(size[0] // less, 1), max(size[1] // less, 1))
+    few = _fewer(size, less)
     unknown = (cv2.resize(known, few, interpolation=cv2.INTER_AREA) < 0.999).astype(np.uint8)
     distance, number = cv2.distanceTransformWithLabels(unknown, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     places = np.stack(np.meshgrid(*(np.arange(count, dtype=np.float32) for count in few)), -1)
@@ -74,9 +91,14 @@ def smooth(image: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
         `np.ndarray` of shape `(height, width, 3)`: Of no meaning far from what is known.
     """
     size, less = known.shape[::-1], max(round(sigma / FINE), 1)
-    few = (max(size[0] // less, 1), max(size[1] // less, 1))
+    few = _fewer(size, less)
     sums, weights = (
         cv2.GaussianBlur(cv2.resize(part, few, interpolation=cv2.INTER_AREA), (0, 0), sigma / less)
         for part in (image * known[..., None], known)
     )
     return cv2.resize(sums / np.maximum(weights, 1e-6)[..., None], size, interpolation=cv2.INTER_LINEAR)
+
+
+def _fewer(size: tuple[int, int], less: int) -> tuple[int, int]:
+    """Width and height of a picture with `less` times less of both."""
+    return max(size[0] // less, 1), max(size[1] // less, 1)

@@ -15,6 +15,7 @@ import numpy as np
 from vivface.faces.alignment import from_crop, quad_center, quad_frame, quad_size, to_crop
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import SURROUNDINGS, Box, DrawnOut, PhotoCompositor
+from vivface.warping.filling import with_border
 from vivface.warping.mouth import MouthLayer
 
 REACH = 1.5  # crops of a face that a window shows
@@ -62,17 +63,8 @@ class Window:
     def cut(self, picture: np.ndarray, surroundings: float = 1.0) -> np.ndarray:
         """Its pixels, `drawn * surroundings` a side; what lies beyond the picture is its reflection."""
         margin = round(self.size * (surroundings - 1) / 2)
-        left, top, side = self.left - margin, self.top - margin, self.size + 2 * margin
-        height, width = picture.shape[:2]
-        rows, columns = (np.clip((start, start + side), 0, end) for start, end in ((top, height), (left, width)))
-        part = picture[rows[0] : rows[1], columns[0] : columns[1]]
-        if 0 in part.shape[:2]:  # it misses the picture
-            part = np.zeros((1, 1, *picture.shape[2:]), picture.dtype)
-            rows, columns = (top, top + 1), (left, left + 1)
-        part = cv2.copyMakeBorder(
-            part, rows[0] - top, top + side - rows[1], columns[0] - left, left + side - columns[1],
-            cv2.BORDER_REFLECT_101 if min(part.shape[:2]) > 1 else cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+        low = np.array([self.left, self.top]) - margin
+        part = with_border(picture, low, low + self.size + 2 * margin, cv2.BORDER_REFLECT_101)
         if self.drawn == self.size:
             return np.ascontiguousarray(part)
         return _resized(part, round(self.drawn * surroundings))
@@ -198,16 +190,8 @@ class BoundedCompositor(PhotoCompositor):
         picture = np.ascontiguousarray(picture[border : border + self.size, border : border + self.size])
         return picture if self._layers is None else self._before_background(picture)
 
-    def _positions(
-        self,
-        target: np.ndarray,
-        tables: np.ndarray,
-        order: np.ndarray,
-        box: Box,
-        size: int,
-        shown: np.ndarray | None = None,
-    ) -> np.ndarray:
-        where = super()._positions(target, tables, order, box, size, shown)
+    def _positions(self, shown: np.ndarray, tables: np.ndarray, box: Box, size: int) -> np.ndarray:
+        where = super()._positions(shown, tables, box, size)
         if self._free is None:
             return where
         left, top, right, bottom = box

@@ -158,6 +158,27 @@ def place(shape: np.ndarray, pose: HeadPose) -> np.ndarray:
     return pose.center + pose.scale * shape @ pose.turn.T
 
 
+def in_plane(
+    box: tuple[int, int, int, int], size: int, origin: np.ndarray, pose: HeadPose
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels meet the plane of the face that goes through a place.
+
+    Args:
+        box (`tuple[int, int, int, int]`): The pixels: left, top, right, bottom.
+        size (`int`): Width and height of the frame in pixels.
+        origin (`np.ndarray` of shape `(>= 2,)`): The place in the crop, from 0 to 1.
+        pose (`HeadPose`): Of the face.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: To the right of the place and below it, `(height, width)` each, millimetres.
+    """
+    left, top, right, bottom = box
+    u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - origin[0]
+    v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - origin[1]
+    flat = np.linalg.inv(pose.turn[:2, :2]) / pose.scale
+    return flat[0, 0] * u[None] + flat[0, 1] * v[:, None], flat[1, 0] * u[None] + flat[1, 1] * v[:, None]
+
+
 def with_pose_of(points: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The face of points `(478, 3)` where the head of other points is."""
     return place(PosedFace.of(points).shape, PosedFace.of(other).pose)

@@ -19,7 +19,7 @@ from safetensors.numpy import load
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import lip_gaps
-from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, place, step
+from vivface.warping.mesh import LOWER_LIP, MOUTH_CORNERS, UPPER_LIP, PosedFace, in_plane, place, step
 from vivface.warping.teeth import (
     LUMA,
     UPPER_WITHIN,
@@ -195,15 +195,10 @@ class MouthLayer:
         self, box: tuple[int, int, int, int], pose: HeadPose, depth: float, size: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where pixels of a box meet the arch of the teeth: x from the middle and y, millimetres `(height, width)`."""
-        left, top, right, bottom = box
-        u = (np.arange(left, right, dtype=np.float32) + 0.5) / size - pose.center[0]
-        v = (np.arange(top, bottom, dtype=np.float32) + 0.5) / size - pose.center[1]
         turn = pose.turn
-        back = np.linalg.inv(turn[:2, :2])
-        slope = back @ turn[:2, 2]  # how far a point moves in the plane of the lips for a millimetre of depth
-        flat = back / pose.scale
-        x = flat[0, 0] * u[None] + flat[0, 1] * v[:, None] - slope[0] * depth - self._middle
-        y = flat[1, 0] * u[None] + flat[1, 1] * v[:, None] - slope[1] * depth
+        slope = np.linalg.inv(turn[:2, :2]) @ turn[:2, 2]  # how far a point moves in that plane for its depth
+        x, y = in_plane(box, size, pose.center, pose)
+        x, y = x - slope[0] * depth - self._middle, y - slope[1] * depth
         bend = slope[0] * ARCH  # x_seen = x + bend x^2
         x = 2 * x / (1 + np.sqrt(np.maximum(1 + 4 * bend * x, 0.04)))
         return x, y - slope[1] * ARCH * x * x

@@ -14,7 +14,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop, shrunk
 from vivface.warping.eye_rims import with_hidden_rims
-from vivface.warping.filling import spread
+from vivface.warping.filling import spread, with_border
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
 from vivface.warping.parts import PartMotion, Parts
@@ -129,19 +129,11 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
     unknown = _beyond(photo, quad, size)
     if not unknown.any():
         return _cut(photo, quad, size, crop)
-    around, corner = _with_border(photo, quad, math.ceil(AROUND * quad_size(quad)))
-    cut = _cut(around, quad - corner, size, crop).astype(np.float32)
-    return np.round(spread(cut, 1 - unknown.astype(np.float32))).astype(np.uint8)
-
-
-def _with_border(photo: np.ndarray, quad: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a square and a margin show of a photograph, its border repeated outwards, and the upper left corner."""
-    bounds = np.array(photo.shape[1::-1])
+    margin = math.ceil(AROUND * quad_size(quad))
     low, high = np.floor(quad.min(0)).astype(int) - margin, np.ceil(quad.max(0)).astype(int) + margin
-    first, last = np.clip(low, 0, bounds - 1), np.clip(high, 1, bounds)
-    (left, top), (right, bottom) = np.maximum(first - low, 0), np.maximum(high - last, 0)
-    part = photo[first[1] : last[1], first[0] : last[0]]
-    return cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_REPLICATE), low
+    around = with_border(photo, low, high, cv2.BORDER_REPLICATE)
+    cut = _cut(around, quad - low, size, crop).astype(np.float32)
+    return np.round(spread(cut, 1 - unknown.astype(np.float32))).astype(np.uint8)
 
 
 def _cut(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:

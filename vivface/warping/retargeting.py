@@ -122,8 +122,9 @@ def rest_is_seen(frames: np.ndarray) -> bool:
 def expression_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """How the first face would move to wear the second's expression, as far as shapes tell: `(478, 3)`, millimetres.
 
-    A linear estimate that `training/tools/fit_expression.py` fitted to rendered people: what is due to the people and
-    not to their expression is left alone, and what is uncertain comes out too small.
+    A linear estimate that `training/tools/fit_warping.py` fitted to rendered people: what is due to the people and not
+    to their expression is left alone, and what is uncertain comes out too small. The width of a smile would: so it is
+    that of the mouths, see `_widened`.
     """
     moved = (_read_expressions((second - first)[None])[0] @ _expression()["move"].astype(np.float64)).reshape(MESH, 3)
     moved[:, 0] += mouth_corner_weights() * (_widened(first) - _widened(second)) / 2
