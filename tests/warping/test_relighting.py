@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.warping.faces import UPRIGHT, face, points
-from vivface.warping.relighting import relit
+from vivface.warping.relighting import relit, with_other_side
 
 
 def lit_from_aside(size: int, right: tuple[float, float, float]) -> np.ndarray:
@@ -36,3 +36,20 @@ def test_texture_and_opacity_are_kept():
     assert np.array_equal(shown[..., 3], photo[..., 3])
     dark, bright = shown[256, 180, 0], shown[260, 180, 0]
     assert 0.4 < dark / bright < 0.6
+
+
+def test_half_of_both_sides_is_no_head_that_one_looks_through():
+    own = np.zeros((4, 6, 4), np.uint8)
+    own[:, :3] = (200, 100, 0, 255)  # beside it nothing
+    other = np.full((4, 6, 4), (0, 100, 200, 255), np.uint8)
+
+    def mixed(share):
+        return with_other_side(own, other, np.full((4, 6), share, np.float32)).astype(int)
+
+    half = mixed(0.5)
+    assert (half[..., 3] == 255).all()
+    assert np.abs(half[:, :3, :3] - 100).max() <= 1 and np.abs(half[:, 3:, :3] - other[0, 0, :3]).max() <= 1
+    assert np.array_equal(mixed(0.0), own) and np.array_equal(mixed(1.0)[..., 3], other[..., 3])
+    assert np.abs(mixed(1.0) - other).max() <= 1
+    plain = with_other_side(own[..., :3], other[..., :3], np.full((4, 6), 0.25, np.float32))
+    assert np.abs(plain[0, 0].astype(int) - (150, 100, 50)).max() <= 1

@@ -125,11 +125,26 @@ def test_what_a_turn_would_tear_beside_the_face_is_that_of_the_other_side():
     assert other(turned(40)).max() < 0.2  # what turns away farther stays what it is
 
 
+def test_the_outer_ring_shows_the_other_side_only_where_hair_ends_before_it():
+    def outer(opacity):
+        surface, pose = HeadSurface(points(face(), turned(20))), turned(0)
+        surface.part_from_background(opacity)
+        count = len(triangles().outline)
+        return surface.shown_values(surface.target(face(), pose), pose)[MESH + count : MESH + 2 * count, 4]
+
+    center = points(face(), turned(20))[:MESH, :2].mean(0)
+    short = outer(lambda places: (np.linalg.norm(places - center, axis=1) < 0.25).astype(float))
+    assert short.max() > 0.95
+    assert outer(lambda places: np.ones(len(places))).max() == 0  # long hair
+    someone = outer(lambda places: (places[:, 0] > 1.05).astype(float))  # on the other side, beyond the ring
+    assert someone.max() <= short.max() and (someone < short - 0.5).any()
+
+
 def test_points_of_the_face_on_the_background_take_their_colours_from_farther_inside():
     surface = HeadSurface(points(face()))
     before = surface.values[:MESH, :2].copy()
     right = before[:, 0].min() + 0.03  # the person begins here
-    surface.stay_inside(lambda places: (places[:, 0] > right).astype(float))
+    surface.part_from_background(lambda places: (places[:, 0] > right).astype(float))
     after = surface.values[:MESH, :2]
     outside = before[:, 0] <= right
     assert outside.any() and (after[outside, 0] > right).all()

@@ -17,7 +17,7 @@ from vivface.warping.eyeballs import DrawnEyes, shut_eyes
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
-from vivface.warping.relighting import relit
+from vivface.warping.relighting import relit, with_other_side
 from vivface.warping.stretching import smoothed, streaks
 from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
 
@@ -70,7 +70,7 @@ class PhotoCompositor:
         self.face = PosedFace.of(points)
         self._layers = separate(photo, shrunk(points[:MESH], SURROUNDINGS)[:, :2]) if matte else None
         if self._layers is not None:
-            self.surface.stay_inside(self._opacity)
+            self.surface.part_from_background(self._opacity)
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -167,8 +167,7 @@ class PhotoCompositor:
         if where.shape[2] > 2 and (box := _extent(where[..., 4] > 0)) is not None:
             left, top, right, bottom = box
             part, where = head[top:bottom, left:right], where[top:bottom, left:right]
-            other = _sample(self._other_side, where[..., 2:]).astype(np.float32)
-            part[:] = np.round(part + where[..., 4:].clip(0, 1) * (other - part)).astype(np.uint8)
+            part[:] = with_other_side(part, _sample(self._other_side, where[..., 2:]), where[..., 4].clip(0, 1))
         return head
 
     @cached_property

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.mesh import mirror, triangles
+from vivface.warping.mesh import mirror, step, triangles
 from vivface.warping.surface import affine_tables, interpolate, shown_triangles
 
 COARSE = 256  # pixels at which smooth colours are found
@@ -19,6 +19,7 @@ SMOOTH = 9.0  # millimetres: standard deviation over which colours are smooth
 FADE = 4.0  # millimetres from the outline of the face inwards over which its light begins to count
 MOST_LIGHT = 3.0  # times as bright or dark as it is
 DARK = 6.0  # added to both colours of a ratio, of 255
+OUTLINE = (0.0, 0.5)  # shares of the other side from where on its outline begins to be, and is what is seen
 
 
 def relit(photo: np.ndarray, points: np.ndarray, pose: HeadPose, scale: float) -> np.ndarray:
@@ -51,6 +52,29 @@ def relit(photo: np.ndarray, points: np.ndarray, pose: HeadPose, scale: float) -
     changed = photo.copy()
     changed[..., :3] = np.round(photo[..., :3] * ratio).clip(0, 255).astype(np.uint8)
     return changed
+
+
+def with_other_side(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Pictures of both sides in one.
+
+    Colours pass from one into the other. Opacities, whose outlines differ, do so at once, and where a side has nothing
+    the colours are those of the other: half of both would be a head that one can look through.
+
+    Args:
+        own, other (`np.ndarray` of shape `(height, width, 3 or 4)`): uint8 RGB or RGBA.
+        share (`np.ndarray` of shape `(height, width)`): How much of the other one, in [0, 1].
+
+    Returns:
+        `np.ndarray`: As `own`.
+    """
+    if own.shape[2] == 3:
+        return cv2.blendLinear(own, other, 1 - share, share)
+    here, there = (cv2.extractChannel(side, 3).astype(np.float32) for side in (own, other))
+    first, second = (1 - share) * (here + 1), share * (there + 1)
+    second /= first + second
+    mixed = cv2.blendLinear(own, other, 1 - second, second)
+    mixed[..., 3] = np.round(here + step(share, *OUTLINE) * (there - here))
+    return mixed
 
 
 def _face(points: np.ndarray) -> np.ndarray:

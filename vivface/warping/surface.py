@@ -36,9 +36,11 @@ STEP, MOST_STEPS = 0.02, 8  # of the way to the middle of the face that a point 
 TORN = (1.24, 1.34)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
 WIDER = (1.58, 1.68)  # ... if it is so many times as wide on the other side
 LEAST_WIDTH = 0.01  # crops
+FARTHER_OUT = (0.0, 0.15, 0.3, 0.5)  # of the way from the outer ring to the rim where nobody may be seen
+BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
-BELOW = (70.0, 105.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
+BELOW = (40.0, 95.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
 
 
 class HeadSurface:
@@ -75,6 +77,7 @@ class HeadSurface:
         mesh = points[:MESH, :2]
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
+        self._bare = np.zeros(len(outline))  # where hair ends before the outer ring, on this side and on the other
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
@@ -84,8 +87,8 @@ class HeadSurface:
         rings = self._still + self._follows[..., None] * (moved - self._still)
         return np.concatenate([place(self._unfold(shape)[:MESH], pose), *rings, self._rim])
 
-    def stay_inside(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Let no point of the face take its colours from the background.
+    def part_from_background(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Let no point of the face take its colours from the background, and see where the hair ends.
 
         The mesh network draws the far cheek of a turned head a little too wide.
 
@@ -95,6 +98,10 @@ class HeadSurface:
         for _ in range(MOST_STEPS):
             outside = opacity(self.values[:MESH, :2]) < PERSON
             self.values[:MESH, :2][outside] += STEP * (self._center - self.values[:MESH, :2][outside])
+        ring, rim = (self.values[loop, :4] for loop in _loops()[2:])
+        places = np.stack([ring + share * (rim - ring) for share in FARTHER_OUT])  # on both sides
+        seen = [opacity(side.reshape(-1, 2)).reshape(len(places), -1).max(0) for side in np.split(places, 2, 2)]
+        self._bare = 1 - step(np.maximum(*seen), *BARE)
 
     def hold(self) -> None:
         """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
@@ -135,8 +142,10 @@ class HeadSurface:
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
         torn = np.maximum(right * sides[0], left * sides[1])
-        for loop in _loops()[:-2]:  # farther out is hair or background that is not alike on both sides
+        outline, near, far, _ = _loops()
+        for loop in (outline, near):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
+        values[far, 4] = torn * self._bare  # elsewhere is long hair, or a background that is not alike on both sides
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
 
