@@ -6,7 +6,7 @@ import pytest
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import PhotoCompositor
-from vivface.warping.eyeballs import DrawnEyes
+from vivface.warping.eyeballs import DrawnEyes, shut_eyes
 from vivface.warping.gaps import least_lids, lid_gaps, open_lids, with_lid_gaps
 from vivface.warping.mesh import IRISES, UPPER_LID, place
 
@@ -68,3 +68,10 @@ def test_lids_open_in_an_arch_whatever_shut_ones_look_like():
 
 def test_nothing_is_drawn_for_open_eyes():
     assert np.all(DrawnEyes(photo(), points(face(lids=4.0))).strengths(face(lids=8.0)) == 0)
+
+
+def test_eyes_are_shut_together_but_for_a_wink():
+    laughing, winking = (with_lid_gaps(face(lids=8.0), np.array(gaps)) for gaps in ([0.5, 3.2], [0.5, 8.0]))
+    assert np.allclose(shut_eyes(laughing), 1)
+    assert np.all(open_lids(laughing) > 1.2 * least_lids(laughing))
+    assert np.allclose(shut_eyes(winking), [1, 0]) and open_lids(winking)[1] == lid_gaps(winking)[1]

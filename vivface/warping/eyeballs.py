@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
-from vivface.warping.gaps import lid_gaps
+from vivface.warping.gaps import both_shut, lid_gaps
 from vivface.warping.mesh import IRISES, PosedFace, eye_loops, in_plane, place, step
 from vivface.warping.teeth import LUMA
 
@@ -32,7 +32,8 @@ CHEEKS = np.array([50, 280, 101, 330, 205, 425])  # points of the mesh
 
 def shut_eyes(shape: np.ndarray) -> np.ndarray:
     """Which eyes of a portrait's face `(478, 3)` are shut, so that they are drawn when they open: `(2,)`, 0 to 1."""
-    return 1 - step(lid_gaps(shape), *SHUT)
+    gaps = lid_gaps(shape)
+    return both_shut(1 - step(gaps, *SHUT), gaps)
 
 
 class DrawnEyes:

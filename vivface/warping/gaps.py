@@ -22,6 +22,7 @@ from vivface.warping.mesh import (
 
 LEAST_LIDS = 0.14  # gap of a driver's open lids at least, per width of the eye: some begin with lids lowered
 SHUT_SHARE, OPEN_SHARE = (0.3, 0.7), 1.4  # of that gap: shut lids, and those that are not; most people's open ones
+NEARLY_SHUT = (3.5, 4.8)  # millimetres between lids up to which an eye is shut, too, if the other one is
 LOWER_SHARE = 0.75  # of a change of the lips' gap, how much the lower lip takes
 LIP_REACH = (7.0, 14.0)  # millimetres along and across the lips over which a change of their gap fades
 CORNER_REACH = 14.0  # millimetres from the lips over which a change of the corners of the mouth fades
@@ -68,8 +69,20 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def open_lids(shape: np.ndarray) -> np.ndarray:
     """Gaps `(2,)` of a face's lids when they are open, millimetres: its own, or most people's where it shuts them."""
     gaps, least = lid_gaps(shape), least_lids(shape)
-    shut = 1 - step(gaps / least, *SHUT_SHARE)
+    shut = both_shut(1 - step(gaps / least, *SHUT_SHARE), gaps)
     return gaps + shut * np.maximum(OPEN_SHARE * least - gaps, 0)
+
+
+def both_shut(shut: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """How far eyes are shut `(2,)`, in [0, 1], by their own lids and each other's.
+
+    The mesh seldom sees both eyes of a laughing face alike. Of a wink the other eye stays open.
+
+    Args:
+        shut (`np.ndarray` of shape `(2,)`): The same by their own lids, in [0, 1].
+        gaps (`np.ndarray` of shape `(2,)`): Of the lids, millimetres.
+    """
+    return np.maximum(shut, shut.max() * (1 - step(gaps, *NEARLY_SHUT)))
 
 
 def lid_gaps(shape: np.ndarray) -> np.ndarray:
