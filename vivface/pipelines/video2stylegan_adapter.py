@@ -2,8 +2,8 @@
 
 The algorithm is that of `Video2StyleGANPipeline`; what differs is named here.
 
-- Position and tilt are applied to the finished picture, not to Fourier features: what enters at its border is made up
-  by reflection, and texture does not follow as it does in StyleGAN3.
+- Position and tilt are applied to the finished picture, not to Fourier features: beyond its border its colours are
+  spread, and texture does not follow as it does in StyleGAN3.
 - A code is a motion code of hybrid latent spaces over an identity code in W+: rows 0 to 9 are added to the styles of
   the layers that read W+ rows 0 to 9, then follow the rows of W+. So pose (eq. 7) is searched in motion rows 0 to 7,
   and residual motion (eq. 10) moves motion rows 3 to 7.
@@ -37,6 +37,7 @@ from vivface.reenactment.tuning import TuningNetworks
 
 ADAPTER_CHANNELS_FILE = f"video2stylegan/{CHANNELS_FILE}"
 ADAPT_STEPS = 20  # of pivotal tuning, as suits the bundled checkpoint
+BORDER = 2  # pixels of a generator's picture that would be seen as a line in a larger one
 DEGREES = 20.0  # of an angle of 1 in a pose subspace
 ANGLES = ("yaw", "pitch", "roll")
 
@@ -108,11 +109,7 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
         images = generator(styles=styles)
         if position is None or not position.any():
             return images
-        affine = image_motion(position)[:, :2].clone()
-        affine[:, :, 2] *= 2  # sides of the picture to the halves in which `affine_grid` counts
-        grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
-        moved = F.grid_sample(images.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-        return moved.to(images.dtype)
+        return moved(images.float(), image_motion(position).to(images.device)).to(images.dtype)
 
     @torch.no_grad()
     def read_portrait(self, portrait: Portrait) -> IdentityCode:
@@ -150,6 +147,38 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
             raise OptionError(
                 f"The generator takes {generator.config.motion_codes} motion codes; expected at least {POSE_ROWS}."
             )
+
+
+def moved(images: Tensor, motion: Tensor) -> Tensor:
+    """Images moved as a whole; beyond their border their colours are spread.
+
+    Args:
+        images (`torch.Tensor` of shape `(batch, 3, size, size)`): float32.
+        motion (`torch.Tensor` of shape `(batch, 3, 3)`): See `image_motion`.
+    """
+    affine = motion[:, :2].clone()
+    affine[:, :, 2] *= 2  # sides of the picture to the halves in which `affine_grid` counts
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    found = F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
+    inside = (grid.abs() < 1 - 2 * BORDER / images.shape[-1]).all(-1)
+    return spread(found, inside[:, None].to(found.dtype))
+
+
+def spread(images: Tensor, known: Tensor) -> Tensor:
+    """Colours of known pixels over the others, the coarser the farther away; as `vivface.warping.filling.spread`.
+
+    Args:
+        images (`torch.Tensor` of shape `(batch, channels, height, width)`): Any range.
+        known (`torch.Tensor` of shape `(batch, 1, height, width)`): 1 where an image is known, else 0.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) < 2 or known.all():
+        return images
+    half = (height // 2, width // 2)
+    sums, shares = (F.interpolate(each, half, mode="area") for each in (images * known, known))
+    coarse = spread(sums / shares.clamp_min(1e-6), (shares > 0).to(shares.dtype))
+    coarse = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    return coarse + known * (images - coarse)
 
 
 def directions_of(subspace: PoseSubspace) -> PoseDirections:
