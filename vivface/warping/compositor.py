@@ -14,6 +14,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
 from vivface.warping.eyeballs import DrawnEyes, shut_eyes
+from vivface.warping.lids import LidSkin
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
@@ -119,6 +120,7 @@ class PhotoCompositor:
         frame = np.ascontiguousarray(frame[..., :3])
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
+            self._lids.draw(frame, side, shape, pose)
         rim = points[lip_loop()]
         if (box := _box(rim, size)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
@@ -186,6 +188,11 @@ class PhotoCompositor:
     def _without_details(self) -> np.ndarray:
         """What moves, as it is where skin is drawn out; made when it first is."""
         return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
+
+    @cached_property
+    def _lids(self) -> LidSkin:
+        """Skin for lids that come down."""
+        return LidSkin(inner_crop(self.photo, self.size), self.points)
 
     @cached_property
     def _drawn_eyes(self) -> DrawnEyes:

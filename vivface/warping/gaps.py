@@ -60,9 +60,9 @@ def with_lid_gaps(shape: np.ndarray, gaps: np.ndarray) -> np.ndarray:
         upper, lower = both_sides(UPPER_LID)[side], both_sides(LOWER_LID)[side]
         each = shape[lower, 1] - shape[upper, 1]  # (7,)
         wanted = max(gaps[side], 0.0)
-        scaled, opened = each * wanted / max(found[side], 0.3), step(found[side], *SHUT_LIDS)
+        scaled, opened = np.maximum(each, 0) * wanted / max(found[side], 0.3), step(found[side], *SHUT_LIDS)
         change = each - (opened * scaled + (1 - opened) * wanted * open_lid_shape())  # down
-        shape[:MESH, 1] += lid_weights(side) @ np.where(each < 0, each, change)
+        shape[:MESH, 1] += lid_weights(side) @ change
     return shape
 
 

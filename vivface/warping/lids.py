@@ -1,0 +1,162 @@
+"""Skin of the upper lids, which open eyes fold away: drawn where the lids of a portrait come down.
+
+A photograph of open eyes shows a narrow strip of the lid at most. Stretched over the eye it would be a smear of lashes
+and of the fold above them. So new skin is drawn between the places of the open rim and of the rim as it is: in the
+colours of the skin below the eye, as dark as that between eye and brow, and with its texture; and lashes at its rim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vivface.faces.pose import HeadPose
+from vivface.warping.eyeballs import shut_eyes
+from vivface.warping.gaps import both_sides
+from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, PosedFace, place, step
+from vivface.warping.regions import BROWS
+from vivface.warping.surface import affine_tables, interpolate, shown_triangles
+from vivface.warping.teeth import LUMA
+
+TO_BROW, BELOW = 0.4, 5.0  # of the way from rim to brow, and millimetres below the lower lid, where colours are taken
+SHADE = (0.8, 1.08)  # how much darker and lighter than below the eye the lid may be: brows and lashes are no skin
+WARM = 1.5  # darker skin is more colourful: exponent of colours from 0 to 1 for each part that they are darker
+AT_RIM = 0.35  # how much of the colour below the eye there is at the rim
+SMOOTH = 1.3  # millimetres: standard deviation of smooth colours
+LEAST_SIZE = 1.0  # pixels of the portrait a millimetre from which on there is texture
+ROUND, FOLD = 0.06, 0.16  # how much lighter a lid is in its middle, over the eyeball, and darker at fold and corners
+LASHES, LASH_WIDTH = 0.6, 0.8  # how dark they are; millimetres
+
+SHUTS = (0.8, 2.6)  # millimetres by which a lid comes down: up to the first nothing is drawn, from the second on all
+BESIDE = (0.2, 2.2)  # the same of a place of the rim
+ABOVE, TOP = 3.0, 4.0  # millimetres from the open rim up that are drawn, too; over which the skin begins
+END = (0.2, 1.1)  # millimetres below the rim over which it ends
+CORNERS = (0.0, 1.6)  # places along the rim from a corner over which it begins
+SOFT = 0.5  # millimetres: standard deviation of its edges
+
+
+@dataclass(frozen=True)
+class _Eye:
+    """One eye of the portrait at nine places along its rim, from corner to corner.
+
+    Attributes:
+        points (`np.ndarray` of shape `(9,)`): Of the mesh.
+        rim (`np.ndarray` of shape `(9, 3)`): Of the open lid, from the middle between the corners, millimetres.
+        fold, below (`np.ndarray` of shape `(9, 3)`): Colours of the lid at its fold, and below the eye, 0 to 255.
+        texture (`np.ndarray` of shape `(9, 2)`): Where the skin below the eye begins in the crop, from 0 to 1.
+        down (`np.ndarray` of shape `(2,)`): A millimetre farther down there.
+    """
+
+    points: np.ndarray
+    rim: np.ndarray
+    fold: np.ndarray
+    below: np.ndarray
+    texture: np.ndarray
+    down: np.ndarray
+
+
+class LidSkin:
+    """The upper lids of a portrait.
+
+    Args:
+        photo (`np.ndarray` of shape `(size, size, 3)`): The aligned portrait, uint8 RGB.
+        points (`np.ndarray` of shape `(478, 3)`): Its face, see `vivface.warping.mesh`.
+    """
+
+    def __init__(self, photo: np.ndarray, points: np.ndarray):
+        face = PosedFace.of(points)
+        self._opened = 1 - shut_eyes(face.shape)
+        pixels = face.pose.scale * len(photo)  # a millimetre
+        smooth = cv2.GaussianBlur(photo, (0, 0), max(SMOOTH * pixels, 0.5)).astype(np.float32)
+        self._details = photo - smooth if pixels >= LEAST_SIZE else np.zeros_like(smooth)
+        self._eyes = [_eye(side, face, smooth) for side in (0, 1)]
+
+    def draw(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
+        """Draw what a lid shows more than the photograph.
+
+        Args:
+            frame (`np.ndarray` of shape `(size, size, 3)`): uint8 RGB, changed in place.
+            side (`int`): 0 for the person's right eye, 1 for the left.
+            shape (`np.ndarray` of shape `(478, 3)`), pose (`HeadPose`): The face, and where it is in the crop.
+        """
+        eye, size = self._eyes[side], len(frame)
+        rim, opened = shape[eye.points], shape[both_sides(LID_CORNERS)[side]].mean(0) + eye.rim
+        down = rim[:, 1] - opened[:, 1]
+        strength = self._opened[side] * step(down[1:-1].mean(), *SHUTS)
+        if strength == 0:
+            return
+        top = opened.copy()
+        top[:, 1] = np.minimum(opened[:, 1], rim[:, 1]) - ABOVE
+        strip = place(np.concatenate([top, rim + [0, END[1], 0]]), pose)
+        low = np.floor(strip[:, :2].min(0) * size).astype(int).clip(0, size)
+        high = np.ceil(strip[:, :2].max(0) * size).astype(int).clip(0, size)
+        if (high - low < 1).any():
+            return
+        values = _values(eye, down, rim[:, 1] - top[:, 1])
+        box, corners = (*low.tolist(), *high.tolist()), _strip(len(rim))
+        shown = shown_triangles(strip, corners, range(len(corners)), box, size)
+        along, up, from_top, down, *texture = interpolate(
+            shown, affine_tables(strip, values, corners), box, size
+        ).transpose(2, 0, 1)
+        share = strength * step(down, *BESIDE) * step(from_top, 0, TOP) * (1 - step(-up, *END))
+        share *= step(np.minimum(along, len(rim) - 1 - along), *CORNERS)
+        share = np.where(shown >= 0, share, 0).astype(np.float32)
+        share = cv2.GaussianBlur(share, (0, 0), max(SOFT * pose.scale * size, 0.3))[..., None]
+        part = frame[low[1] : high[1], low[0] : high[0]]
+        skin = self._skin(eye, along, up, from_top, np.stack(texture, -1))
+        part[:] = np.round(part + share * (skin - part)).clip(0, 255).astype(np.uint8)
+
+    def _skin(
+        self, eye: _Eye, along: np.ndarray, up: np.ndarray, from_top: np.ndarray, texture: np.ndarray
+    ) -> np.ndarray:
+        """Colours of places of a lid `(height, width, 3)`, 0 to 255; arguments as columns of `_values`."""
+        places = np.arange(len(eye.points))
+        at = (from_top / np.maximum(from_top + up, 1e-3)).clip(0, 1)[..., None]  # 0 at the top, 1 at the rim
+        aside = (2 * along / (len(places) - 1) - 1)[..., None]  # -1 and 1 at the corners
+        colors, ends = (
+            np.stack([np.interp(along, places, plane) for plane in each.T], -1) for each in (eye.fold, eye.below)
+        )
+        colors += AT_RIM * at * (ends - colors)
+        colors *= 1 + ROUND * (1 - aside**2) * 4 * at * (1 - at) - FOLD * (1 - at * (1 - aside**4))
+        where = (texture * len(self._details) - 0.5).astype(np.float32)
+        colors += cv2.remap(self._details, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        lashes = LASHES * np.exp(-((up / LASH_WIDTH) ** 2))[..., None] * (1 - np.abs(aside) ** 3)
+        return colors * (1 - lashes)
+
+
+def _eye(side: int, face: PosedFace, smooth: np.ndarray) -> _Eye:
+    corners = both_sides(LID_CORNERS)[side]
+    upper, lower = (np.insert(corners, 1, both_sides(points)[side]) for points in (UPPER_LID, LOWER_LID))
+    rim, brow = face.shape[upper], face.shape[both_sides(BROWS[5:])[side]]  # its lower rim
+    brow = brow[np.argsort(brow[:, 0])]
+    above, below = rim.copy(), face.shape[lower] + [0, BELOW, 0]
+    above[:, 1] += TO_BROW * (np.interp(rim[:, 0], brow[:, 0], brow[:, 1]) - rim[:, 1])
+    above, colors = (_colors(smooth, place(places, face.pose)) for places in (above, below))
+    shade = (above @ LUMA) / np.maximum(colors @ LUMA, 1.0)
+    fold = 255 * (colors / 255) ** (1 + WARM * (1 - np.clip(shade, *SHADE)))[:, None]
+    down = face.pose.scale * face.pose.turn[:2, 1]
+    return _Eye(upper, rim - face.shape[corners].mean(0), fold, colors, place(below, face.pose)[:, :2], down)
+
+
+def _colors(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Colours `(N, 3)` at places in a crop `(N, >= 2)`, along which they change little."""
+    x, y = (places[:, :2] * len(image)).astype(int).clip(0, len(image) - 1).T
+    return cv2.blur(image[y, x], (1, 3), borderType=cv2.BORDER_REPLICATE)
+
+
+def _values(eye: _Eye, down: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """Of the points of a strip, top and bottom `(18, 6)`: place along the rim; millimetres above the rim, below the
+    top, and by which the lid comes down; where texture is in the crop."""
+    count = len(down)
+    up = np.concatenate([height, np.full(count, -END[1])])
+    from_top = np.concatenate([np.zeros(count), height + END[1]])
+    texture = np.tile(eye.texture, (2, 1)) + np.maximum(up, 0)[:, None] * eye.down
+    return np.column_stack([np.tile(np.arange(count), 2), up, from_top, np.tile(down, 2), texture])
+
+
+def _strip(count: int) -> np.ndarray:
+    """Triangles `(2 * count - 2, 3)` between two rows of points, one after the other."""
+    k = np.arange(count - 1)
+    return np.concatenate([np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)])
