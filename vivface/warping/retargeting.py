@@ -43,6 +43,7 @@ from vivface.warping.mesh import (
     step,
 )
 from vivface.warping.neutral import MOST_SHUT, mean_lip_gaps, neutral_shape
+from vivface.warping.regions import part_weights
 
 NOSE = 2  # point of the mesh: where the nose meets the lip
 REST_FRAMES, MOST_REST_FRAMES = 25, 100  # from which the face at rest is taken: more where no lips have met by then
@@ -51,6 +52,7 @@ SMILES = (0, 1, 2)  # expressions of `expression.safetensors` that are smiles: l
 SHUT_LIDS = 0.14  # share of the open eye at which the network sees shut lids
 NARROW_LIDS = 0.6  # of the driver's open lids, how far the portrait's are open at least
 LID_GAIN = 1.25  # how much more lids move than the network sees
+BROW_GAIN = 0.35  # how much more brows and forehead move, or they would be read as moving three quarters of the way
 WINK = (0.25, 0.45)  # difference of an eye from the mean of both, of the wider one: from here and there on, a wink
 MOST_WIDER = 5.0  # millimetres that an eye may open beyond rest
 SHUT_LIPS = (0.2, MOST_SHUT)  # millimetres between lips that touch, as the network sees them: least and most
@@ -210,7 +212,7 @@ class Retargeting:
         """
         face = PosedFace.of(driver)
         own = self.portrait.shape
-        shape = own + self._worn + (face.shape - self.rest.shape)
+        shape = own + self._worn + (1 + BROW_GAIN * part_weights()[:, 2:]) * (face.shape - self.rest.shape)
         if not self.relative:
             shape = self._part_lips(shape, face.shape)
             shape = self._narrow_mouth(shape, face.shape)
