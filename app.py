@@ -17,7 +17,7 @@ if os.environ.get("SPACES_ZERO_GPU"):
 
 from vivface import VivFaceError, load_pipeline
 from vivface.editing import AttributeDirections
-from vivface.hub.index import bundled_checkpoint
+from vivface.hub.index import locate
 from vivface.runtime import choose_device
 from vivface.space.api import Endpoints
 from vivface.space.codec_service import load_codec
@@ -56,7 +56,7 @@ def create_demo(
     Raises:
         CheckpointError: If the checkpoint cannot be loaded.
     """
-    checkpoint = checkpoint or os.environ.get("VIVFACE_CHECKPOINT") or bundled_checkpoint()
+    checkpoint = locate(checkpoint or os.environ.get("VIVFACE_CHECKPOINT"))
     pipeline = load_pipeline(checkpoint).to(choose_device(device))
     portraits, clips = find_examples(examples)
     directions = AttributeDirections.of_checkpoint(checkpoint)

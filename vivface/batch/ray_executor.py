@@ -20,7 +20,7 @@ from vivface.batch.clips import Clip
 from vivface.batch.maker import BatchSettings, ClipMaker, work_folder, write_failure
 from vivface.batch.records import Record
 from vivface.errors import BackendError, first_line
-from vivface.hub.index import bundled_checkpoint, read_index
+from vivface.hub.index import locate, read_index
 
 Row = dict[str, str]
 STORE_BYTES = 200 * 1024**2  # rows are short texts; videos and codes go through files
@@ -46,7 +46,7 @@ def run_ray(
     except ImportError as error:
         raise BackendError("Ray is not installed: pip install 'vivface[ray]', or leave --executor at local.") from error
 
-    read_index(settings.checkpoint or bundled_checkpoint())  # an actor would fail far less clearly
+    read_index(locate(settings.checkpoint))  # an actor would fail far less clearly
     settings = replace(settings, threads=settings.threads or 1)
     started = not ray.is_initialized()
     if started:

@@ -11,7 +11,7 @@ from diffusers import ModelMixin
 from diffusers.configuration_utils import FrozenDict
 
 from vivface.errors import OptionError
-from vivface.hub.index import HUB_OPTIONS, bundled_checkpoint, hub_options, read_index
+from vivface.hub.index import HUB_OPTIONS, hub_options, locate, read_index
 from vivface.hub.layout import write_generic_layout
 from vivface.hub.loading import load_components
 from vivface.hub.registry import MAIN, PIPELINES
@@ -72,7 +72,7 @@ class Checkpoint:
             raise OptionError("`use_safetensors` is False, but only safetensors are read: leave it out.")
         if device_map is not None and not isinstance(device_map, str):
             raise OptionError(f"`device_map` is {device_map!r}; expected one device, such as 'cuda', or 'auto'.")
-        checkpoint = bundled_checkpoint() if pretrained_model_name_or_path is None else pretrained_model_name_or_path
+        checkpoint = locate(pretrained_model_name_or_path)
         hub = hub_options(kwargs)
         kwargs = {name: value for name, value in kwargs.items() if name not in (*HUB_OPTIONS, "trust_remote_code")}
         settings = {name: kwargs.pop(name) for name in cls.SETTINGS if name in kwargs}

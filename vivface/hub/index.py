@@ -14,6 +14,7 @@ from vivface.errors import CheckpointError, first_line
 
 INDEX = "model_index.json"
 HUB_OPTIONS = ("revision", "local_files_only", "cache_dir", "token", "force_download", "proxies")
+BUNDLED = ("stylegan3",)  # names of checkpoints that come with the package beside the default
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -22,13 +23,28 @@ def hub_options(options: Mapping[str, object]) -> dict:
     return {name: options[name] for name in HUB_OPTIONS if options.get(name) is not None}
 
 
-def bundled_checkpoint() -> Path:
-    """Folder of the checkpoint that comes with the package.
+def locate(checkpoint: str | os.PathLike | None) -> str | os.PathLike:
+    """Where a checkpoint is.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`, *optional*): None for the one that comes with the package, one of `BUNDLED`
+            for another one, else a folder or a Hub id, which stays as it is.
+
+    Raises:
+        CheckpointError: If this installation came without it.
+    """
+    if checkpoint is None:
+        return bundled_checkpoint()
+    return bundled_checkpoint(checkpoint) if checkpoint in BUNDLED and not os.path.isdir(checkpoint) else checkpoint
+
+
+def bundled_checkpoint(name: str | None = None) -> Path:
+    """Folder of the checkpoint that comes with the package, or of one of `BUNDLED`.
 
     Raises:
         CheckpointError: If this installation came without one.
     """
-    folder = Path(str(resources.files("vivface") / "bundled"))
+    folder = Path(str(resources.files("vivface") / "bundled"), name or "")
     if not (folder / INDEX).is_file():
         raise CheckpointError(
             f"This installation holds no bundled checkpoint ('{folder / INDEX}' is missing): reinstall vivface, or "

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vivface.errors import CheckpointError, OptionError
-from vivface.hub.index import bundled_checkpoint, hub_options, read_index
+from vivface.hub.index import hub_options, locate, read_index
 
 if TYPE_CHECKING:
     from vivface.pipelines.base import ReenactmentPipeline
@@ -64,6 +64,6 @@ def load_pipeline(
         if system not in SYSTEMS:
             raise OptionError(f"There is no system {system!r}: give one of {', '.join(SYSTEMS)}.")
         return pipeline_class(SYSTEMS[system]).from_pretrained(checkpoint, **options)
-    checkpoint = bundled_checkpoint() if checkpoint is None else checkpoint
+    checkpoint = locate(checkpoint)
     index = read_index(checkpoint, **hub_options(options))
     return pipeline_class(index["_class_name"]).from_pretrained(checkpoint, **options)

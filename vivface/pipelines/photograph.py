@@ -17,7 +17,7 @@ from vivface.engines import Engine, get_engine
 from vivface.faces.alignment import to_crop
 from vivface.faces.backends import get_backend
 from vivface.faces.landmarks import LandmarkBackend
-from vivface.hub.index import bundled_checkpoint, read_index
+from vivface.hub.index import locate, read_index
 from vivface.hub.registry import PHOTOGRAPH_PIPELINES
 from vivface.media.images import load_image
 from vivface.pipelines.checks import as_seconds, check_counts
@@ -76,7 +76,7 @@ class PhotographPipeline:
             OptionError: If there is no such detector or engine.
             BackendError: If it is not installed.
         """
-        index = read_index(bundled_checkpoint() if checkpoint is None else checkpoint)
+        index = read_index(locate(checkpoint))
         shows = index.get("detail", False) if detail is None else detail
         if not shows or index["_class_name"] not in PHOTOGRAPH_PIPELINES:
             return None

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vivface.editing.local_channels import LocalChannels
 from vivface.errors import OptionError
-from vivface.hub.index import bundled_checkpoint, find_file, hub_options, read_index
+from vivface.hub.index import find_file, hub_options, locate, read_index
 from vivface.models.encoder import HybridEncoder
 from vivface.models.face_state import FaceStateNetwork
 from vivface.models.identity import IdentityNetwork
@@ -139,7 +139,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
         Raises:
             CheckpointError: If the checkpoint is missing, incomplete, damaged, or of another system.
         """
-        checkpoint = pretrained_model_name_or_path or bundled_checkpoint()
+        checkpoint = locate(pretrained_model_name_or_path)
         name = read_index(checkpoint, **hub_options(kwargs))["_class_name"]
         if cls is Video2StyleGANPipeline and name in ADAPTED:
             from vivface.pipelines.video2stylegan_adapter import Video2StyleGANAdapterPipeline
