@@ -8,6 +8,7 @@ colours of the skin below the eye, as dark as that between eye and brow, and wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -42,15 +43,11 @@ class _Eye:
     """One eye of the portrait at nine places along its rim, from corner to corner.
 
     Attributes:
-        points (`np.ndarray` of shape `(9,)`): Of the mesh.
-        rim (`np.ndarray` of shape `(9, 3)`): Of the open lid, from the middle between the corners, millimetres.
         fold, below (`np.ndarray` of shape `(9, 3)`): Colours of the lid at its fold, and below the eye, 0 to 255.
         texture (`np.ndarray` of shape `(9, 2)`): Where the skin below the eye begins in the crop, from 0 to 1.
         down (`np.ndarray` of shape `(2,)`): A millimetre farther down there.
     """
 
-    points: np.ndarray
-    rim: np.ndarray
     fold: np.ndarray
     below: np.ndarray
     texture: np.ndarray
@@ -66,12 +63,10 @@ class LidSkin:
     """
 
     def __init__(self, photo: np.ndarray, points: np.ndarray):
-        face = PosedFace.of(points)
-        self._opened = 1 - shut_eyes(face.shape)
-        pixels = face.pose.scale * len(photo)  # a millimetre
-        smooth = cv2.GaussianBlur(photo, (0, 0), max(SMOOTH * pixels, 0.5)).astype(np.float32)
-        self._details = photo - smooth if pixels >= LEAST_SIZE else np.zeros_like(smooth)
-        self._eyes = [_eye(side, face, smooth) for side in (0, 1)]
+        self._photo, self._face = photo, PosedFace.of(points)
+        shape = self._face.shape
+        self._opened = 1 - shut_eyes(shape)
+        self._rims = shape[_rims(UPPER_LID)] - shape[both_sides(LID_CORNERS)].mean(1, keepdims=True)  # (2, 9, 3)
 
     def draw(self, frame: np.ndarray, side: int, shape: np.ndarray, pose: HeadPose) -> None:
         """Draw what a lid shows more than the photograph.
@@ -81,8 +76,8 @@ class LidSkin:
             side (`int`): 0 for the person's right eye, 1 for the left.
             shape (`np.ndarray` of shape `(478, 3)`), pose (`HeadPose`): The face, and where it is in the crop.
         """
-        eye, size = self._eyes[side], len(frame)
-        rim, opened = shape[eye.points], shape[both_sides(LID_CORNERS)[side]].mean(0) + eye.rim
+        size = len(frame)
+        rim, opened = shape[_rims(UPPER_LID)[side]], shape[both_sides(LID_CORNERS)[side]].mean(0) + self._rims[side]
         down = rim[:, 1] - opened[:, 1]
         strength = self._opened[side] * step(down[1:-1].mean(), *SHUTS)
         if strength == 0:
@@ -94,6 +89,7 @@ class LidSkin:
         high = np.ceil(strip[:, :2].max(0) * size).astype(int).clip(0, size)
         if (high - low < 1).any():
             return
+        eye = self._eyes[side]
         values = _values(eye, down, rim[:, 1] - top[:, 1])
         box, corners = (*low.tolist(), *high.tolist()), _strip(len(rim))
         shown = shown_triangles(strip, corners, range(len(corners)), box, size)
@@ -108,11 +104,28 @@ class LidSkin:
         skin = self._skin(eye, along, up, from_top, np.stack(texture, -1))
         part[:] = np.round(part + share * (skin - part)).clip(0, 255).astype(np.uint8)
 
+    @cached_property
+    def _smooth(self) -> np.ndarray:
+        """The portrait without details, float32."""
+        spread = SMOOTH * self._face.pose.scale * len(self._photo)
+        return cv2.GaussianBlur(self._photo, (0, 0), max(spread, 0.5)).astype(np.float32)
+
+    @cached_property
+    def _details(self) -> np.ndarray:
+        """What that leaves out; nothing of a small portrait."""
+        sharp = self._face.pose.scale * len(self._photo) >= LEAST_SIZE
+        return self._photo - self._smooth if sharp else np.zeros_like(self._smooth)
+
+    @cached_property
+    def _eyes(self) -> list[_Eye]:
+        """Both eyes; read when a lid first comes down."""
+        return [_eye(side, self._face, self._smooth) for side in (0, 1)]
+
     def _skin(
         self, eye: _Eye, along: np.ndarray, up: np.ndarray, from_top: np.ndarray, texture: np.ndarray
     ) -> np.ndarray:
         """Colours of places of a lid `(height, width, 3)`, 0 to 255; arguments as columns of `_values`."""
-        places = np.arange(len(eye.points))
+        places = np.arange(len(eye.fold))
         at = (from_top / np.maximum(from_top + up, 1e-3)).clip(0, 1)[..., None]  # 0 at the top, 1 at the rim
         aside = (2 * along / (len(places) - 1) - 1)[..., None]  # -1 and 1 at the corners
         colors, ends = (
@@ -127,8 +140,7 @@ class LidSkin:
 
 
 def _eye(side: int, face: PosedFace, smooth: np.ndarray) -> _Eye:
-    corners = both_sides(LID_CORNERS)[side]
-    upper, lower = (np.insert(corners, 1, both_sides(points)[side]) for points in (UPPER_LID, LOWER_LID))
+    upper, lower = (_rims(points)[side] for points in (UPPER_LID, LOWER_LID))
     rim, brow = face.shape[upper], face.shape[both_sides(BROWS[5:])[side]]  # its lower rim
     brow = brow[np.argsort(brow[:, 0])]
     above, below = rim.copy(), face.shape[lower] + [0, BELOW, 0]
@@ -137,7 +149,12 @@ def _eye(side: int, face: PosedFace, smooth: np.ndarray) -> _Eye:
     shade = (above @ LUMA) / np.maximum(colors @ LUMA, 1.0)
     fold = 255 * (colors / 255) ** (1 + WARM * (1 - np.clip(shade, *SHADE)))[:, None]
     down = face.pose.scale * face.pose.turn[:2, 1]
-    return _Eye(upper, rim - face.shape[corners].mean(0), fold, colors, place(below, face.pose)[:, :2], down)
+    return _Eye(fold, colors, place(below, face.pose)[:, :2], down)
+
+
+def _rims(lid: np.ndarray) -> np.ndarray:
+    """Points of the rims of both eyes along a lid `(7,)`, from corner to corner: `(2, 9)`."""
+    return both_sides(np.concatenate([LID_CORNERS[:1], lid, LID_CORNERS[1:]]))
 
 
 def _colors(image: np.ndarray, places: np.ndarray) -> np.ndarray:
