@@ -125,19 +125,30 @@ def test_what_a_turn_would_tear_beside_the_face_is_that_of_the_other_side():
     assert other(turned(40)).max() < 0.2  # what turns away farther stays what it is
 
 
-def test_the_outer_ring_shows_the_other_side_only_where_hair_ends_before_it():
+def test_the_outer_ring_shows_hair_of_the_other_side_where_it_is_background():
+    count = len(triangles().outline)
+
     def outer(opacity):
         surface, pose = HeadSurface(points(face(), turned(20))), turned(0)
         surface.part_from_background(opacity)
-        count = len(triangles().outline)
-        return surface.shown_values(surface.target(face(), pose), pose)[MESH + count : MESH + 2 * count, 4]
+        ring = np.s_[MESH + count : MESH + 2 * count]
+        shown = surface.shown_values(surface.target(face(), pose), pose)[:, 4]
+        assert shown[-2 * count :].max() == 0  # farther out nothing is
+        return shown[ring], surface.source[ring, 0]
 
-    center = points(face(), turned(20))[:MESH, :2].mean(0)
-    short = outer(lambda places: (np.linalg.norm(places - center, axis=1) < 0.25).astype(float))
-    assert short.max() > 0.95
-    assert outer(lambda places: np.ones(len(places))).max() == 0  # long hair
-    someone = outer(lambda places: (places[:, 0] > 1.05).astype(float))  # on the other side, beyond the ring
-    assert someone.max() <= short.max() and (someone < short - 0.5).any()
+    def near(places):
+        middle = points(face(), turned(20))[:MESH, :2].mean(0)
+        return (np.linalg.norm(places - middle, axis=1) < 0.25).astype(float)
+
+    def right(places):
+        return np.maximum(near(places), places[:, 0] > 0.6)
+
+    short, x = outer(near)
+    assert short.max() > 0.95 and (x[short > 0.5] < 0.5).all()  # of the far side
+    long, _ = outer(right)  # on the near side
+    above = -triangles().layout[triangles().outline, 1] > 15
+    assert np.allclose(long[above], short[above]) and long[~above].max() < 0.5 < short[~above].max()
+    assert outer(lambda places: np.ones(len(places)))[0].max() == 0  # what is there stays
 
 
 def test_points_of_the_face_on_the_background_take_their_colours_from_farther_inside():

@@ -36,7 +36,8 @@ STEP, MOST_STEPS = 0.02, 8  # of the way to the middle of the face that a point 
 TORN = (1.24, 1.34)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
 WIDER = (1.58, 1.68)  # ... if it is so many times as wide on the other side
 LEAST_WIDTH = 0.01  # crops
-FARTHER_OUT = (0.0, 0.15, 0.3, 0.5)  # of the way from the outer ring to the rim where nobody may be seen
+JUST_BEYOND = 0.15  # of the way from the outer ring to the rim, from where on nothing is shown of the other side
+HAIR = (0.0, 15.0)  # millimetres above the eyes where what is on the other side may be, is hair
 BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
@@ -66,7 +67,7 @@ class HeadSurface:
         self._across, self._wide = _across(), _widths(points, still[0])
         self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
         self._rim = _rim(self._still[-1], face.pose.center, beyond)
-        self.source = np.concatenate([points[:MESH], *self._still, self._rim])
+        self.source = self._points(points[:MESH], self._still)
         loops = _loops()
         strips = [_strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
         self.corners = np.concatenate([surface.corners, *strips])
@@ -77,7 +78,7 @@ class HeadSurface:
         mesh = points[:MESH, :2]
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
-        self._bare = np.zeros(len(outline))  # where hair ends before the outer ring, on this side and on the other
+        self._bare = np.zeros(len(outline))  # where the outer ring is background and may show the other side's hair
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
@@ -85,7 +86,11 @@ class HeadSurface:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
         moved = np.stack([place(ring, pose) for ring in self._rings])
         rings = self._still + self._follows[..., None] * (moved - self._still)
-        return np.concatenate([place(self._unfold(shape)[:MESH], pose), *rings, self._rim])
+        return self._points(place(self._unfold(shape)[:MESH], pose), rings)
+
+    def _points(self, mesh: np.ndarray, rings: np.ndarray) -> np.ndarray:
+        """All points `(P, 3)`: of the mesh, of the rings, of one just beyond these, and of the rim."""
+        return np.concatenate([mesh, *rings, rings[-1] + JUST_BEYOND * (self._rim - rings[-1]), self._rim])
 
     def part_from_background(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
         """Let no point of the face take its colours from the background, and see where the hair ends.
@@ -98,10 +103,9 @@ class HeadSurface:
         for _ in range(MOST_STEPS):
             outside = opacity(self.values[:MESH, :2]) < PERSON
             self.values[:MESH, :2][outside] += STEP * (self._center - self.values[:MESH, :2][outside])
-        ring, rim = (self.values[loop, :4] for loop in _loops()[2:])
-        places = np.stack([ring + share * (rim - ring) for share in FARTHER_OUT])  # on both sides
-        seen = [opacity(side.reshape(-1, 2)).reshape(len(places), -1).max(0) for side in np.split(places, 2, 2)]
-        self._bare = 1 - step(np.maximum(*seen), *BARE)
+        ring = self.values[_loops()[2]]
+        own, other = (1 - step(opacity(places), *BARE) for places in np.split(ring[:, :4], 2, 1))
+        self._bare = own * np.maximum(other, step(-triangles().layout[triangles().outline, 1], *HAIR))
 
     def hold(self) -> None:
         """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
@@ -142,10 +146,10 @@ class HeadSurface:
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
         torn = np.maximum(right * sides[0], left * sides[1])
-        outline, near, far, _ = _loops()
+        outline, near, far, *_ = _loops()
         for loop in (outline, near):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
-        values[far, 4] = torn * self._bare  # elsewhere is long hair, or a background that is not alike on both sides
+        values[far, 4] = torn * self._bare  # farther down is long hair, or a background not alike on both sides
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
 
@@ -166,9 +170,9 @@ class HeadSurface:
 
 @cache
 def _loops() -> list[np.ndarray]:
-    """Numbers `(N,)` of the points of the outline, of each ring and of the rim, as they lie in `HeadSurface.source`."""
+    """Numbers `(N,)` of points as they lie in `HeadSurface.source`: outline, rings, what is just beyond, rim."""
     outline = triangles().outline
-    return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(len(RINGS) + 1))]
+    return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(len(RINGS) + 2))]
 
 
 @cache
