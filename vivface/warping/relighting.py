@@ -19,7 +19,6 @@ SMOOTH = 9.0  # millimetres: standard deviation over which colours are smooth
 FADE = 4.0  # millimetres from the outline of the face inwards over which its light begins to count
 MOST_LIGHT = 3.0  # times as bright or dark as it is
 DARK = 6.0  # added to both colours of a ratio, of 255
-OUTLINE = (0.0, 0.5)  # shares of the other side from where on its outline begins to be, and is what is seen
 
 
 def relit(photo: np.ndarray, points: np.ndarray, pose: HeadPose, scale: float) -> np.ndarray:
@@ -57,8 +56,8 @@ def relit(photo: np.ndarray, points: np.ndarray, pose: HeadPose, scale: float) -
 def with_other_side(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Pictures of both sides in one.
 
-    Colours pass from one into the other. Opacities, whose outlines differ, do so at once, and where a side has nothing
-    the colours are those of the other: half of both would be a head that one can look through.
+    Colours pass from one into the other, and where a side has nothing they are those of the other. Halfway, what
+    either side shows is seen in full: half of both would be a head that one can look through.
 
     Args:
         own, other (`np.ndarray` of shape `(height, width, 3 or 4)`): uint8 RGB or RGBA.
@@ -73,7 +72,7 @@ def with_other_side(own: np.ndarray, other: np.ndarray, share: np.ndarray) -> np
     first, second = (1 - share) * (here + 1), share * (there + 1)
     second /= first + second
     mixed = cv2.blendLinear(own, other, 1 - second, second)
-    mixed[..., 3] = np.round(here + step(share, *OUTLINE) * (there - here))
+    mixed[..., 3] = np.round(np.maximum(here * (1 - step(share, 0.5, 1)), there * step(share, 0, 0.5)))
     return mixed
 
 
