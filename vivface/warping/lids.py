@@ -27,13 +27,13 @@ WARM = 1.5  # darker skin is more colourful: exponent of colours from 0 to 1 for
 AT_RIM = 0.35  # how much of the colour below the eye there is at the rim
 SMOOTH = 1.3  # millimetres: standard deviation of smooth colours
 LEAST_SIZE = 1.0  # pixels of the portrait a millimetre from which on there is texture
-ROUND, FOLD = 0.06, 0.16  # how much lighter a lid is in its middle, over the eyeball, and darker at fold and corners
-LASHES, LASH_WIDTH = 0.6, 0.8  # how dark they are; millimetres
+ROUND, FOLD = 0.02, 0.04  # how much lighter a lid is in its middle, over the eyeball, and darker at fold and corners
+LASHES, LASH_WIDTH = 0.78, 1.9  # how dark they are; millimetres
 
 SHUTS = (0.8, 2.6)  # millimetres by which a lid comes down: up to the first nothing is drawn, from the second on all
 BESIDE = (0.2, 2.2)  # the same of a place of the rim
 ABOVE, TOP = 3.0, 4.0  # millimetres from the open rim up that are drawn, too; over which the skin begins
-END = (0.2, 1.1)  # millimetres below the rim over which it ends
+END = (1.0, 2.6)  # millimetres below the rim over which it ends
 CORNERS = (0.0, 1.6)  # places along the rim from a corner over which it begins
 SOFT = 0.5  # millimetres: standard deviation of its edges
 
