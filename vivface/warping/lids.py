@@ -27,8 +27,7 @@ WARM = 1.5  # darker skin is more colourful: exponent of colours from 0 to 1 for
 AT_RIM = 0.35  # how much of the colour below the eye there is at the rim
 SMOOTH = 1.3  # millimetres: standard deviation of smooth colours
 LEAST_SIZE = 1.0  # pixels of the portrait a millimetre from which on there is texture
-ROUND, FOLD = 0.02, 0.04  # how much lighter a lid is in its middle, over the eyeball, and darker at fold and corners
-LASHES, LASH_WIDTH = 0.78, 1.9  # how dark they are; millimetres
+LASHES, LASH_WIDTH = 0.85, 2.1  # how dark they are with the shadow that they lie in; millimetres
 
 SHUTS = (0.8, 2.6)  # millimetres by which a lid comes down: up to the first nothing is drawn, from the second on all
 BESIDE = (0.2, 2.2)  # the same of a place of the rim
@@ -132,7 +131,6 @@ class LidSkin:
             np.stack([np.interp(along, places, plane) for plane in each.T], -1) for each in (eye.fold, eye.below)
         )
         colors += AT_RIM * at * (ends - colors)
-        colors *= 1 + ROUND * (1 - aside**2) * 4 * at * (1 - at) - FOLD * (1 - at * (1 - aside**4))
         where = (texture * len(self._details) - 0.5).astype(np.float32)
         colors += cv2.remap(self._details, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         lashes = LASHES * np.exp(-((up / LASH_WIDTH) ** 2))[..., None] * (1 - np.abs(aside) ** 3)
