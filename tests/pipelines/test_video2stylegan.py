@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import REPOSITORY
 from tests.tiny import make_tiny_hyperreenact, make_tiny_video2stylegan
 from vivface import load_pipeline
 from vivface.errors import CheckpointError, MediaError, OptionError
+from vivface.media import VideoReader
 from vivface.models.stylegan3 import image_transform
-from vivface.pipelines.video2stylegan import CHANNELS_FILE, DIRECTIONS_FILE, Video2StyleGANPipeline
+from vivface.pipelines.video2stylegan import CHANNELS_FILE, DIRECTIONS_FILE, Video2StyleGANPipeline, resized
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.frame_code import FrameCode
+
+PORTRAIT, CLIP = (REPOSITORY / "examples" / name for name in ("portrait.png", "driving.mp4"))
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +182,41 @@ class TestCheckpoint:
         generator = StyleGAN3Generator(size=32, configuration="T", style_dim=16, channels=[8] * 14)
         with pytest.raises(OptionError, match="configuration is T"):
             Video2StyleGANPipeline(generator, other, system.pose)
+
+
+class TestBundled:
+    """The StyleGAN3 that comes with the package, by its name."""
+
+    @pytest.fixture(scope="class")
+    def system(self) -> Video2StyleGANPipeline:
+        return load_pipeline("stylegan3")
+
+    @pytest.fixture(scope="class")
+    def identity(self, system) -> IdentityCode:
+        return system.encode_identity(PORTRAIT)
+
+    def test_it_is_the_papers_system(self, system):
+        assert type(system) is Video2StyleGANPipeline
+        assert system.generator.config.configuration == "R" and system.generator.config.size == 64
+        assert {"eyes", "nose", "mouth"} <= set(system.local_channels.parts)
+
+    def test_it_draws_the_portrait(self, system, identity):
+        made, seen = system.generate(identity, identity.motion), resized(identity.reference, 64)
+        error = (made - seen)[:, :, 12:52, 12:52].square().mean()
+        assert 10 * torch.log10(4 / error) > 15
+
+    def test_pose_directions_turn_the_head(self, system, identity):
+        own = FrameCode.unpack(identity.motion)
+
+        def yaw(degrees: float) -> float:
+            turned = FrameCode(own.w_plus, own.residual, own.position, own.pose + torch.tensor([[degrees, 0.0, 0.0]]))
+            images = resized(system.generate(identity, turned.pack()), system.pose.config.image_size)
+            return float(system.pose(images).pose[0, 0])
+
+        left, ahead, right = (yaw(degrees) for degrees in (15.0, 0.0, -15.0))
+        assert left > ahead + 7 and right < ahead - 7
+
+    def test_a_video(self, system, tmp_path):
+        system(PORTRAIT, CLIP, duration=0.2).save(tmp_path / "out.mp4")
+        frames = list(VideoReader(tmp_path / "out.mp4"))
+        assert len(frames) > 2 and frames[0].image.shape == (64, 64, 3)

@@ -142,6 +142,7 @@ class TestExport:
     def test_a_checkpoint_that_reenacts(self, runs, folder, tmp_path, capsys):
         generator, inversion = runs / "tiny-stylegan3", runs / "tiny-stylegan3-inversion"
         arguments = ["--generator", generator, "--inversion", inversion, "--folders", folder, "--frames", 4]
+        arguments += ["--test", folder]
         export([str(tmp_path / "made"), *map(str, arguments)])
         assert "MB" in capsys.readouterr().out
         pipe = load_pipeline(tmp_path / "made")
@@ -154,9 +155,11 @@ class TestExport:
         torch.testing.assert_close(made, degree, atol=1e-3, rtol=1e-2)
         record = json.loads((tmp_path / "made" / "training.json").read_text())
         assert [stage["stage"] for stage in record["stages"]] == ["stylegan3", "stylegan3_inversion"]
+        card = (tmp_path / "made" / "README.md").read_text(encoding="utf-8")
+        assert 'Video2StyleGANPipeline.from_pretrained("made")' in card and "| psnr |" in card
 
     def test_a_run_that_is_none(self, runs, folder, tmp_path):
-        arguments = ["--generator", tmp_path, "--inversion", runs, "--folders", folder]
+        arguments = ["--generator", tmp_path, "--inversion", runs, "--folders", folder, "--test", folder]
         with pytest.raises(CheckpointError, match="holds no checkpoint/generator"):
             export([str(tmp_path / "made"), *map(str, arguments)])
         assert not (tmp_path / "made").exists()

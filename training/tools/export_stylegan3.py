@@ -1,11 +1,12 @@
 """Make a checkpoint of Video2StyleGAN from the runs of a small StyleGAN3, in half precision.
 
+    python -m training.synthetic.render_motion --assets DIR --out data/test --groups 40 --group-size 1 --seed 950000
     python -m training.tools.export_stylegan3 checkpoints/stylegan3 --generator runs/stylegan3-generator \
-        --inversion runs/stylegan3-inversion --folders data/motion
+        --inversion runs/stylegan3-inversion --folders data/motion --test data/test
 
 Writes generator, encoder, what a degree of yaw, pitch and roll is in W+ (known from the training), the local channels
-that `training.tools.select_local_channels` finds on the people of `--folders`, and `training.json` with both runs. The
-reader of poses is that of the package.
+that `training.tools.select_local_channels` finds on the people of `--folders`, and a card with both runs and with how
+well the people of `--test`, who must be in neither, are inverted. The reader of poses is that of the package.
 """
 
 from __future__ import annotations
@@ -17,21 +18,26 @@ from pathlib import Path
 
 import torch
 
+from training.data.face_frames import FaceFrames
+from training.data.moved_faces import MovedFaceBatches
+from training.losses import motion_error, psnr
+from training.preset import read_preset
 from training.stages.stylegan3.codes import ANGLES, MotionRows
 from training.tools import select_local_channels
 from training.tools.export_hyperreenact import DATA, stages_of
 from training.tools.programs import add_people, program_parser, run_program
 from vivface.errors import CheckpointError
 from vivface.files import complete_folder
-from vivface.hub.card import TRAINING
+from vivface.hub.card import METRICS, TRAINING, make_card
 from vivface.hub.index import INDEX
 from vivface.models import HybridEncoder, StyleGAN3Generator
+from vivface.models.face_state import CONTROLS
 from vivface.models.precision import cast
 from vivface.pipelines.video2stylegan import Video2StyleGANPipeline
 from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 
 LIMITATIONS = [
-    "Pictures are small and soft: an hour and a half on one core. What it is for is to try the system, and StyleGAN3's "
+    "Pictures are small and soft: an hour and a half on two cores. They are for trying the system, and StyleGAN3's "
     "movement of the whole picture, offline.",
 ]
 
@@ -46,15 +52,20 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     generator = cast(StyleGAN3Generator.from_pretrained(trained(options.generator, "generator")), torch.float16)
     inversion = cast(HybridEncoder.from_pretrained(trained(options.inversion, "inversion")), torch.float16)
-    pipeline = Video2StyleGANPipeline(generator, inversion, pose_steps=options.pose_steps)
+    pipeline = Video2StyleGANPipeline(generator, inversion, pose_steps=options.pose_steps, pose_apart=True)
     pipeline.pose_directions = directions(MotionRows.from_pretrained(trained(options.generator, "motion_rows")))
     with complete_folder(options.checkpoint, overwrite=True) as work:
         save(pipeline, work)
         select_local_channels.main([str(work), "--folders", *options.folders, "--frames", str(options.frames)])
         record = {"data": DATA, "stages": stages_of([options.generator, options.inversion]), "limitations": LIMITATIONS}
         (work / TRAINING).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        metrics = measure(Video2StyleGANPipeline.from_pretrained(work), FaceFrames(options.test, CONTROLS))
+        (work / METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        make_card(work, options.checkpoint.name, "folder").save(work / "README.md")
     Video2StyleGANPipeline.from_pretrained(options.checkpoint)
     size = sum(file.stat().st_size for file in options.checkpoint.rglob("*") if file.is_file())
+    for metric in metrics["metrics"]:
+        print(f"{metric['name']:14s} {metric['value']:7.3f}  {metric['meaning']}")
     print(f"{options.checkpoint}: {size / 1e6:.1f} MB")
 
 
@@ -66,6 +77,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--inversion", type=Path, required=True, help="output folder of a run of stylegan3_inversion")
     parser.add_argument("--pose-steps", type=int, default=0, help="of the search for a pose, from its linear estimate")
     add_people(parser)
+    parser.add_argument("--test", nargs="+", required=True, help="folders of other people, on whom it is measured")
     parser.add_argument("--frames", type=int, default=64, help="pictures over which overlaps of channels are averaged")
     return parser.parse_args(arguments)
 
@@ -87,6 +99,27 @@ def directions(motion: MotionRows) -> PoseDirections:
     """What a degree of yaw, pitch and roll is in the first rows of W+."""
     steps = motion.directions()[:ANGLES, :POSE_ROWS] / motion.std[:ANGLES, None, None]
     return PoseDirections(steps)
+
+
+@torch.no_grad()
+def measure(pipeline: Video2StyleGANPipeline, frames: FaceFrames) -> dict:
+    """How well people are inverted: the metrics record of the card."""
+    size = pipeline.generator.config.size
+    data = read_preset("stylegan3-bundled-inversion", [f"data.size={size}"]).data
+    batches = MovedFaceBatches(frames, data, seed=1, photographs=True, plain=True)
+    values = []
+    for index in range(-(-len(frames.looks) // data.identities)):
+        batch = batches[index]
+        grid, target = batch["image"][None], batch["image"].flatten(0, 1)
+        image = pipeline.generator(pipeline.invert(batch["photograph"].flatten(0, 1)))
+        motion = motion_error(image.view_as(grid), grid, torch.ones_like(grid[:, :, :, :1]))[1]
+        values.append([psnr(image, target), motion])
+    decibels, share = torch.tensor(values).mean(0).tolist()
+    people = f"{len(frames.looks)} looks of {frames.people} held-out synthetic people"
+    meanings = (f"dB, of inverted crops of {size} x {size} pixels", "of the differences between a person's images")
+    rows = zip(("psnr", "motion_share"), (round(decibels, 2), round(share, 3)), meanings, strict=True)
+    metrics = [dict(zip(("name", "value", "meaning"), row, strict=True)) for row in rows]
+    return {"dataset": {"name": people, "type": "synthetic"}, "metrics": metrics}
 
 
 def save(pipeline: Video2StyleGANPipeline, folder: Path) -> None:
