@@ -184,39 +184,44 @@ class TestCheckpoint:
             Video2StyleGANPipeline(generator, other, system.pose)
 
 
+@pytest.fixture(scope="module")
+def bundled() -> Video2StyleGANPipeline:
+    return load_pipeline("stylegan3")
+
+
+@pytest.fixture(scope="module")
+def bundled_identity(bundled) -> IdentityCode:
+    return bundled.encode_identity(PORTRAIT)
+
+
 class TestBundled:
     """The StyleGAN3 that comes with the package, by its name."""
 
-    @pytest.fixture(scope="class")
-    def system(self) -> Video2StyleGANPipeline:
-        return load_pipeline("stylegan3")
+    def test_it_is_the_papers_system(self, bundled):
+        assert type(bundled) is Video2StyleGANPipeline
+        assert bundled.generator.config.configuration == "R" and bundled.generator.config.size == 64
+        assert {"eyes", "nose", "mouth"} <= set(bundled.local_channels.parts)
 
-    @pytest.fixture(scope="class")
-    def identity(self, system) -> IdentityCode:
-        return system.encode_identity(PORTRAIT)
-
-    def test_it_is_the_papers_system(self, system):
-        assert type(system) is Video2StyleGANPipeline
-        assert system.generator.config.configuration == "R" and system.generator.config.size == 64
-        assert {"eyes", "nose", "mouth"} <= set(system.local_channels.parts)
-
-    def test_it_draws_the_portrait(self, system, identity):
-        made, seen = system.generate(identity, identity.motion), resized(identity.reference, 64)
+    def test_it_draws_the_portrait(self, bundled, bundled_identity):
+        made, seen = (
+            bundled.generate(bundled_identity, bundled_identity.motion),
+            resized(bundled_identity.reference, 64),
+        )
         error = (made - seen)[:, :, 12:52, 12:52].square().mean()
         assert 10 * torch.log10(4 / error) > 15
 
-    def test_pose_directions_turn_the_head(self, system, identity):
-        own = FrameCode.unpack(identity.motion)
+    def test_pose_directions_turn_the_head(self, bundled, bundled_identity):
+        own = FrameCode.unpack(bundled_identity.motion)
 
         def yaw(degrees: float) -> float:
             turned = FrameCode(own.w_plus, own.residual, own.position, own.pose + torch.tensor([[degrees, 0.0, 0.0]]))
-            images = resized(system.generate(identity, turned.pack()), system.pose.config.image_size)
-            return float(system.pose(images).pose[0, 0])
+            images = resized(bundled.generate(bundled_identity, turned.pack()), bundled.pose.config.image_size)
+            return bundled.pose(images).pose[0, 0].item()
 
         left, ahead, right = (yaw(degrees) for degrees in (15.0, 0.0, -15.0))
         assert left > ahead + 7 and right < ahead - 7
 
-    def test_a_video(self, system, tmp_path):
-        system(PORTRAIT, CLIP, duration=0.2).save(tmp_path / "out.mp4")
+    def test_a_video(self, bundled, tmp_path):
+        bundled(PORTRAIT, CLIP, duration=0.2).save(tmp_path / "out.mp4")
         frames = list(VideoReader(tmp_path / "out.mp4"))
         assert len(frames) > 2 and frames[0].image.shape == (64, 64, 3)

@@ -24,7 +24,7 @@ from training.losses import motion_error, psnr
 from training.preset import read_preset
 from training.stages.stylegan3.codes import ANGLES, MotionRows
 from training.tools import select_local_channels
-from training.tools.export_hyperreenact import DATA, stages_of
+from training.tools.export_hyperreenact import stages_of
 from training.tools.programs import add_people, program_parser, run_program
 from vivface.errors import CheckpointError
 from vivface.files import complete_folder
@@ -36,8 +36,9 @@ from vivface.models.precision import cast
 from vivface.pipelines.video2stylegan import Video2StyleGANPipeline
 from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 
+DATA = "{} rendered synthetic people, each in two lights (MakeHuman assets, CC0); no picture of a real person."
 LIMITATIONS = [
-    "Pictures are small and soft: an hour and a half on two cores. They are for trying the system, and StyleGAN3's "
+    "Pictures are small and soft: an hour and a half on one core. They are for trying the system, and StyleGAN3's "
     "movement of the whole picture, offline.",
 ]
 
@@ -57,7 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
     with complete_folder(options.checkpoint, overwrite=True) as work:
         save(pipeline, work)
         select_local_channels.main([str(work), "--folders", *options.folders, "--frames", str(options.frames)])
-        record = {"data": DATA, "stages": stages_of([options.generator, options.inversion]), "limitations": LIMITATIONS}
+        people = sum(len(list(Path(folder).glob("*.npz"))) for folder in options.folders)
+        record = {
+            "data": DATA.format(people),
+            "stages": stages_of([options.generator, options.inversion]),
+            "limitations": LIMITATIONS,
+        }
         (work / TRAINING).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         metrics = measure(Video2StyleGANPipeline.from_pretrained(work), FaceFrames(options.test, CONTROLS))
         (work / METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -123,12 +129,18 @@ def measure(pipeline: Video2StyleGANPipeline, frames: FaceFrames) -> dict:
 
 
 def save(pipeline: Video2StyleGANPipeline, folder: Path) -> None:
-    """Write a pipeline without the reader of poses, which is that of the package."""
+    """Write a pipeline without the reader of poses, which is that of the package; inside the package without code."""
     pipeline.save_pretrained(folder)
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     index["pose"] = [None, None]
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder / "pose")
+    if folder.parent.name == "bundled":
+        index["_class_name"] = type(pipeline).__name__
+        for name, component in (("generator", StyleGAN3Generator), ("inversion", HybridEncoder)):
+            index[name] = [component.__module__, component.__name__]
+        for file in folder.rglob("*.py"):
+            file.unlink()
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

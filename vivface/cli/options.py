@@ -29,7 +29,10 @@ class MotionMode(StrEnum):
 
 
 Checkpoint = Annotated[
-    str | None, typer.Option(help="Folder or Hub id of a checkpoint; by default the one that comes with vivface.")
+    str | None,
+    typer.Option(
+        help="Folder or Hub id of a checkpoint, or stylegan3, a small one that comes with vivface; default: its own."
+    ),
 ]
 System = Annotated[
     str | None,
