@@ -36,7 +36,8 @@ STEP, MOST_STEPS = 0.02, 8  # of the way to the middle of the face that a point 
 TORN = (1.24, 1.34)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
 WIDER = (1.58, 1.68)  # ... if it is so many times as wide on the other side
 LEAST_WIDTH = 0.01  # crops
-JUST_BEYOND = 0.15  # of the way from the outer ring to the rim, from where on nothing is shown of the other side
+JUST_BEYOND = 0.15  # of the way from the outer ring to the rim, from where on nothing is shown of the other side ...
+LEAST_BEYOND = 0.03  # ... and crops: pixels in thin triangles would be moved by one
 HAIR = (0.0, 15.0)  # millimetres above the eyes where what is on the other side may be, is hair
 BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
@@ -90,7 +91,10 @@ class HeadSurface:
 
     def _points(self, mesh: np.ndarray, rings: np.ndarray) -> np.ndarray:
         """All points `(P, 3)`: of the mesh, of the rings, of one just beyond these, and of the rim."""
-        return np.concatenate([mesh, *rings, rings[-1] + JUST_BEYOND * (self._rim - rings[-1]), self._rim])
+        away = self._rim - rings[-1]
+        wide = np.maximum(np.linalg.norm(away[:, :2], axis=1, keepdims=True), 1e-9)
+        beyond = rings[-1] + np.clip(LEAST_BEYOND / wide, JUST_BEYOND, 0.5) * away
+        return np.concatenate([mesh, *rings, beyond, self._rim])
 
     def part_from_background(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
         """Let no point of the face take its colours from the background, and see where the hair ends.
