@@ -13,6 +13,7 @@ from vivface.space.result_panel import PRIVATE, Run
 from vivface.space.text import error_line, note_line, verdict_lines
 
 STREAM_SECONDS = 300  # a live stream ends after this, so that others get their turn
+STOPPING_SECONDS = 10.0  # at most so long an example waits for the end of what it takes the place of
 
 
 class Events:
@@ -42,12 +43,17 @@ class Events:
         if page.examples is not None:
             alone = [page.driver.motion_file, page.co_driving]  # what would drive in place of the example's video
             example = page.examples.load_input_event.then(
-                lambda: (None, None), None, alone, queue=False, show_progress="hidden", **PRIVATE
+                self._instead, [page.visitor], alone, queue=False, show_progress="hidden", **PRIVATE
             )
         runs = page.result.connect(self._run, inputs, self.service.stop, page.visitor, example)
         if page.examples is not None:
-            page.examples.dataset.click(None, cancels=runs)
+            page.examples.dataset.click(None, cancels=runs[:1])  # one that is still waiting outside, too
         page.history.follow(runs, page.result.view)
+
+    def _instead(self, visitor: str) -> tuple[None, None]:
+        """Stop what the visitor runs, and clear what would drive in place of the example's video."""
+        self.service.stop(visitor, STOPPING_SECONDS)
+        return None, None
 
     def _connect_edits(self, chosen: gr.events.Dependency) -> None:
         page = self.page

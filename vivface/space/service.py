@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -335,12 +336,17 @@ class ReenactmentService(CodecService):
 
         yield from self._run(visitor, work)
 
-    def stop(self, visitor: str) -> None:
-        """Ask for the end of the visitor's runs, without waiting for it."""
+    def stop(self, visitor: str, seconds: float = 0.0) -> None:
+        """Ask for the end of the visitor's runs, and wait for it at most so long."""
         with self._lock:
             jobs = list(self._jobs.get(visitor, []))
         for job in jobs:
             job.cancel()
+        until = time.monotonic() + seconds
+        while jobs and time.monotonic() < until:
+            time.sleep(0.02)
+            with self._lock:
+                jobs = [job for job in jobs if job in self._jobs.get(visitor, [])]
 
     def forget(self, visitor: str) -> None:
         """Stop what a visitor runs and forget what is remembered."""
