@@ -32,7 +32,7 @@ def drawn(lids: float, own: float = 8.0, pose=UPRIGHT, brow: int | None = None) 
     """A dark frame with drawn lids, float; and where the middle of the right lid's rim is in it, pixels."""
     shape = face(lids=own)
     moved, frame = with_lid_gaps(shape, np.full(2, lids)), np.full((SIZE, SIZE, 3), 40, np.uint8)
-    LidSkin(photo(pose, brow), points(shape, pose)).draw(frame, 0, moved, pose)
+    LidSkin(lambda: photo(pose, brow), points(shape, pose)).draw(frame, 0, moved, pose)
     return frame.astype(float), place(moved[UPPER_LID[3:4]], pose)[0, :2] * SIZE
 
 

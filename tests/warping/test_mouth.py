@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vivface.faces.pose import HeadPose, calibration, turn_of
-from vivface.warping.compositor import _box, _polygon
+from vivface.warping.compositor import MARGIN, _polygon
 from vivface.warping.lips import CORNERS, INSET, LOWER_ROWS, UPPER_ROWS, fit_lips
-from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, lip_loop, place
+from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, box_around, lip_loop, place
 from vivface.warping.mouth import TEETH_BELOW_NOSE, MouthLayer, parts
 
 SIZE = 384
@@ -46,7 +46,7 @@ def painted(shape: np.ndarray, teeth: tuple | None = None, light: float = 1.0) -
 def opened(layer: MouthLayer, frame: np.ndarray, shape: np.ndarray, pose: HeadPose = POSE) -> tuple:
     """The frame with the mouth in it, and the opening of the lips."""
     rim, out = place(shape, pose)[lip_loop()], frame.copy()
-    box = _box(rim, SIZE)
+    box = box_around(rim, SIZE, MARGIN)
     mask = _polygon(rim, box, SIZE)
     layer(out, mask, box, shape, pose)
     whole = np.zeros((SIZE, SIZE), np.float32)

@@ -44,7 +44,7 @@ LIMITATIONS = [
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Put together, round, choose channels, write, load once.
+    """Put together, round, choose channels, write, load and measure.
 
     Raises:
         CheckpointError: If a run has no checkpoint, or a network does not fit float16.
@@ -68,7 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
         metrics = measure(Video2StyleGANPipeline.from_pretrained(work), FaceFrames(options.test, CONTROLS))
         (work / METRICS).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
         make_card(work, options.checkpoint.name, "folder").save(work / "README.md")
-    Video2StyleGANPipeline.from_pretrained(options.checkpoint)
     size = sum(file.stat().st_size for file in options.checkpoint.rglob("*") if file.is_file())
     for metric in metrics["metrics"]:
         print(f"{metric['name']:14s} {metric['value']:7.3f}  {metric['meaning']}")
@@ -122,9 +121,11 @@ def measure(pipeline: Video2StyleGANPipeline, frames: FaceFrames) -> dict:
         values.append([psnr(image, target), motion])
     decibels, share = torch.tensor(values).mean(0).tolist()
     people = f"{len(frames.looks)} looks of {frames.people} held-out synthetic people"
-    meanings = (f"dB, of inverted crops of {size} x {size} pixels", "of the differences between a person's images")
-    rows = zip(("psnr", "motion_share"), (round(decibels, 2), round(share, 3)), meanings, strict=True)
-    metrics = [dict(zip(("name", "value", "meaning"), row, strict=True)) for row in rows]
+    crops = f"inverted crops of {size} x {size} pixels"
+    metrics = [
+        {"name": "psnr", "value": round(decibels, 2), "meaning": f"dB, of {crops}"},
+        {"name": "motion_share", "value": round(share, 3), "meaning": "of the differences between a person's images"},
+    ]
     return {"dataset": {"name": people, "type": "synthetic"}, "metrics": metrics}
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,6 +35,7 @@ from vivface.reenactment.frame_code import FrameCode, image_motion
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.pose_matching import POSE_ROWS, PoseDirections
 from vivface.reenactment.tuning import TuningNetworks
+from vivface.warping.filling import spread
 
 ADAPTER_CHANNELS_FILE = f"video2stylegan/{CHANNELS_FILE}"
 ADAPT_STEPS = 20  # of pivotal tuning, as suits the bundled checkpoint
@@ -160,25 +162,9 @@ def moved(images: Tensor, motion: Tensor) -> Tensor:
     affine[:, :, 2] *= 2  # sides of the picture to the halves in which `affine_grid` counts
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     found = F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
-    inside = (grid.abs() < 1 - 2 * BORDER / images.shape[-1]).all(-1)
-    return spread(found, inside[:, None].to(found.dtype))
-
-
-def spread(images: Tensor, known: Tensor) -> Tensor:
-    """Colours of known pixels over the others, the coarser the farther away; as `vivface.warping.filling.spread`.
-
-    Args:
-        images (`torch.Tensor` of shape `(batch, channels, height, width)`): Any range.
-        known (`torch.Tensor` of shape `(batch, 1, height, width)`): 1 where an image is known, else 0.
-    """
-    height, width = images.shape[2:]
-    if min(height, width) < 2 or known.all():
-        return images
-    half = (height // 2, width // 2)
-    sums, shares = (F.interpolate(each, half, mode="area") for each in (images * known, known))
-    coarse = spread(sums / shares.clamp_min(1e-6), (shares > 0).to(shares.dtype))
-    coarse = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-    return coarse + known * (images - coarse)
+    inside = (grid.abs() < 1 - 2 * BORDER / images.shape[-1]).all(-1).float().cpu().numpy()
+    pictures = zip(found.permute(0, 2, 3, 1).cpu().numpy(), inside, strict=True)
+    return torch.from_numpy(np.stack([spread(*each) for each in pictures])).permute(0, 3, 1, 2).to(found)
 
 
 def directions_of(subspace: PoseSubspace) -> PoseDirections:

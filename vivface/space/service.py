@@ -343,10 +343,8 @@ class ReenactmentService(CodecService):
         for job in jobs:
             job.cancel()
         until = time.monotonic() + seconds
-        while jobs and time.monotonic() < until:
-            time.sleep(0.02)
-            with self._lock:
-                jobs = [job for job in jobs if job in self._jobs.get(visitor, [])]
+        for job in jobs:
+            job.wait(max(until - time.monotonic(), 0))
 
     def forget(self, visitor: str) -> None:
         """Stop what a visitor runs and forget what is remembered."""

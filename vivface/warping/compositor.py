@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from vivface.warping.creases import AROUND, parted, without_creases
 from vivface.warping.eyeballs import DrawnEyes, shut_eyes
 from vivface.warping.lids import LidSkin
 from vivface.warping.matte import separate
-from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, eye_loops, lip_loop, place
+from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit, with_other_side
 from vivface.warping.stretching import smoothed, streaks
@@ -110,7 +110,7 @@ class PhotoCompositor:
         where = where if base == size else _enlarged(where, size)
         points = place(shape, pose)
         for loop in (lip_loop(), *eye_loops()):
-            box = _box(points[loop], size)
+            box = box_around(points[loop], size, MARGIN)
             if box is not None:
                 left, top, right, bottom = box
                 near = shown_triangles(target, self.surface.corners, order, box, size)
@@ -122,7 +122,7 @@ class PhotoCompositor:
             self._eye(frame, side, shape, pose)
             self._lids.draw(frame, side, shape, pose)
         rim = points[lip_loop()]
-        if (box := _box(rim, size)) is not None:
+        if (box := box_around(rim, size, MARGIN)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return np.concatenate([frame, opacity], 2) if self._is_clear else frame
 
@@ -158,7 +158,7 @@ class PhotoCompositor:
         """Parts of a frame in which a corner of the mouth opens, and how far; `points` are those of `shape` in it."""
         found, reach = [], AROUND * self.face.pose.scale
         for corner, share in zip(points[MOUTH_CORNERS, :2], parted(shape, self.face.shape).tolist(), strict=True):
-            box = _box(np.stack([corner - reach, corner + reach]), self.size)
+            box = box_around(np.stack([corner - reach, corner + reach]), self.size, MARGIN)
             if share > 0 and box is not None:
                 found.append((box, share))
         return found
@@ -192,7 +192,7 @@ class PhotoCompositor:
     @cached_property
     def _lids(self) -> LidSkin:
         """Skin for lids that come down."""
-        return LidSkin(inner_crop(self.photo, self.size), self.points)
+        return LidSkin(partial(inner_crop, self.photo, self.size), self.points)
 
     @cached_property
     def _drawn_eyes(self) -> DrawnEyes:
@@ -247,7 +247,7 @@ class PhotoCompositor:
         """Draw an eye as it lies behind its lids."""
         size, loop = len(frame), eye_loops()[side]
         target = place(shape[loop], pose)
-        box = _box(target, size)
+        box = box_around(target, size, MARGIN)
         if box is None:
             return
         own = self.face.shape
@@ -350,13 +350,6 @@ def _extent(mask: np.ndarray) -> Box | None:
     """Left, top, right, bottom of what is true in a mask `(height, width)`, or None where nothing is."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else None
-
-
-def _box(points: np.ndarray, size: int) -> Box | None:
-    """Left, top, right, bottom in pixels around points, or None outside the image."""
-    low = np.floor((points[:, :2].min(0) - MARGIN) * size).astype(int).clip(0, size)
-    high = np.ceil((points[:, :2].max(0) + MARGIN) * size).astype(int).clip(0, size)
-    return None if (high - low < 1).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
 def _polygon(points: np.ndarray, box: Box, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ colours of the skin below the eye, as dark as that between eye and brow, and wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,7 @@ import numpy as np
 from vivface.faces.pose import HeadPose
 from vivface.warping.eyeballs import shut_eyes
 from vivface.warping.gaps import both_sides
-from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, PosedFace, place, step
+from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, PosedFace, box_around, place, step
 from vivface.warping.regions import BROWS
 from vivface.warping.surface import affine_tables, interpolate, shown_triangles
 from vivface.warping.teeth import LUMA
@@ -57,12 +58,12 @@ class LidSkin:
     """The upper lids of a portrait.
 
     Args:
-        photo (`np.ndarray` of shape `(size, size, 3)`): The aligned portrait, uint8 RGB.
+        crop (callable): Gives the aligned portrait, uint8 RGB `(size, size, 3)`; called when a lid first comes down.
         points (`np.ndarray` of shape `(478, 3)`): Its face, see `vivface.warping.mesh`.
     """
 
-    def __init__(self, photo: np.ndarray, points: np.ndarray):
-        self._photo, self._face = photo, PosedFace.of(points)
+    def __init__(self, crop: Callable[[], np.ndarray], points: np.ndarray):
+        self._crop, self._face = crop, PosedFace.of(points)
         shape = self._face.shape
         self._opened = 1 - shut_eyes(shape)
         self._rims = shape[_rims(UPPER_LID)] - shape[both_sides(LID_CORNERS)].mean(1, keepdims=True)  # (2, 9, 3)
@@ -84,13 +85,11 @@ class LidSkin:
         top = opened.copy()
         top[:, 1] = np.minimum(opened[:, 1], rim[:, 1]) - ABOVE
         strip = place(np.concatenate([top, rim + [0, END[1], 0]]), pose)
-        low = np.floor(strip[:, :2].min(0) * size).astype(int).clip(0, size)
-        high = np.ceil(strip[:, :2].max(0) * size).astype(int).clip(0, size)
-        if (high - low < 1).any():
+        box = box_around(strip, size)
+        if box is None:
             return
-        eye = self._eyes[side]
+        eye, corners = self._eyes[side], _strip(len(rim))
         values = _values(eye, down, rim[:, 1] - top[:, 1])
-        box, corners = (*low.tolist(), *high.tolist()), _strip(len(rim))
         shown = shown_triangles(strip, corners, range(len(corners)), box, size)
         along, up, from_top, down, *texture = interpolate(
             shown, affine_tables(strip, values, corners), box, size
@@ -99,9 +98,14 @@ class LidSkin:
         share *= step(np.minimum(along, len(rim) - 1 - along), *CORNERS)
         share = np.where(shown >= 0, share, 0).astype(np.float32)
         share = cv2.GaussianBlur(share, (0, 0), max(SOFT * pose.scale * size, 0.3))[..., None]
-        part = frame[low[1] : high[1], low[0] : high[0]]
+        left, top, right, bottom = box
+        part = frame[top:bottom, left:right]
         skin = self._skin(eye, along, up, from_top, np.stack(texture, -1))
         part[:] = np.round(part + share * (skin - part)).clip(0, 255).astype(np.uint8)
+
+    @cached_property
+    def _photo(self) -> np.ndarray:
+        return self._crop()
 
     @cached_property
     def _smooth(self) -> np.ndarray:

@@ -158,6 +158,19 @@ def place(shape: np.ndarray, pose: HeadPose) -> np.ndarray:
     return pose.center + pose.scale * shape @ pose.turn.T
 
 
+def box_around(points: np.ndarray, size: int, margin: float = 0.0) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom in pixels of a frame around points `(N, >= 2)` of the crop, or None outside it.
+
+    Args:
+        points (`np.ndarray` of shape `(N, >= 2)`): From 0 to 1.
+        size (`int`): Width and height of the frame in pixels.
+        margin (`float`, *optional*, defaults to 0.0): Crops around them that belong to the box, too.
+    """
+    low = np.floor((points[:, :2].min(0) - margin) * size).astype(int).clip(0, size)
+    high = np.ceil((points[:, :2].max(0) + margin) * size).astype(int).clip(0, size)
+    return None if (high - low < 1).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
 def in_plane(
     box: tuple[int, int, int, int], size: int, origin: np.ndarray, pose: HeadPose
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -129,13 +129,12 @@ class FilteredLeakyReLU(nn.Module):
             `torch.Tensor` of shape `(batch, channels, output height, output width)`, in channels_last.
         """
         height, width = self.output_size(x.shape[2]), self.output_size(x.shape[3])
-        if x.device.type != "cpu":
-            return self._tile(x, (0, height), (0, width))
-        if torch.is_grad_enabled() and x.requires_grad:
-            if self.up == 1 or x.dtype != torch.bfloat16:
-                return self._tile(x, (0, height), (0, width))
+        on_cpu, trained = x.device.type == "cpu", torch.is_grad_enabled() and x.requires_grad
+        if on_cpu and trained and self.up > 1 and x.dtype == torch.bfloat16:
             with torch.autocast("cpu", enabled=False):  # transposed convolutions are several times slower in bfloat16
                 return self._tile(x.float(), (0, height), (0, width)).to(x.dtype)
+        if trained or not on_cpu:
+            return self._tile(x, (0, height), (0, width))
         shape = (len(x), x.shape[1], height, width)
         result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
         for i in range(len(x)):
