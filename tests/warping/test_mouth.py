@@ -9,6 +9,7 @@ from vivface.warping.compositor import MARGIN, _polygon
 from vivface.warping.lips import CORNERS, INSET, LOWER_ROWS, UPPER_ROWS, fit_lips
 from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, box_around, lip_loop, place
 from vivface.warping.mouth import TEETH_BELOW_NOSE, MouthLayer, parts
+from vivface.warping.teeth import mouth_colors
 
 SIZE = 384
 SKIN, RED, WHITE, DARK = (200, 150, 130), (170, 80, 85), (225, 220, 205), (30, 15, 15)
@@ -225,3 +226,26 @@ def test_hard_photographs_and_poses_are_painted_without_warnings(light: float):
         pose = HeadPose(turn_of(np.radians([yaw, pitch, 10])), POSE.scale, np.array([center, 0.5, 0.0]))
         out, _ = opened(layer, noise, face(16.0), pose)
         assert out.shape == noise.shape
+
+
+def test_a_grey_photograph_gets_a_grey_mouth():
+    own = face(0.0)
+    light = np.linspace(0.4, 1.2, SIZE)[:, None, None]
+    grey = np.repeat((painted(own) * light).clip(0, 255).mean(2, keepdims=True), 3, 2).astype(np.uint8)
+    shown, opening = opened(layer_of(own, grey), grey, face(12.0))
+    inside = shown[opening > 0.5].astype(int)
+    assert np.ptp(inside[:, 0]) > 40  # teeth and the dark
+    assert np.abs(inside - inside.mean(1, keepdims=True)).max() <= 2
+
+
+def test_guessed_teeth_are_lighter_than_the_skin_and_lips_are_no_teeth():
+    own = face(6.0)
+    points = place(own, POSE)
+    none, somewhere = np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE))
+    cv2.fillPoly(somewhere, [np.round(points[lip_loop(), :2] * SIZE).astype(np.int32)], 1.0)
+    luma, skin = np.array([0.299, 0.587, 0.114]), np.array(SKIN) / 255
+    guess = mouth_colors(painted(own), points, none, 0.0).teeth
+    assert 1.05 < guess @ luma / (skin @ luma) < 1.55
+    assert np.allclose(mouth_colors(painted(own, teeth=RED), points, somewhere, 1.0).teeth, guess, atol=0.02)
+    white = mouth_colors(painted(own, teeth=WHITE), points, somewhere, 1.0).teeth
+    assert np.allclose(white, np.array(WHITE) / 255, atol=0.03)

@@ -1,7 +1,7 @@
 """Eyes for a portrait that keeps its own shut: drawn behind the lids when these open.
 
 A drawn eye is round, looks where it is told to and lies in the shade of its upper lid. What it cannot know, the colour
-of the iris, is a dark brown, the most common one.
+of the iris, is a dark brown, the most common one, where the photograph has colours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import both_shut, lid_gaps
 from vivface.warping.mesh import IRISES, PosedFace, eye_loops, in_plane, place, step
 from vivface.warping.teeth import LUMA
+from vivface.warping.tones import Tones
 
 SHUT = (2.2, 2.6)  # millimetres between a portrait's lids: up to the first its eyes are drawn, from the second on not
 OPENS = (0.2, 1.5)  # millimetres that lids open: up to the first the photograph's line stays, from the second on not
@@ -75,9 +76,13 @@ class DrawnEyes:
         inside = 1 - step(away, IRIS - SOFT, IRIS + SOFT)
         color = white + inside[..., None] * (iris * rings[..., None] - white)
         color = color * step(away, PUPIL - SOFT, PUPIL + SOFT)[..., None]
-        color = color * self._shade(box, side, shape, pose, size)[..., None]
+        color = self._tones(color * self._shade(box, side, shape, pose, size)[..., None])
         light = 1 - step(np.hypot(x - LIGHT_AT[0], y - LIGHT_AT[1]), LIGHT - SOFT, LIGHT + SOFT)
         return (255 * (color + 0.8 * light[..., None] * (1 - color))).clip(0, 255).astype(np.float32)
+
+    @cached_property
+    def _tones(self) -> Tones:
+        return Tones(self._photo)
 
     @cached_property
     def _colors(self) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ from vivface.warping.teeth import (
     parabola,
     shown_teeth,
 )
+from vivface.warping.tones import Tones
 
 DENSITY, MIDDLE = 6.0, (32.0, 22.0)  # pixels a millimetre of the bundled parts; where their origin lies, millimetres
 TALL = 1.4  # how much taller real teeth are than those of the synthetic mouth
@@ -72,7 +73,7 @@ class MouthLayer:
 
     def __init__(self, photo: np.ndarray, points: np.ndarray, loop: np.ndarray):
         self.size, self.face = len(photo), PosedFace.of(points)
-        self._photo = photo
+        self._photo, self._tones = photo, Tones(photo)
         own = self.face.shape
         self.teeth = shown_teeth(photo, points, loop)
         self._density = self.face.pose.scale * self.size  # pixels a millimetre
@@ -141,7 +142,7 @@ class MouthLayer:
         """A bundled part in the portrait's colours, sharp as the photograph's pixels: RGBA multiplied by coverage."""
         image = parts()[name]
         color, value = image[..., :3], image[..., :3].max(-1, keepdims=True)
-        red = self.colors.lips * [0.95, 0.8, 0.82]
+        red = self.colors.lips * [0.87, 0.77, 0.8]
         if name == "tongue":
             back = np.linspace(-MIDDLE[1], MIDDLE[1], len(value), dtype=np.float32)[:, None, None]
             aside = np.linspace(-MIDDLE[0], MIDDLE[0], value.shape[1], dtype=np.float32)[None, :, None]
@@ -219,7 +220,7 @@ class MouthLayer:
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edges(x)) / TALL))
         shut = 0.28 * red * [1.0, 0.85, 0.85]  # what lies between lips that touch
-        color = color * light[..., None] ** WARM + shut * (1 - light[..., None]) ** 3
+        color = self._tones(color * light[..., None] ** WARM + shut * (1 - light[..., None]) ** 3)
         lower_y = y - (lower - self._lower)
         for k, (row_x, row_y) in enumerate([(x - aside, lower_y), (x, y)]):  # the photograph's lower and upper row
             if self._shares[k] == 0:

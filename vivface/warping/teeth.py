@@ -13,6 +13,9 @@ LIPS = np.array([15, 16, 85, 86, 179, 180, 315, 316, 403, 404])  # on the red of
 SKIN = np.array([205, 425, 206, 426, 200, 199])  # around the mouth
 UPPER_WITHIN = 4.0  # millimetres below the upper lip within which upper teeth begin
 LUMA = np.array([0.299, 0.587, 0.114])
+BESIDE_WHITE, BESIDE_SKIN = 1.15, (1.08, 1.5)  # lightness of teeth beside the white of the eyes, and beside the skin
+TEETH_TINT = np.array([1.01, 1.0, 0.96])
+REDDER = (1.02, 1.15)  # red to green, beside the skin's: below, these are teeth; above, lips that were taken for them
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,16 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust
     lips, skin = lip_color(photo, points), np.median(_at(smooth, points[SKIN]), 0)
     white = [_brightest(photo, _loop(points[lids], size)) for lids in _lids()]
     white = np.max([w for w in white if w is not None] or [skin], axis=0)
-    level = np.clip(0.9 * _luma(white), 0.8 * _luma(skin), 1.3 * _luma(skin))
+    level = np.clip(BESIDE_WHITE * _luma(white), BESIDE_SKIN[0] * _luma(skin), BESIDE_SKIN[1] * _luma(skin))
     cast = 0.4 * white / max(_luma(white), 1e-3) + 0.2 * skin / max(_luma(skin), 1e-3) + 0.4
-    tint = np.array([1.02, 1.0, 0.93]) * cast
+    tint = TEETH_TINT * cast
     color = (level * tint / _luma(tint)).clip(0, 0.95)
     if trust > 0 and (shown := teeth > 0.5).any():
         values = photo[shown] / 255.0
         bright = values @ LUMA >= np.median(values @ LUMA)
-        color = color + trust * (values[bright].mean(0) - color)
+        found = values[bright].mean(0)
+        redder = (found[0] / max(found[1], 1e-3)) / max(skin[0] / max(skin[1], 1e-3), 1e-3)
+        color = color + trust * (1 - step(redder, *REDDER)) * (found - color)
     return MouthColors(color, lips)
 
 
