@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from vivface import IdentityCode, MediaError, MotionCodes, OptionError
-from vivface.warping.moving_photo import PASTED, enlarged
+from vivface.warping.framing import enlarged
+from vivface.warping.moving_photo import PASTED
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.state import lid_opening
 from vivface.media import load_image
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor
+from vivface.warping.framing import enlarged
 from vivface.warping.gaps import with_lid_gaps
 from vivface.warping.lids import LidSkin
 from vivface.warping.mesh import UPPER_LID, face_points, place
-from vivface.warping.moving_photo import cut_photo, enlarged
+from vivface.warping.moving_photo import cut_photo
 
 SIZE = 512
 SKIN = (200, 150, 120)

@@ -10,8 +10,9 @@ from tests.warping.faces import face, gradient, points, turned
 from vivface.faces.alignment import align_quad, ffhq_quad, make_quad, to_crop
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.faces.pose import HeadPose, turn_of
+from vivface.warping.framing import Framing, enlarged, frame_size
 from vivface.warping.mesh import PosedFace, eye_loops, face_points, place
-from vivface.warping.moving_photo import MovingPhoto, cut_photo, enlarged, frame_size
+from vivface.warping.moving_photo import MovingPhoto, cut_photo
 from vivface.warping.retargeting import Rest
 
 PORTRAIT = Path(__file__).parents[2] / "examples" / "portrait.png"
@@ -99,7 +100,7 @@ def test_an_enlarged_square_keeps_its_centre():
 
 
 def test_a_frame_with_its_surroundings_does_not_move_at_its_border(photo):
-    wide = moving(photo, reach=1.5)
+    wide = moving(photo, framing=Framing.around(1.5))
     frame, still = wide(points(face(), turned(15, shift=(0.05, 0)))), wide(None)
     assert frame.shape == still.shape == (192, 192, 3)
     border = np.ones(frame.shape[:2], bool)

@@ -37,7 +37,8 @@ from vivface.pipelines.vivface import VivFacePipeline
 from vivface.provenance import add_mark
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.driving import SteadyCrop
-from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.framing import Framing, frame_size
+from vivface.warping.moving_photo import MovingPhoto
 from vivface.warping.retargeting import Rest
 
 FACE_SIZE = 300  # of generated inputs, pixels
@@ -273,8 +274,10 @@ def _network_timing(pipeline: ReenactmentPipeline, name: str, call: Callable, ba
 def _photo_timing(pipeline: ReenactmentPipeline, identity: IdentityCode, driving: Path) -> Timing:
     """Moving the photograph, without reading the driver's points."""
     points = next(iter(pipeline.encode_motion(driving, duration=1))).points
-    size = frame_size(identity.quad)
-    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, Rest.of(points), crops=pipeline.crops)
+    face = identity.photo, identity.quad, identity.points
+    framing = Framing.within(*face)
+    size = frame_size(identity.quad, framing)
+    moving = MovingPhoto(*face, size, Rest.of(points), crops=pipeline.crops, framing=framing)
     moving(points[0])
     _, seconds = _timed(pipeline, lambda: [moving(face) for face in points])
     return Timing("move the photograph", 1e3 * seconds / len(points))

@@ -178,10 +178,10 @@ class Evaluation:
             result = self.pipeline(source, motion, refine=self.refine, adapt=self.adapt, detail=self.detail)
         else:
             result = self.pipeline(self._encode(pair, source), motion, refine=self.refine, detail=self.detail)
-        crops = self._crops(driving)
+        framing, crops = result.options.framing(result.identity), self._crops(driving)
         result.save(
             self.folder / "results" / f"{pair.name}.mp4",
-            on_frame=lambda frame: scorer.update(next(crops), _resized(frame.image)),
+            on_frame=lambda frame: scorer.update(_resized(framing.cut(next(crops))), _resized(frame.image)),
         )
         crops.close()
         return scorer

@@ -15,7 +15,8 @@ from vivface.files import check_output, complete_file
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.rendering import paste_back as pasting
 from vivface.warping.controls import CONTROLS, PRESETS, ControlledFace, Expression, check_expression
-from vivface.warping.moving_photo import PASTED, MovingPhoto, frame_size
+from vivface.warping.framing import WHOLE, Framing, frame_size
+from vivface.warping.moving_photo import PASTED, MovingPhoto
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import Rest
 
@@ -50,7 +51,10 @@ class ExpressivePhoto:
     ):
         if identity.points is None:
             raise MediaError("The portrait has no points of a face, by which a photograph is moved: read it again.")
-        size = size or frame_size(identity.quad)
+        framing = (
+            Framing.around(PASTED) if paste_back else Framing.within(identity.photo, identity.quad, identity.points)
+        )
+        size = size or frame_size(identity.quad, WHOLE if paste_back else framing)
         self._paste: PasteBack | None = pasting(identity, size, detail=True) if paste_back else None
         self._photo = MovingPhoto(
             identity.photo,
@@ -60,7 +64,7 @@ class ExpressivePhoto:
             Rest.of(identity.points[None]),
             crops=crops,
             edit=edit,
-            reach=PASTED if paste_back else 1.0,
+            framing=framing,
         )
         self._face = ControlledFace(self._photo.face)
 

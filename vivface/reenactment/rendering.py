@@ -23,8 +23,9 @@ from vivface.reenactment.motion_file import MotionRecorder
 from vivface.reenactment.progress import OnProgress, Progress, ignore_progress
 from vivface.runtime import compute_slot
 from vivface.warping.background import KEEP, TRANSPARENT, Background, check_background, is_picture
+from vivface.warping.framing import WHOLE, Framing, enlarged, frame_size
 from vivface.warping.head_window import inside
-from vivface.warping.moving_photo import PASTED, MovingPhoto, enlarged, frame_size, reached
+from vivface.warping.moving_photo import PASTED, MovingPhoto, reached
 from vivface.warping.parts import AS_DRIVEN, Parts
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
@@ -100,7 +101,13 @@ class RenderOptions:
         """Width and height in pixels of the frames of a portrait, before they are pasted back."""
         if self.size is not None:
             return self.size
-        return frame_size(identity.quad) if self.detail else system.output_size
+        return frame_size(identity.quad, self.framing(identity)) if self.detail else system.output_size
+
+    def framing(self, identity: IdentityCode) -> Framing:
+        """What of a portrait's crop frames show: no more than the photograph, unless they are pasted back."""
+        if not self.detail or self.paste_back or identity.points is None:
+            return WHOLE
+        return Framing.within(identity.photo, identity.quad, identity.points)
 
 
 @dataclass
@@ -267,7 +274,7 @@ def _moving_photo(
         options.strength,
         crops,
         edit,
-        PASTED if options.paste_back else 1.0,
+        Framing.around(PASTED) if options.paste_back else options.framing(identity),
         options.background,
         options.parts,
     )
@@ -306,8 +313,8 @@ def photo_with(
 ) -> np.ndarray:
     """The same with an edit that is known: uint8 RGB `(height, width, 3)`."""
     size, rest = options.frame_size(system, identity), Rest.of(identity.points[None])
-    moving = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, crops=system.crops, edit=edit)
-    image = moving(None)
+    how = {"crops": system.crops, "edit": edit, "framing": options.framing(identity)}
+    image = MovingPhoto(identity.photo, identity.quad, identity.points, size, rest, **how)(None)
     return PasteBack(identity.photo, identity.quad, size)(image) if options.paste_back else image
 
 

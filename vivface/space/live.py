@@ -16,7 +16,8 @@ from vivface.reenactment.driving import SteadyCrop
 from vivface.reenactment.rendering import photo_edit
 from vivface.reenactment.steadying import CausalSteadying
 from vivface.runtime import compute_slot
-from vivface.warping.moving_photo import MovingPhoto, frame_size
+from vivface.warping.framing import Framing, frame_size
+from vivface.warping.moving_photo import MovingPhoto
 from vivface.warping.parts import Parts
 from vivface.warping.retargeting import MOST_REST_FRAMES, REST_FRAMES, Rest, rest_is_seen
 
@@ -143,15 +144,17 @@ class _LivePhoto:
             edit = photo_edit(pipeline, identity, TimedEdits(directions, edits, pipeline.generator), refine)
         self._seen: list[np.ndarray] = []
         self._steadying = CausalSteadying()
+        framing = Framing.within(identity.photo, identity.quad, identity.points)
         self._moving = MovingPhoto(
             identity.photo,
             identity.quad,
             identity.points,
-            min(frame_size(identity.quad), LIVE_SIZE),
+            min(frame_size(identity.quad, framing), LIVE_SIZE),
             Rest.of(identity.points[None]),
             relative=motion_mode == "relative",
             crops=pipeline.crops,
             edit=edit,
+            framing=framing,
             parts=parts,
         )
         self.still = self._moving(None)

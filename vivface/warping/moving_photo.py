@@ -9,12 +9,13 @@ from functools import partial
 import cv2
 import numpy as np
 
-from vivface.faces.alignment import align_quad, crop_quad, crop_to_image_matrix, quad_size
+from vivface.faces.alignment import align_quad, crop_quad, quad_size
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
-from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop, shrunk
+from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.eye_rims import with_hidden_rims
 from vivface.warping.filling import spread, with_border
+from vivface.warping.framing import WHOLE, Framing, beyond_photo, enlarged
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
 from vivface.warping.parts import PartMotion, Parts
@@ -24,7 +25,6 @@ from vivface.warping.surface import BEYOND
 
 PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
 AROUND = 0.2  # crops around a square that cutting it out may read
-LEAST_SIZE, MOST_SIZE = 512, 1024  # pixels of a frame, unless another size is asked for
 
 
 class MovingPhoto:
@@ -34,11 +34,11 @@ class MovingPhoto:
         photo (`np.ndarray` of shape `(height, width, 3)`): uint8 RGB.
         quad (`np.ndarray` of shape `(4, 2)`): The face's crop in it, pixels.
         points (`np.ndarray` of shape `(478, 3)`): The face in the crop, see `vivface.warping.mesh`.
-        size (`int`): Width and height of the frames in pixels.
+        size (`int`): Width and height of the frames in pixels; of the crop, if they show more than it.
         rest (`Rest`): The driver's face at rest.
         edit (`PhotoEdit`, *optional*): Of the photograph, before it moves.
-        reach (`float`, *optional*, defaults to 1.0): Crops that frames show; they are so many times as large. From
-            `PASTED` on, the border of the frames does not move.
+        framing (`Framing`, *optional*): What frames show, by default the crop. If it is larger, frames are so many
+            times as large; from `PASTED` crops on, their border does not move.
         background (optional): See `PhotoCompositor`.
         parts (`Parts`, *optional*): Strengths of the parts of the motion.
         relative (`bool`, *optional*, defaults to False), strength (`float`, *optional*, defaults to 1.0), crops
@@ -56,27 +56,34 @@ class MovingPhoto:
         strength: float = 1.0,
         crops: tuple[str, str] = ("ffhq", "ffhq"),
         edit: PhotoEdit | None = None,
-        reach: float = 1.0,
+        framing: Framing = WHOLE,
         background: Background = KEEP,
         parts: Parts | None = None,
     ):
-        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(size * SURROUNDINGS), crops[0])
+        crop_size = size
+        if framing.side < 1:
+            crop_size = framing.crop_size(size)
+            framing, left, top = framing.in_pixels(size)
+        wide = cut_photo(photo, enlarged(quad, SURROUNDINGS), round(crop_size * SURROUNDINGS), crops[0])
         seen = points
         if edit is not None:
-            wide, points = edit.apply(wide, points, size)
-        crop = inner_crop(wide, size)
+            wide, points = edit.apply(wide, points, crop_size)
+        crop = inner_crop(wide, crop_size)
         fitted = with_hidden_rims(fit_lips(crop, points))
         self._retarget = partial(Retargeting, fitted, relative=relative, strength=strength, crops=crops, seen=seen)
         self._retargeting = self._retarget(rest)
         self._parts = PartMotion(parts, self.face) if parts is not None and parts.changes else None
-        self._reach = reach
-        if reach > 1:  # the same in a larger square, which is a crop of its own
-            size = reached(size, reach)
-            wide = cut_photo(photo, enlarged(quad, SURROUNDINGS * reach), round(size * SURROUNDINGS), crops[0])
+        self._framing = framing
+        if framing.side > 1:  # the same in a larger square, which is a crop of its own
+            size = reached(size, framing.side)
+            quad = enlarged(quad, SURROUNDINGS * framing.side)
+            wide = cut_photo(photo, quad, round(size * SURROUNDINGS), crops[0])
             if edit is not None:
                 wide = with_crop(wide, crop)
-            fitted = shrunk(fitted, reach)
-        self._compositor = PhotoCompositor(wide, fitted, size, BEYOND if reach == 1 else 0.0, background)
+        elif framing.side < 1:  # the same in a part of it
+            wide = _part(wide, left, top, crop_size, size)
+        beyond = BEYOND if framing.side <= 1 else 0.0
+        self._compositor = PhotoCompositor(wide, framing.points(fitted), size, beyond, background)
         self._still = self._compositor.still()
 
     def with_rest(self, rest: Rest) -> MovingPhoto:
@@ -111,9 +118,7 @@ class MovingPhoto:
 
     def show(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The frame of the portrait's own face under a shape `(478, 3)` and a pose, see `face`."""
-        if self._reach > 1:
-            pose = HeadPose(pose.turn, pose.scale / self._reach, shrunk(pose.center[None], self._reach)[0])
-        return self._compositor(shape, pose)
+        return self._compositor(shape, self._framing.pose(pose))
 
 
 def reached(size: int, reach: float) -> int:
@@ -121,12 +126,19 @@ def reached(size: int, reach: float) -> int:
     return 2 * round(size * reach / 2)
 
 
+def _part(wide: np.ndarray, left: int, top: int, crop_size: int, size: int) -> np.ndarray:
+    """A square of `size` pixels of a crop of `crop_size`, and what lies around it, of what lies around the crop."""
+    around = round((crop_size - size) * (SURROUNDINGS - 1) / 2)
+    rows, columns = (slice(around + start, around + start + round(size * SURROUNDINGS)) for start in (top, left))
+    return np.ascontiguousarray(wide[rows, columns])
+
+
 def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
     """The face's crop at a size, uint8 RGB `(size, size, 3)`; beyond the photograph's border its colours are spread.
 
     FFHQ's own fill, a reflection, blurs part of the photograph, too, and shows eyes twice where faces are cut closely.
     """
-    unknown = _beyond(photo, quad, size)
+    unknown = beyond_photo(photo.shape, quad, size)
     if not unknown.any():
         return _cut(photo, quad, size, crop)
     margin = math.ceil(AROUND * quad_size(quad))
@@ -144,22 +156,3 @@ def _cut(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarra
         photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         quad = (quad + 0.5) * scale - 0.5
     return crop_quad(photo, quad, size)
-
-
-def _beyond(photo: np.ndarray, quad: np.ndarray, size: int) -> np.ndarray:
-    """Which pixels of a crop lie beyond the border of the photograph: bool `(size, size)`."""
-    matrix = crop_to_image_matrix(quad, size)
-    x, y = (row[0] * np.arange(size)[None] + row[1] * np.arange(size)[:, None] + row[2] for row in matrix)
-    height, width = photo.shape[:2]
-    return (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
-
-
-def enlarged(quad: np.ndarray, factor: float) -> np.ndarray:
-    """A square `(4, 2)` about the same centre."""
-    center = quad.mean(0)
-    return center + factor * (quad - center)
-
-
-def frame_size(quad: np.ndarray) -> int:
-    """Width and height in pixels at which a photograph's crop is shown: its own, within limits, an even number."""
-    return min(max(2 * math.ceil(quad_size(quad) / 2), LEAST_SIZE), MOST_SIZE)
