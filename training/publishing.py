@@ -20,7 +20,7 @@ MEANINGS = {
     "ssim": "Gaussian window of 11, RGB",
     "features": "perceptual distance of the preset",
     "likeness": "cosine of the run's own recognizer",
-    "motion_error": "error of the re-encoded motion code, fraction of its mean square",
+    "motion_error": "squared error of the re-encoded motion code, fraction of the codes' variance",
 }
 
 

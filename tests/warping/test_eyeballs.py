@@ -6,7 +6,7 @@ import pytest
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.faces.pose import HeadPose
 from vivface.warping.compositor import PhotoCompositor
-from vivface.warping.eyeballs import DrawnEyes, shut_eyes
+from vivface.warping.eyeballs import DrawnEyes, shade_of_lid, shut_eyes
 from vivface.warping.gaps import least_lids, lid_gaps, open_lids, with_lid_gaps
 from vivface.warping.mesh import IRISES, UPPER_LID, place
 
@@ -75,3 +75,16 @@ def test_eyes_are_shut_together_but_for_a_wink():
     assert np.allclose(shut_eyes(laughing), 1)
     assert np.all(open_lids(laughing) > 1.2 * least_lids(laughing))
     assert np.allclose(shut_eyes(winking), [1, 0]) and open_lids(winking)[1] == lid_gaps(winking)[1]
+
+
+def test_a_lid_that_comes_down_shades_the_eye_below_it():
+    own, box = face(lids=9.0), (0, 0, SIZE, SIZE)
+    assert shade_of_lid(box, 0, with_lid_gaps(own, np.full(2, 10.0)), own, UPRIGHT, SIZE) is None
+    shades = []
+    for opened in (7.5, 5.0):
+        shape = with_lid_gaps(own, np.full(2, opened))
+        shade = shade_of_lid(box, 0, shape, own, UPRIGHT, SIZE)
+        x, y = (place(shape[UPPER_LID[3:4]], UPRIGHT)[0, :2] * SIZE).astype(int)
+        shades.append(shade[y + 1 : y + 8, x])
+        assert 0 < shade.min() and shade.max() <= 1 and (np.diff(shades[-1]) > 0).all()
+    assert (shades[1] < shades[0]).all()

@@ -155,3 +155,14 @@ def test_a_crop_inside_its_photograph_is_that_of_ffhq():
     photo = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     quad = make_quad(np.array([150.0, 150.0]), 80.0, 0.1)
     assert np.array_equal(cut_photo(photo, quad, 128, "stable"), align_quad(photo, quad, 128))
+
+
+def test_texture_goes_on_beyond_the_border_a_little_way():
+    noise = np.random.default_rng(0).normal(0, 25, (200, 200, 1)) + [140, 120, 110]
+    cut = cut_photo(noise.clip(0, 255).astype(np.uint8), make_quad(np.array([100.0, 60.0]), 100.0), 400, "ffhq")
+    border = 80  # rows of the crop above the photograph
+    inside, near, far = (
+        cut[rows][..., 0].std() for rows in (slice(100, 120), slice(border - 12, border - 2), slice(0, 20))
+    )
+    assert 0.5 * inside < near < 1.1 * inside and far < 0.3 * inside
+    assert np.abs(np.diff(cut[border - 12 : border + 12].mean((1, 2)))).max() < 8  # no line where it begins

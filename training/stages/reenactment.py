@@ -339,7 +339,8 @@ class ReenactmentStage(Stage):
             scores[f"likeness/{name}"] = 1 - identity_loss(recognizer.embed(images[name]), person)
         motion = codes.motions[2].float()
         again = networks["encoder"](images["cross"], identity=False, memory=False).motion.float()
-        scores["motion_error/cross"] = (again - motion).square().mean() / motion.square().mean().clamp_min(1e-12)
+        spread = (motion - motion.mean(0)).square().mean()
+        scores["motion_error/cross"] = (again - motion).square().mean() / spread.clamp_min(1e-12)
         return scores
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ from vivface.errors import MediaError
 from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
-from vivface.warping.eyeballs import DrawnEyes, shut_eyes
+from vivface.warping.eyeballs import DrawnEyes, shade_of_lid, shut_eyes
 from vivface.warping.lids import LidSkin
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place
@@ -271,6 +271,8 @@ class PhotoCompositor:
         mask = _polygon(target, box, size)[..., None]
         part = frame[top:bottom, left:right]
         eye = _sample(self.photo, where).astype(np.float32)
+        if (shade := shade_of_lid(box, side, shape, own, pose, size)) is not None:
+            eye *= shade[..., None].astype(np.float32)
         if self._shut_eyes[side] > 0 and (drawn := self._drawn_eyes.strengths(shape)[side]) > 0:
             eye += drawn * (self._drawn_eyes(box, side, shape, pose, size) - eye)
         part[:] = np.round(part + mask * (eye - part)).astype(np.uint8)

@@ -22,6 +22,8 @@ OPENS = (0.2, 1.5)  # millimetres that lids open: up to the first the photograph
 IRIS, PUPIL, LIGHT = 5.9, 2.0, 0.7  # millimetres: radius of iris, pupil and of the light that it mirrors
 LIGHT_AT = (-1.6, -1.9)  # millimetres from the middle of the iris, right and down in the image
 SHADE, SHADE_REACH = 0.45, 2.2  # of the upper lid on the eye; millimetres over which it fades
+COMES_DOWN = (0.8, 3.5)  # millimetres by which lids are less open than in the photograph: no shade, and all of it
+NARROW = 0.2  # part of the light that does not come in between lids that are
 LASHES, LASH_REACH = 0.8, 0.6  # the same of its lashes
 ROUND = 0.35  # how much darker an eye is at its corners
 SOFT = 0.35  # millimetres of the edges
@@ -76,7 +78,7 @@ class DrawnEyes:
         inside = 1 - step(away, IRIS - SOFT, IRIS + SOFT)
         color = white + inside[..., None] * (iris * rings[..., None] - white)
         color = color * step(away, PUPIL - SOFT, PUPIL + SOFT)[..., None]
-        color = self._tones(color * self._shade(box, side, shape, pose, size)[..., None])
+        color = self._tones(color * _shade(box, side, shape, pose, size)[..., None])
         light = 1 - step(np.hypot(x - LIGHT_AT[0], y - LIGHT_AT[1]), LIGHT - SOFT, LIGHT + SOFT)
         return (255 * (color + 0.8 * light[..., None] * (1 - color))).clip(0, 255).astype(np.float32)
 
@@ -95,19 +97,43 @@ class DrawnEyes:
         white = level * (1 + WHITE_TINT * (skin / max(luma, 1e-3) - 1))
         return white.clip(0, 1), BROWN * luma
 
-    def _shade(
-        self, box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
-    ) -> np.ndarray:
-        """How much light there is on the eye `(height, width)`, 0 to 1."""
-        left, top, right, bottom = box
-        rim = place(shape[eye_loops()[side]], pose)[:, :2] * size
-        upper = rim[[0, *range(15, 8, -1), 8]]
-        upper = upper[np.argsort(upper[:, 0])]
-        x, y = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
-        below = (y[:, None] - np.interp(x, upper[:, 0], upper[:, 1])) / (pose.scale * size)
-        middle, half = rim[[0, 8], 0].mean(), max(float(np.abs(np.diff(rim[[0, 8], 0])[0])) / 2, 1.0)
-        aside = ((x - middle) / half).clip(-1, 1) ** 2
-        below = np.maximum(below, 0)
-        lid = 1 - SHADE * np.exp(-below / SHADE_REACH)
-        lashes = 1 - LASHES * np.exp(-((below / LASH_REACH) ** 2))
-        return lid * lashes * (1 - ROUND * aside)
+
+def _shade(box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int) -> np.ndarray:
+    """How much light there is on a drawn eye `(height, width)`, 0 to 1."""
+    below, aside = _under_lid(box, side, shape, pose, size)
+    lid = 1 - SHADE * np.exp(-below / SHADE_REACH)
+    lashes = 1 - LASHES * np.exp(-((below / LASH_REACH) ** 2))
+    return lid * lashes * (1 - ROUND * aside)
+
+
+def shade_of_lid(
+    box: tuple[int, int, int, int], side: int, shape: np.ndarray, own: np.ndarray, pose: HeadPose, size: int
+) -> np.ndarray | None:
+    """What an upper lid that comes down takes from the light on the photograph's own eye.
+
+    Args:
+        box (`tuple[int, int, int, int]`), side (`int`), pose (`HeadPose`), size (`int`): See `DrawnEyes`.
+        shape, own (`np.ndarray` of shape `(478, 3)`): The face now and in the photograph, millimetres.
+
+    Returns:
+        `np.ndarray` of shape `(height, width)`: Factors, 0 to 1; None where the lid is not lower.
+    """
+    lower = float(step((lid_gaps(own) - lid_gaps(shape))[side], *COMES_DOWN))
+    if lower == 0:
+        return None
+    below, _ = _under_lid(box, side, shape, pose, size)
+    return (1 - lower * NARROW) * (1 - lower * SHADE * np.exp(-below / SHADE_REACH))
+
+
+def _under_lid(
+    box: tuple[int, int, int, int], side: int, shape: np.ndarray, pose: HeadPose, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Millimetres below the rim of the upper lid `(height, width)`; 0 in the middle of the eye, 1 at its corners."""
+    left, top, right, bottom = box
+    rim = place(shape[eye_loops()[side]], pose)[:, :2] * size
+    upper = rim[[0, *range(15, 8, -1), 8]]
+    upper = upper[np.argsort(upper[:, 0])]
+    x, y = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
+    below = (y[:, None] - np.interp(x, upper[:, 0], upper[:, 1])) / (pose.scale * size)
+    middle, half = rim[[0, 8], 0].mean(), max(float(np.abs(np.diff(rim[[0, 8], 0])[0])) / 2, 1.0)
+    return np.maximum(below, 0), ((x - middle) / half).clip(-1, 1) ** 2

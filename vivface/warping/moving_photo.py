@@ -14,7 +14,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.eye_rims import with_hidden_rims
-from vivface.warping.filling import spread, with_border
+from vivface.warping.filling import reflected, smooth, spread, with_border
 from vivface.warping.framing import WHOLE, Framing, beyond_photo, enlarged
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
@@ -24,6 +24,8 @@ from vivface.warping.retargeting import Rest, Retargeting
 from vivface.warping.surface import BEYOND
 
 PASTED = 1.5  # crops of a frame that is pasted back: its border lies where nothing moves
+EDGE = 0.004  # widths along a photograph's border that may be spoilt
+SMOOTH, DETAILS = 0.008, 0.08  # widths: standard deviation of colours that are spread; how far details are mirrored
 AROUND = 0.2  # crops around a square that cutting it out may read
 
 
@@ -134,9 +136,10 @@ def _part(wide: np.ndarray, left: int, top: int, crop_size: int, size: int) -> n
 
 
 def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
-    """The face's crop at a size, uint8 RGB `(size, size, 3)`; beyond the photograph's border its colours are spread.
+    """The face's crop at a size, uint8 RGB `(size, size, 3)`.
 
-    FFHQ's own fill, a reflection, blurs part of the photograph, too, and shows eyes twice where faces are cut closely.
+    Beyond the photograph's border its colours are spread, and its details mirrored a little way. FFHQ's own fill, a
+    reflection, blurs part of the photograph, too, and shows eyes twice where faces are cut closely.
     """
     unknown = beyond_photo(photo.shape, quad, size)
     if not unknown.any():
@@ -144,8 +147,16 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
     margin = math.ceil(AROUND * quad_size(quad))
     low, high = np.floor(quad.min(0)).astype(int) - margin, np.ceil(quad.max(0)).astype(int) + margin
     around = with_border(photo, low, high, cv2.BORDER_REPLICATE)
-    cut = _cut(around, quad - low, size, crop).astype(np.float32)
-    return np.round(spread(cut, 1 - unknown.astype(np.float32))).astype(np.uint8)
+    cut, known = _cut(around, quad - low, size, crop).astype(np.float32), 1 - unknown.astype(np.float32)
+    reach = 2 * max(round(EDGE * size / 2), 1) + 1
+    clear = cv2.erode(known, np.ones((reach, reach), np.uint8))
+    if not clear.any():
+        return cut.astype(np.uint8)
+    plain = smooth(cut, clear, SMOOTH * size)
+    details, share = reflected(cut - plain, clear, DETAILS * size)
+    filled = spread(plain, clear) + share[..., None] * details
+    own = np.minimum(cv2.blur(clear, (reach, reach)), known)[..., None]
+    return np.round(filled + own * (cut - filled)).clip(0, 255).astype(np.uint8)
 
 
 def _cut(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.ndarray:
