@@ -148,17 +148,6 @@ class TestTerms:
         assert float(terms["features"]) == pytest.approx(5 * float(features), rel=1e-4)
         assert float(terms["identity"]) == pytest.approx(10 * float(cosine), rel=1e-3, abs=1e-5)
 
-    def test_rival_punishes_likeness_to_the_driver(self, people, batch):
-        """cos(result, driver) - cos(result, source) + margin where that is above 0, of pairs of two people."""
-        stage = make_stage(people, "options.rival=3.0", "options.margin=0.25")
-        pairs = self.pairs(batch, [True, True, False, False], [True] * 4)
-        faces = [pairs.source, pairs.driver]
-        between = stage._likeness(*faces)[:2]
-        for who, expected in ((pairs.driver, 1.25 - between), (pairs.source, (between - 0.75).clamp_min(0))):
-            terms = stage.terms(pairs, who.image)
-            assert float(terms["rival"]) == pytest.approx(3 * float(expected.sum()) / 4, abs=1e-4)
-        assert "rival" not in stage.terms(self.pairs(batch, [False] * 4, [True] * 4), batch["source"])
-
     def test_phase_inversion_has_no_shape(self, people, batch):
         stage = make_stage(people, "options.phase=inversion")
         assert "shape" not in stage.terms(stage.pairs(batch, "inversion"), batch["same"])

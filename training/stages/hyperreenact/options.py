@@ -46,12 +46,6 @@ class HyperReenactOptions(Options):
     pixel: float = option(10.0, "weight of the mean absolute difference of pixels")
     features: float = option(5.0, "weight of the perceptual distance")
     identity: float = option(10.0, "weight of 1 - cosine of embeddings")
-    rival: float = option(
-        0.0,
-        "phase cross: weight of how much too alike results are to the driving person: their cosine, less that with the "
-        "source, plus margin, where this is above 0 (ours)",
-    )
-    margin: float = option(0.3, "of rival")
     gaze: float = option(2.0, "weight of the distance of gaze directions")
     shape: float = option(0.5, "weight of the difference of shapes; not in phase inversion")
 

@@ -79,13 +79,7 @@ class Terms:
             else:
                 distance = self.perceptual(image[known], goal.image).float()
             terms["features"] = options.features * share * distance
-        likeness = (embedding * person).sum(1)
-        terms["identity"] = options.identity * (1.0 - likeness).mean()
-        if options.rival > 0 and pairs.cross.any():
-            with torch.no_grad():
-                rival = self._recognize(pairs.driver)[1]
-            excess = (embedding * rival).sum(1) - likeness + options.margin
-            terms["rival"] = options.rival * (excess.clamp_min(0) * pairs.cross).mean()
+        terms["identity"] = options.identity * (1.0 - (embedding * person).sum(1)).mean()
         if options.gaze > 0:
             terms["gaze"] = options.gaze * (self.gaze(shown, wanted) * known).mean()
         if options.shape > 0 and options.phase != "inversion":
