@@ -111,6 +111,19 @@ class TestWholeJob:
         pasted = next(iter(codec.puppeteer(portrait, coded, paste_back=True)))
         assert pasted.shape == (512, 512, 3)
 
+    def test_another_person_tuned(self, codec, coded, portrait, face_clip):
+        """A copy of the generator is tuned to the portrait, not for points, which move the photograph."""
+        seen, tuned = [], codec.encode_identity(portrait, adapt=24)
+        plain = codec.encode_identity(portrait, adapt=0)
+        target = torch.nn.functional.interpolate(plain.reference, codec.output_size, mode="area")
+        errors = [(codec.generate(each, each.motion) - target).abs().mean() for each in (plain, tuned)]
+        assert errors[1] < 0.9 * errors[0]
+        frame = next(iter(codec.puppeteer(portrait, coded, adapt=24, on_progress=seen.append)))
+        assert {progress.stage for progress in seen} == {"adapting"} and seen[-1].total == 24
+        assert np.abs(frame.astype(int) - next(iter(codec.puppeteer(tuned, coded)))).max() <= 1
+        points = codec.encode(face_clip, basis="points")
+        assert codec.puppeteer(portrait, points, adapt=24).identity.generator is None
+
     def test_as_a_system(self, codec, portrait, face_clip):
         """Numbers are read off driving frames, so the base's own way works, too."""
         result = codec(portrait, face_clip)

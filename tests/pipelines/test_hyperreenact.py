@@ -128,7 +128,7 @@ class TestIdentity:
         assert torch.equal(loaded.memory, identity.memory)
         assert difference(next(iter(pipeline(loaded, motion))), next(iter(pipeline(identity, motion)))) == 0
 
-    def test_is_not_tuned(self, pipeline, portrait):
+    def test_is_not_tuned_where_faces_are_cut_otherwise(self, pipeline, portrait):
         with pytest.raises(OptionError, match="HyperReenactPipeline is not tuned to portraits"):
             pipeline.encode_identity(portrait, adapt=3)
 
@@ -280,6 +280,24 @@ class TestWithoutPoseEncoder:
         frames = [next(iter(pipeline(portrait, face_clip))) for pipeline in (built, loaded)]
         assert difference(*frames) == 0
 
+    def test_is_tuned_to_a_portrait(self, built, portrait, tmp_path):
+        """A copy of the generator, with the offsets of the portrait's own pose, comes nearer to the portrait."""
+        plain = built.encode_identity(portrait)
+        tuned = built.encode_identity(portrait, adapt=24)
+        assert plain.generator is None and tuned.generator is not None
+        assert not torch.equal(tuned.generator.constant, built.generator.constant)
+        target = torch.nn.functional.interpolate(plain.reference, built.output_size, mode="area")
+        errors = [(built.generate(each, each.motion) - target).abs().mean() for each in (plain, tuned)]
+        assert errors[1] < 0.9 * errors[0]
+        loaded = IdentityCode.load(tuned.save(tmp_path / "tuned.safetensors"))
+        assert torch.equal(built.generate(loaded, loaded.motion), built.generate(tuned, tuned.motion))
+
+    def test_is_not_tuned_to_the_driver_too(self, built, portrait, face_clip):
+        identity = built.encode_identity(portrait)
+        with pytest.raises(OptionError, match="HyperReenactPipeline has no use for"):
+            built.adjust_manifold(identity, face_clip, method="cma", steps=2)
+        assert built.adjust_manifold(identity, method="pti", steps=2).generator is not None
+
     def test_is_refused_without_a_hypernetwork(self, tiny_checkpoint):
         with pytest.raises(CheckpointError, match="holds no hyperreenact/config.json"):
             load_pipeline(tiny_checkpoint, system="hyperreenact")
@@ -294,7 +312,7 @@ class TestBundled:
     def test_works_at_once(self, run_cli, portrait, face_clip, tmp_path):
         out = tmp_path / "out.mp4"
         status, _, err = run_cli(
-            "reenact", portrait, face_clip, "-o", out, "--system", "hyperreenact", "--duration", "0.3"
+            "reenact", portrait, face_clip, "-o", out, "--system", "hyperreenact", "--duration", "0.3", "--adapt", "14"
         )
         assert status == 0, err
         assert len(read_times(out)) > 0
@@ -304,7 +322,7 @@ class TestBundled:
         changes more than noise."""
         pipeline = load_pipeline(system="hyperreenact")
         pipeline.set_progress_bar_config(disable=True)
-        identity = pipeline.encode_identity(EXAMPLES / "portrait.png")
+        identity = pipeline.encode_identity(EXAMPLES / "portrait.png", adapt=0)
         with torch.no_grad():
             own = pipeline.generate(identity, identity.motion)
             plain = pipeline.generator(styles=identity.styles)

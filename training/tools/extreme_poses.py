@@ -127,10 +127,11 @@ class System:
     Args:
         name (`str`): Of `vivface.hub.registry.SYSTEMS`, or `"inversion"`: HyperReenact's inversion alone.
         checkpoint (`str`, *optional*): Folder or Hub id.
+        adapt (`int`, *optional*, defaults to 0): Steps of tuning to every source.
     """
 
-    def __init__(self, name: str, checkpoint: str | None):
-        self.plain = name == INVERSION
+    def __init__(self, name: str, checkpoint: str | None, adapt: int = 0):
+        self.plain, self.adapt = name == INVERSION, adapt
         self.pipeline: ReenactmentPipeline = load_pipeline(checkpoint, system="hyperreenact" if self.plain else name)
         self._identities: dict[tuple[Path, int], IdentityCode] = {}
 
@@ -140,7 +141,11 @@ class System:
         if key not in self._identities:
             with torch.no_grad():
                 portrait = Portrait(source.image, source.landmarks.astype(np.float64), [])
-                self._identities[key] = pipeline.read_portrait(portrait)
+                identity = pipeline.read_portrait(portrait)
+            identity.fingerprint = pipeline.fingerprint
+            if self.adapt and not self.plain:
+                identity = pipeline.adjust_manifold(identity, method="portrait", steps=self.adapt)
+            self._identities[key] = identity
         identity = self._identities[key]
         if self.plain:
             with torch.no_grad():
@@ -160,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     pairs = draw_pairs(GroupShards(options.folders), options.pairs, options.least, options.seed)
     systems: dict[str, Callable[[Frame, Frame], np.ndarray]] = {DRIVER: lambda source, driver: driver.crop()}
-    systems |= {name: System(name, options.checkpoint) for name in options.systems}
+    systems |= {name: System(name, options.checkpoint, options.adapt) for name in options.systems}
     reader, rows, results = Reader(), {name: [] for name in systems}, []
     for number, (source, driver) in enumerate(pairs, 1):
         known = reader(source.crop()), reader(driver.crop())
@@ -196,6 +201,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         "--systems", nargs="+", default=["vivface", "hybrid", "hyperreenact"],
         help="names as for `vivface reenact --system`, and 'inversion': HyperReenact's inversion alone",
     )  # fmt: skip
+    parser.add_argument("--adapt", type=int, default=0, help="steps of tuning to every source")
     parser.add_argument("--pairs", type=int, default=1000, help="how many")
     parser.add_argument("--least", type=float, default=EXTREME, help="mean difference of angles, degrees")
     parser.add_argument("--seed", type=int, default=0, help="of the pairs")
@@ -203,6 +209,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.pairs < 2:
         raise OptionError(f"--pairs is {options.pairs}, expected at least 2.")
+    if options.adapt < 0:
+        raise OptionError(f"--adapt is {options.adapt}, expected 0 or more steps.")
     return options
 
 

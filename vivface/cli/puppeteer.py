@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from vivface.cli.console import progress_bar
 from vivface.cli.decode import Coded
 from vivface.cli.grouping import grouped
-from vivface.cli.options import BatchSize, Face, Loading, Overwrite, PasteBack, Strength, check_output
-from vivface.cli.rendering import save_with_progress
+from vivface.cli.options import Adapt, BatchSize, Face, Loading, Overwrite, PasteBack, Strength, check_output
+from vivface.cli.rendering import TITLES, save_with_progress
 
 
 @grouped
@@ -21,6 +22,7 @@ def puppeteer(
     relative: Annotated[bool, typer.Option(help="Take over only the changes of pose and expression.")] = False,
     strength: Strength = 1.0,
     face: Face = None,
+    adapt: Adapt = None,
     batch_size: BatchSize = None,
     overwrite: Overwrite = True,
 ) -> None:
@@ -31,13 +33,17 @@ def puppeteer(
     check_output(output, OUTPUT_SUFFIXES, overwrite, inputs=(portrait, coded))
     video = CodedVideo.load(coded)
     codec = loading.load("codec")
-    result = codec.puppeteer(
-        portrait,
-        video,
-        paste_back=paste_back,
-        motion_mode="relative" if relative else "absolute",
-        strength=strength,
-        face=face,
-        batch_size=batch_size,
-    )
+    with progress_bar() as bar:
+        task = bar.add_task(TITLES["adapting"], total=None, rate="")
+        result = codec.puppeteer(
+            portrait,
+            video,
+            paste_back=paste_back,
+            motion_mode="relative" if relative else "absolute",
+            strength=strength,
+            face=face,
+            batch_size=batch_size,
+            adapt=adapt,
+            on_progress=lambda progress: bar.update(task, completed=progress.done, total=progress.total),
+        )
     save_with_progress(result, output)

@@ -140,6 +140,10 @@ class ReenactmentPipeline(Tunable, CoDrivable, Composite, Origin, Editable, Acce
         """How portraits and driving frames are cut: keys of `vivface.faces.CROPS`."""
         return self.config.crop, self.motion_crop
 
+    def generator_of(self, identity: IdentityCode | None) -> ModelMixin:
+        """The generator that was tuned to a portrait, or the pipeline's."""
+        return self.generator if identity is None or identity.generator is None else identity.generator
+
     @property
     def output_size(self) -> int:
         """Width and height of the images that `generate` makes, in pixels."""

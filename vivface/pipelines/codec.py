@@ -43,6 +43,7 @@ from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.key_picture import KEY_SIZE, take_key_picture
 from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.progress import OnProgress
+from vivface.reenactment.tuning import Face, TuningNetworks
 
 HEAD_POSES = ("motion", "styleflow", "directions")
 
@@ -64,7 +65,8 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
             paper's, or principal `"components"` of deformation codes.
         head_pose (`str`, *optional*, defaults to `"motion"`): `"motion"` (deformation codes), `"styleflow"`, or
             `"directions"` (of W+).
-        adapt_steps (`int`, *optional*, defaults to 0): Kept at 0; this system is not tuned.
+        adapt_steps (`int`, *optional*, defaults to 0): Steps of tuning to a portrait that suit this checkpoint (ours;
+            the paper's system is not tuned).
 
     Example:
 
@@ -304,6 +306,18 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         numbers = motion.to(identity.w_plus)
         images = self.show(identity.w_plus, numbers[:, :2], numbers[:, 3:], basis, identity.generator)
         return turned(images, numbers[:, 2])
+
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
+        """Copies of G and the recognizer, and what draws frames with them, for a tuning to a portrait (ours)."""
+        if identity is None:
+            return super().tuning_networks(identity)
+
+        def draw(generator: StyleGAN2Generator, w_plus: Tensor, numbers: Tensor) -> Tensor:
+            return self.show(w_plus, numbers[:, :2], numbers[:, 3:], generator=generator)
+
+        networks = self.generator_of(identity), self.encoder
+        face = Face(identity.w_plus.float(), identity.motion.float())
+        return TuningNetworks(*networks, recognizer=self.recognizer, face=face, draw=draw)
 
     def show(
         self,

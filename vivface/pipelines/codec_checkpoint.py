@@ -42,7 +42,8 @@ class CodecCheckpoint:
         flow = components.pop("flow", None)
         donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{"refinement": None, **components})
         networks = donor.generator, donor.encoder, donor.transformer, donor.recognizer, flow
-        kept = {"image_size": donor.config.image_size, "crop": "ffhq", "basis": "components"}
+        kept = {name: getattr(donor.config, name) for name in ("image_size", "adapt_steps")}
+        kept |= {"crop": "ffhq", "basis": "components"}
         pipeline = cls(*networks, **{**kept, **settings})
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
         pipeline._load_bases(checkpoint, **hub_options(loading))

@@ -20,6 +20,7 @@ from vivface.reenactment.coded_points import CodedPoints
 from vivface.reenactment.coded_video import NUMBERS, POINTS, CodedVideo, quad_of
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.key_picture import PointedMotion, read_key_picture
+from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.rendering import RenderOptions
 from vivface.reenactment.result import ReenactmentResult
 from vivface.runtime import compute_slot
@@ -87,13 +88,17 @@ class CodecDecoding:
         strength: float = 1.0,
         face: int | None = None,
         batch_size: int | None = None,
+        adapt: int | str | None = None,
+        on_progress: OnProgress | None = None,
     ) -> ReenactmentResult:
         """Let a coded video move another person (sec. 3.3): its numbers, the person's identity latent.
 
         Args:
             portrait (image or `IdentityCode`): The person.
             coded (`CodedVideo`, `str` or `os.PathLike`): Whose motion.
-            paste_back, motion_mode, strength, face, batch_size: As for `__call__`.
+            paste_back, motion_mode, strength, face, batch_size, on_progress: As for `__call__`.
+            adapt (`int` or `str`, *optional*): Tuning to the portrait, as for `encode_identity`; a coded video of
+                points moves the photograph itself, which needs none.
 
         Returns:
             `ReenactmentResult`.
@@ -103,7 +108,11 @@ class CodecDecoding:
         """
         options = RenderOptions(True, paste_back, motion_mode, strength, batch_size)
         coded = self._coded(coded)
-        identity = self._own(portrait) if isinstance(portrait, IdentityCode) else self.encode_identity(portrait, face)
+        if isinstance(portrait, IdentityCode):
+            identity = self._own(portrait)
+        else:
+            adapt = 0 if coded.basis == POINTS else adapt
+            identity = self.encode_identity(portrait, face, adapt, on_progress=on_progress)
         if coded.basis != POINTS:
             return self._result(identity, coded, options)
         motion = CodedPoints(coded, read_key_picture(coded.key, coded.name, self.backend)[1]).for_others()

@@ -170,15 +170,14 @@ class HybridLatentPipeline(ReenactmentPipeline):
         Returns:
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
-        generator = identity.generator or self.generator
+        generator = self.generator_of(identity)
         styles = [style.expand(len(motion), -1) for style in identity.styles]
         return self.network(generator)(styles=self.add_motion(generator, styles, motion.to(styles[0].dtype)))
 
-    def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of G, E and the recognizer, for a tuning."""
-        return TuningNetworks(
-            generator or self.generator, self.encoder, recognizer=self.recognizer, add_motion=self.add_motion
-        )
+        networks = self.generator_of(identity), self.encoder
+        return TuningNetworks(*networks, recognizer=self.recognizer, add_motion=self.add_motion)
 
     def add_motion(self, generator: StyleGAN2Generator, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
         """A(W) + S, by W+ index or by StyleSpace layer, depending on the `motion_layers` setting.

@@ -36,6 +36,7 @@ from vivface.pipelines.checks import check_fit
 from vivface.pipelines.vivface import VivFacePipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait
+from vivface.reenactment.tuning import Face, TuningNetworks, frozen_copy
 
 FOLDER = "hyperreenact"  # of a checkpoint of another system, with the hypernetwork alone
 FFHQ_CROPS = ("ffhq", "stable")  # in these the appearance network knows where the face is
@@ -58,7 +59,8 @@ class HyperReenactPipeline(ReenactmentPipeline):
         pose_crop (`str`, *optional*, defaults to `"deca"`): The same of what the pose encoder sees; without one,
             driving frames are cut as the portrait is.
         truncation (`float`, *optional*, defaults to 0.7): How far codes go from the mean latent, in [0, 1].
-        adapt_steps (`int`, *optional*, defaults to 0): This system is not tuned to portraits: 0.
+        adapt_steps (`int`, *optional*, defaults to 0): Steps of tuning to the source that suit this checkpoint (ours;
+            the paper's system is not tuned).
         detail (`bool`, *optional*, defaults to `False`): Whether re-enactments move the photograph itself, unless
             asked otherwise.
 
@@ -128,9 +130,9 @@ class HyperReenactPipeline(ReenactmentPipeline):
         unused = {"transformer": None, "refinement": None}
         donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{**unused, **components})
         hypernetwork = load_component(ReenactmentHypernetwork, checkpoint, FOLDER, **loading)
-        kept = {"image_size": donor.config.image_size, "crop": donor.config.crop, "truncation": 1.0}
+        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop", "adapt_steps")}
         networks = donor.generator, donor.encoder, donor.recognizer, None, hypernetwork
-        pipeline = cls(*networks, **{**kept, **settings})
+        pipeline = cls(*networks, **{**kept, "truncation": 1.0, **settings})
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
         return pipeline
 
@@ -222,7 +224,26 @@ class HyperReenactPipeline(ReenactmentPipeline):
         """
         styles = identity.styles if self.hypernetwork.config.relative_to == "styles" else None
         offsets = self.network(self.hypernetwork)(identity.memory, motion=motion, styles=styles)
-        return self.network(self.generator)(styles=identity.styles, offsets=offsets)
+        return self.network(self.generator_of(identity))(styles=identity.styles, offsets=offsets)
+
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
+        """Copies of G and the recognizer, and what draws frames with them, for a tuning to a portrait (ours).
+
+        Raises:
+            OptionError: If portraits are not cut as in FFHQ, whose places of eyes and mouth the tunings know.
+        """
+        if identity is None or self.config.crop not in FFHQ_CROPS:
+            return super().tuning_networks(identity)
+        hypernetwork, relative = frozen_copy(self.hypernetwork, torch.float32), self.hypernetwork.config.relative_to
+        face = Face(*(code.float() for code in (identity.w_plus, identity.motion, identity.memory)))
+
+        def draw(generator: StyleGAN2Generator, w_plus: Tensor, motion: Tensor) -> Tensor:
+            styles = generator.to_stylespace(w_plus)
+            offsets = hypernetwork(face.memory, motion=motion, styles=styles if relative == "styles" else None)
+            return generator(styles=styles, offsets=offsets)
+
+        networks = self.generator_of(identity), self.inversion
+        return TuningNetworks(*networks, recognizer=self.appearance, face=face, draw=draw)
 
 
 def appearance_crop(image: Tensor, landmarks: np.ndarray, size: int = 112) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import torch
-from diffusers import ModelMixin
 
 from vivface.errors import OptionError
 from vivface.reenactment.adjustment import DRIVING_FRAMES, adjust
@@ -18,14 +17,14 @@ from vivface.reenactment.tuning import Tuning, TuningNetworks
 class Tunable:
     """Tuning of a copy of the generator; mixed into `ReenactmentPipeline`."""
 
-    def tuning_networks(self, generator: ModelMixin | None = None) -> TuningNetworks:
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of the networks, for a tuning.
 
         Args:
-            generator (`diffusers.ModelMixin`, *optional*): The generator to start from; by default the pipeline's.
+            identity (`IdentityCode`, *optional*): The portrait; a generator that was tuned to it is tuned on.
 
         Raises:
-            OptionError: If this system is not tuned.
+            OptionError: If this system, or this checkpoint, is not tuned.
         """
         raise OptionError(f"{type(self).__name__} is not tuned to portraits: leave `adapt` out or give 0.")
 
@@ -83,7 +82,12 @@ class Tunable:
     ) -> IdentityCode:
         if tuning.steps == 0:
             return identity
-        networks = self.tuning_networks(identity.generator)
+        networks = self.tuning_networks(identity)
+        if tuning.method == "cma" and networks.face is not None:
+            raise OptionError(
+                f"`adapt` is 'cma', which {type(self).__name__} has no use for: take 'portrait', 'pti' or a number of "
+                "steps."
+            )
         driving_images = None
         if tuning.method == "cma":
             reading = Progress("adapting", 0, tuning.steps)

@@ -347,9 +347,9 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
 
     # Details ---------------------------------------------------------------------------------------------------------
 
-    def tuning_networks(self, generator: StyleGAN3Generator | None = None) -> TuningNetworks:
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of G, E and the recognizer, for pivotal tuning."""
-        networks = (generator or self.generator, self.inversion)
+        networks = (self.generator_of(identity), self.inversion)
         # The pivot is the portrait's own code, its motion included
         return TuningNetworks(*networks, recognizer=self.recognizer, add_motion=lambda _, styles, motion: styles)
 

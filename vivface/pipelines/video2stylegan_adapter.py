@@ -121,16 +121,15 @@ class Video2StyleGANAdapterPipeline(Video2StyleGANPipeline):
         identity.w_plus, identity.styles = w_plus, self.generator.to_stylespace(w_plus)
         return identity
 
-    def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of G, E and the recognizer, for pivotal tuning."""
 
         def add_motion(network: StyleGAN2Generator, styles: list[Tensor], motion: Tensor) -> list[Tensor]:
             rows = self._whole(FrameCode.unpack(motion))[:, : network.config.motion_codes]
             return network.add_motion(styles, rows.to(styles[0].dtype))
 
-        return TuningNetworks(
-            generator or self.generator, self.inversion, recognizer=self.recognizer, add_motion=add_motion
-        )
+        networks = self.generator_of(identity), self.inversion
+        return TuningNetworks(*networks, recognizer=self.recognizer, add_motion=add_motion)
 
     @staticmethod
     def check_fit(generator: StyleGAN2Generator, inversion: HybridEncoder) -> None:

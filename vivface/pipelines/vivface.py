@@ -142,11 +142,10 @@ class VivFacePipeline(ReenactmentPipeline):
             nothing = self._deform(nothing, identity.memory)
         return to_images(self._synthesize(identity, nothing, refine))[0]
 
-    def tuning_networks(self, generator: StyleGAN2Generator | None = None) -> TuningNetworks:
+    def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of G, E, T, R and the recognizer, for a tuning."""
-        return TuningNetworks(
-            generator or self.generator, self.encoder, self.transformer, self.refinement, self.recognizer
-        )
+        networks = self.encoder, self.transformer, self.refinement, self.recognizer
+        return TuningNetworks(self.generator_of(identity), *networks)
 
     def _deform(self, motion: Tensor, memory: Tensor) -> Tensor:
         """T, or the motion itself: `(batch, motion_codes, style_dim)`."""
@@ -154,7 +153,7 @@ class VivFacePipeline(ReenactmentPipeline):
 
     def _synthesize(self, identity: IdentityCode, deformation: Tensor, refine: bool) -> Tensor:
         # 2. G(A(W) + S').
-        generator = self.network(identity.generator or self.generator)
+        generator = self.network(self.generator_of(identity))
         styles = [style.expand(len(deformation), -1) for style in identity.styles]
         styles = generator.add_motion(styles, deformation.to(styles[0].dtype))
         if not refine or self.refinement is None:

@@ -74,7 +74,7 @@ def tune_to_portrait(
     # 1. The source's own motion, as encoder and transformer see it.
     reference = networks.pool(image)
     with torch.no_grad():
-        own = networks.read(image)
+        own = networks.face or networks.read(image)
         motion = networks.deform(own.motion, own.memory)
     weight = _pixel_weight(image)
 

@@ -104,6 +104,8 @@ class TuningNetworks:
         recognizer (`torch.nn.Module`, *optional*): Tells people apart.
         add_motion (callable, *optional*): `(generator, styles, deformation) -> styles`; by default the generator's
             own `add_motion`.
+        face (`Face`, *optional*): What the system has read of the portrait, where E alone does not read it.
+        draw (callable, *optional*): `(generator, w_plus, deformation) -> images`, in the place of G(A(W) + S').
     """
 
     def __init__(
@@ -114,11 +116,14 @@ class TuningNetworks:
         refinement: nn.Module | None = None,
         recognizer: nn.Module | None = None,
         add_motion: Callable[[nn.Module, list[Tensor], Tensor], list[Tensor]] | None = None,
+        face: Face | None = None,
+        draw: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
     ):
         networks = (generator, encoder, transformer, refinement, recognizer)
         copies = [frozen_copy(network, torch.float32) for network in networks]
         self.generator, self.encoder, self.transformer, self.refinement, self.recognizer = copies
         self._add_motion = add_motion or (lambda network, styles, deformation: network.add_motion(styles, deformation))
+        self.face, self._draw = face, draw
 
     def read(self, images: Tensor) -> Face:
         """E; gradients flow into the images.
@@ -152,6 +157,8 @@ class TuningNetworks:
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1].
         """
         generator = generator or self.generator
+        if self._draw is not None:
+            return self._draw(generator, w_plus, deformation)
         return generator(styles=self.styles(w_plus, deformation, generator))
 
     def refined(self, w_plus: Tensor, deformation: Tensor, reference: Tensor) -> Tensor:

@@ -141,7 +141,7 @@ class CodecService:
             else:
                 self.detect_portrait(visitor, portrait.path).choose(face)
                 with plain_names(portrait.path):
-                    result = codec.puppeteer(portrait.path, video, face=face)
+                    result = codec.puppeteer(portrait.path, video, face=face, on_progress=job.on_progress)
             result.save(path, on_progress=job.on_progress)
             return CodecOutputs(path, None, cost_words(video))
 
