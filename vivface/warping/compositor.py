@@ -19,6 +19,7 @@ from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit, with_other_side
+from vivface.warping.smile_folds import SmileFolds
 from vivface.warping.stretching import smoothed, streaks
 from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
 
@@ -121,6 +122,7 @@ class PhotoCompositor:
         for side in (0, 1):
             self._eye(frame, side, shape, pose)
             self._lids.draw(frame, side, shape, pose)
+            self._smile_folds.draw(frame, side, shape, pose)
         rim = points[lip_loop()]
         if (box := box_around(rim, size, MARGIN)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
@@ -188,6 +190,11 @@ class PhotoCompositor:
     def _without_details(self) -> np.ndarray:
         """What moves, as it is where skin is drawn out; made when it first is."""
         return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
+
+    @cached_property
+    def _smile_folds(self) -> SmileFolds:
+        """Folds of cheeks that smile."""
+        return SmileFolds(partial(inner_crop, self.photo, self.size), self.points)
 
     @cached_property
     def _lids(self) -> LidSkin:
