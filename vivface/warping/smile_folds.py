@@ -50,10 +50,11 @@ class SmileFolds:
             shape (`np.ndarray` of shape `(478, 3)`), pose (`HeadPose`): The face, and where it is in the crop.
         """
         strength = smiles(shape, self._face.shape)[side]
-        if strength > 0:
-            strength *= self._free[side]
+        strength = strength * self._free[side] if strength > 0 else 0.0
+        if strength == 0:
+            return
         size, strip = len(frame), place(_strip(shape, side), pose)
-        box = box_around(strip, size) if strength > 0 else None
+        box = box_around(strip, size)
         if box is None:
             return
         shown = shown_triangles(strip, _triangles(), range(len(_triangles())), box, size)
