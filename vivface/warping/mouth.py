@@ -49,6 +49,8 @@ LOWER_FROM = 0.8  # millimetres below the edge of the upper teeth from which tee
 MANY_COLUMNS = 8  # of 49 half millimetres in the middle, where teeth are seen for their edge to be taken from them
 SMILE_GAP = 7.0  # millimetres between lips that part without the jaw
 
+SEAM = np.array([0.42, 0.32, 0.3])  # colour of what lies between lips that touch, beside theirs: they roll inwards
+LIT = (0.08, 0.3)  # light behind the lips up to which no teeth of the photograph are seen, and from which on all are
 EVEN = 0.6  # power of the bundled parts' own light and shade
 WARM = np.array([0.8, 1.05, 1.1])  # powers of the light behind the lips: what comes through them is red
 
@@ -219,7 +221,7 @@ class MouthLayer:
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edges(x)) / TALL))
-        shut = 0.28 * red * [1.0, 0.85, 0.85]  # what lies between lips that touch
+        shut = SEAM * red  # what lies between lips that touch
         color = self._tones(color * light[..., None] ** WARM + shut * (1 - light[..., None]) ** 3)
         lower_y = y - (lower - self._lower)
         for k, (row_x, row_y) in enumerate([(x - aside, lower_y), (x, y)]):  # the photograph's lower and upper row
@@ -227,7 +229,7 @@ class MouthLayer:
                 continue
             at = self._in_photo(row_x, row_y)
             shown = cv2.remap(self._photo, *at, cv2.INTER_CUBIC).astype(np.float32) / 255
-            teeth = self._shares[k] * cv2.remap(self._rows[k], *at, cv2.INTER_LINEAR)
+            teeth = self._shares[k] * cv2.remap(self._rows[k], *at, cv2.INTER_LINEAR) * step(light, *LIT)
             before = _light(row_x + self._middle, row_y, self.face.shape)
             shown *= np.clip(light / np.maximum(before, 0.3), 0.2, 1.0)[..., None] ** WARM
             color = color + teeth[..., None] * (shown - color)
