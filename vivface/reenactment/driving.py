@@ -1,5 +1,6 @@
 """From a driving video to a stream of face crops: decode, track, stabilise, crop."""
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 
 from vivface.errors import NoFaceError
-from vivface.faces.alignment import crop_quad, to_crop
+from vivface.faces.alignment import crop_quad, make_quad, quad_angle, quad_center, quad_size, to_crop
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
 from vivface.faces.position import still_square
@@ -18,6 +19,7 @@ from vivface.faces.tracking import FaceTracker, TrackedFace
 from vivface.media.video import VideoFrame, VideoReader
 from vivface.warping.mesh import PointsReader
 
+QUARTER, LYING = math.pi / 2, math.radians(60)  # a head that is turned farther lies down
 SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 
 
@@ -59,10 +61,12 @@ class SteadyCrop:
 
     Attributes:
         quad (`numpy.ndarray` of shape `(4, 2)`): Of the crop that was placed last, pixels of its frame.
+        upright (`float`): Radians by which frames are turned, a multiple of 90 degrees: that of a camera on its side.
     """
 
     def __init__(self, crop: str, size: int):
         self.crop, self.size = crop, size
+        self.upright: float | None = None
         self._stabilizer = QuadStabilizer("stable" if crop == "stable" else "ffhq")
         self._points = PointsReader()
         self.quad: np.ndarray | None = None
@@ -83,17 +87,23 @@ class SteadyCrop:
 
     def follow(self, tracked: TrackedFace, time: Seconds) -> None:
         """Place the crop of a frame, in `quad`, without cutting it."""
-        quad = self._stabilizer.update(face_quad(tracked.landmarks, self.crop), time, cut=tracked.redetected)
+        own = face_quad(tracked.landmarks, self.crop)
+        quad, angle = self._stabilizer.update(own, time, cut=tracked.redetected), quad_angle(own)
         if self.crop == "still":
             quad = still_square(quad) if self.quad is None else self.quad
         self.quad = quad
+        if self.upright is None or (tracked.redetected and abs(math.remainder(angle - self.upright, math.tau)) > LYING):
+            self.upright = QUARTER * round(angle / QUARTER)
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """The crop that was placed last, uint8 RGB `(size, size, 3)`."""
         return crop_quad(image, self.quad, self.size)
 
     def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
-        """Points of the face in the crop that was placed last.
+        """Points of the face in the crop that was placed last; in a `"stable"` one as if it had not turned.
+
+        That crop follows a head that is tilted for a while, which the motion codes want, but the tilt is part of the
+        motion of a photograph.
 
         Args:
             image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What it was placed in.
@@ -102,7 +112,11 @@ class SteadyCrop:
             `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
         """
         points = self._points.read(image, tracked.face)
-        return None if points is None else to_crop(points, self.quad)
+        if points is None:
+            return None
+        if self.crop != "stable":
+            return to_crop(points, self.quad)
+        return to_crop(points, make_quad(quad_center(self.quad), quad_size(self.quad) / 2, self.upright))
 
 
 @dataclass
