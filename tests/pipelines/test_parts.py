@@ -66,9 +66,7 @@ class TestThePhotograph:
             np.stack(list(tiny_pipeline.render(identity, driving, size=128, detail=True))).astype(int)[after]
             for driving in (motion, opened(motion, Fraction(1, 2)))
         )
-        assert (
-            np.abs(plain - begun)[:, 72:88, 44:84].mean() < 1.8
-        )  # 2.7 if only the first frame is looked at
+        assert np.abs(plain - begun)[:, 72:88, 44:84].mean() < 1.8  # 2.7 if only the first frame is looked at
 
 
 class TestTheGeneratorsCodes:
