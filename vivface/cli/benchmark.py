@@ -235,7 +235,7 @@ def _network_timings(
     pipeline: VivFacePipeline, identity: IdentityCode, frames: int, batch_size: int, refine: bool
 ) -> list[Timing]:
     rounds = max(1, frames // batch_size)
-    size, generator = pipeline.config.image_size, pipeline.network(identity.generator or pipeline.generator)
+    size, generator = pipeline.config.image_size, pipeline.network(pipeline.generator_of(identity))
     encoder = pipeline.network(pipeline.encoder)
     transformer = None if pipeline.transformer is None else pipeline.network(pipeline.transformer)
     refined = refine and pipeline.refinement is not None

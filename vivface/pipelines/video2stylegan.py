@@ -248,7 +248,7 @@ class Video2StyleGANPipeline(ReenactmentPipeline):
             `torch.Tensor` of shape `(batch, 3, size, size)`: RGB, about [-1, 1], not clamped.
         """
         frames = FrameCode.unpack(motion)
-        generator = identity.generator or self.generator
+        generator = self.generator_of(identity)
 
         # 1. The driver's pose, in the original generator (eq. 7); then the residual motion (eq. 10).
         posed = self._posed(identity, frames)

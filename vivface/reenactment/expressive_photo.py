@@ -15,7 +15,7 @@ from vivface.files import check_output, complete_file
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.rendering import paste_back as pasting
 from vivface.warping.controls import CONTROLS, PRESETS, ControlledFace, Expression, check_expression
-from vivface.warping.framing import WHOLE, Framing, frame_size
+from vivface.warping.framing import Framing, frame_size
 from vivface.warping.moving_photo import PASTED, MovingPhoto
 from vivface.warping.photo_edit import PhotoEdit
 from vivface.warping.retargeting import Rest
@@ -54,7 +54,7 @@ class ExpressivePhoto:
         framing = (
             Framing.around(PASTED) if paste_back else Framing.within(identity.photo, identity.quad, identity.points)
         )
-        size = size or frame_size(identity.quad, WHOLE if paste_back else framing)
+        size = size or frame_size(identity.quad, framing)
         self._paste: PasteBack | None = pasting(identity, size, detail=True) if paste_back else None
         self._photo = MovingPhoto(
             identity.photo,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -192,14 +192,19 @@ class PhotoCompositor:
         return smoothed(self._source(), len(self.photo) / SURROUNDINGS)
 
     @cached_property
+    def _crop(self) -> np.ndarray:
+        """The portrait's crop, for what is drawn into it."""
+        return inner_crop(self.photo, self.size)
+
+    @cached_property
     def _smile_folds(self) -> SmileFolds:
         """Folds of cheeks that smile."""
-        return SmileFolds(partial(inner_crop, self.photo, self.size), self.points)
+        return SmileFolds(lambda: self._crop, self.points)
 
     @cached_property
     def _lids(self) -> LidSkin:
         """Skin for lids that come down."""
-        return LidSkin(partial(inner_crop, self.photo, self.size), self.points)
+        return LidSkin(lambda: self._crop, self.points)
 
     @cached_property
     def _drawn_eyes(self) -> DrawnEyes:

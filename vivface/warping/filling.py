@@ -99,6 +99,26 @@ def smooth(image: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.resize(sums / np.maximum(weights, 1e-6)[..., None], size, interpolation=cv2.INTER_LINEAR)
 
 
+def continued(
+    image: np.ndarray, known: np.ndarray, sigma: float, reach: float, grain: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """What is known goes on where nothing is: its smooth colours spread, its details mirrored a little way.
+
+    Args:
+        image (`np.ndarray` of shape `(height, width, 3)`): float32.
+        known (`np.ndarray` of shape `(height, width)`): float32, 1 where it is known, else 0; somewhere 1.
+        sigma (`float`): Pixels, standard deviation of what is smooth.
+        reach (`float`): Pixels from the border up to which there are details.
+        grain (`np.ndarray` of shape `(height, width, 1)`, *optional*): What is there instead of details farther away.
+
+    Returns:
+        `np.ndarray` of shape `(height, width, 3)`: About the image itself where it is known.
+    """
+    plain = smooth(image, known, sigma)
+    details, share = reflected(image - plain, known, reach)
+    return spread(plain, known) + grain + share[..., None] * (details - grain)
+
+
 def _fewer(size: tuple[int, int], less: int) -> tuple[int, int]:
     """Width and height of a picture with `less` times less of both."""
     return max(size[0] // less, 1), max(size[1] // less, 1)

@@ -131,5 +131,5 @@ def enlarged(quad: np.ndarray, factor: float) -> np.ndarray:
 
 
 def frame_size(quad: np.ndarray, framing: Framing = WHOLE) -> int:
-    """Width and height in pixels at which a photograph's crop is shown: its own, within limits, an even number."""
-    return min(max(2 * math.ceil(framing.side * quad_size(quad) / 2), LEAST_SIZE), MOST_SIZE)
+    """Width and height in pixels at which a photograph's crop is shown, or less of it: its own, within limits, even."""
+    return min(max(2 * math.ceil(min(framing.side, 1.0) * quad_size(quad) / 2), LEAST_SIZE), MOST_SIZE)

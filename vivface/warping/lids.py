@@ -19,7 +19,7 @@ from vivface.warping.eyeballs import shut_eyes
 from vivface.warping.gaps import both_sides
 from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, PosedFace, box_around, place, step
 from vivface.warping.regions import BROWS
-from vivface.warping.surface import affine_tables, interpolate, shown_triangles
+from vivface.warping.surface import affine_tables, between_rows, interpolate, shown_triangles
 from vivface.warping.teeth import LUMA
 
 TO_BROW, BELOW = 0.4, 5.0  # of the way from rim to brow, and millimetres below the lower lid, where colours are taken
@@ -88,7 +88,7 @@ class LidSkin:
         box = box_around(strip, size)
         if box is None:
             return
-        eye, corners = self._eyes[side], _strip(len(rim))
+        eye, corners = self._eyes[side], between_rows(len(rim))
         values = _values(eye, down, rim[:, 1] - top[:, 1])
         shown = shown_triangles(strip, corners, range(len(corners)), box, size)
         along, up, from_top, down, *texture = interpolate(
@@ -173,9 +173,3 @@ def _values(eye: _Eye, down: np.ndarray, height: np.ndarray) -> np.ndarray:
     from_top = np.concatenate([np.zeros(count), height + END[1]])
     texture = np.tile(eye.texture, (2, 1)) + np.maximum(up, 0)[:, None] * eye.down
     return np.column_stack([np.tile(np.arange(count), 2), up, from_top, np.tile(down, 2), texture])
-
-
-def _strip(count: int) -> np.ndarray:
-    """Triangles `(2 * count - 2, 3)` between two rows of points, one after the other."""
-    k = np.arange(count - 1)
-    return np.concatenate([np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)])

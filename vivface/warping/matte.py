@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vivface.faces.networks import load_network
-from vivface.warping.filling import reflected, smooth, spread
+from vivface.warping.filling import continued, spread
 from vivface.warping.mesh import step
 
 INNER = 0.88  # of the face, which is the person whatever the network says: the mesh draws far cheeks too wide
@@ -96,10 +96,8 @@ def _fill_in(photo: np.ndarray, matte: np.ndarray) -> np.ndarray:
     if not known.any():
         return photo.copy()
     image = photo.astype(np.float32)
-    plain = smooth(image, known, SMOOTH * size)
     grain = np.random.default_rng(GRAIN_SEED).normal(0, _grain(image, known), (size, size, 1)).astype(np.float32)
-    details, share = reflected(image - plain, known, DETAILS * size)
-    filled = spread(plain, known) + grain + share[..., None] * (details - grain)
+    filled = continued(image, known, SMOOTH * size, DETAILS * size, grain)
     own = cv2.blur(cv2.erode(known, np.ones((reach, reach), np.uint8)), (reach, reach))[..., None]
     return np.round(filled + own * (image - filled)).clip(0, 255).astype(np.uint8)
 

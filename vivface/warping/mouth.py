@@ -10,7 +10,7 @@ the arch of the teeth: depth grows with the square of the distance from the midd
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import cv2
@@ -75,7 +75,7 @@ class MouthLayer:
 
     def __init__(self, photo: np.ndarray, points: np.ndarray, loop: np.ndarray):
         self.size, self.face = len(photo), PosedFace.of(points)
-        self._photo, self._tones = photo, Tones(photo)
+        self._photo = photo
         own = self.face.shape
         self.teeth = shown_teeth(photo, points, loop)
         self._density = self.face.pose.scale * self.size  # pixels a millimetre
@@ -90,6 +90,10 @@ class MouthLayer:
         self._jaw = max(float(self._gap.max()) - SMILE_GAP, 0.0)  # how far the photograph's jaw is open
         self._curve: np.ndarray | None = None  # of the edge of the teeth that the photograph shows, over x
         self._split_teeth()
+
+    @cached_property
+    def _tones(self) -> Tones:
+        return Tones(self._photo)
 
     def _split_teeth(self) -> None:
         """Tell the upper from the lower teeth that the photograph shows, and find their edges."""

@@ -14,7 +14,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, Background
 from vivface.warping.compositor import SURROUNDINGS, PhotoCompositor, inner_crop
 from vivface.warping.eye_rims import with_hidden_rims
-from vivface.warping.filling import reflected, smooth, spread, with_border
+from vivface.warping.filling import continued, with_border
 from vivface.warping.framing import WHOLE, Framing, beyond_photo, enlarged
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import PosedFace
@@ -152,9 +152,7 @@ def cut_photo(photo: np.ndarray, quad: np.ndarray, size: int, crop: str) -> np.n
     clear = cv2.erode(known, np.ones((reach, reach), np.uint8))
     if not clear.any():
         return cut.astype(np.uint8)
-    plain = smooth(cut, clear, SMOOTH * size)
-    details, share = reflected(cut - plain, clear, DETAILS * size)
-    filled = spread(plain, clear) + share[..., None] * details
+    filled = continued(cut, clear, SMOOTH * size, DETAILS * size)
     own = np.minimum(cv2.blur(clear, (reach, reach)), known)[..., None]
     return np.round(filled + own * (cut - filled)).clip(0, 255).astype(np.uint8)
 

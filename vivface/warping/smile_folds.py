@@ -15,7 +15,7 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import MOUTH_CORNERS, PosedFace, box_around, mirror, place, step
-from vivface.warping.surface import affine_tables, interpolate, shown_triangles
+from vivface.warping.surface import affine_tables, between_rows, interpolate, shown_triangles
 from vivface.warping.teeth import LUMA
 from vivface.warping.tones import Tones
 
@@ -57,8 +57,9 @@ class SmileFolds:
         box = box_around(strip, size)
         if box is None:
             return
-        shown = shown_triangles(strip, _triangles(), range(len(_triangles())), box, size)
-        along, beside = interpolate(shown, affine_tables(strip, _values(), _triangles()), box, size).transpose(2, 0, 1)
+        corners = between_rows(STATIONS, 3)
+        shown = shown_triangles(strip, corners, range(len(corners)), box, size)
+        along, beside = interpolate(shown, affine_tables(strip, _values(), corners), box, size).transpose(2, 0, 1)
         change = strength * _profile(along, beside) * (shown >= 0)
         left, top, right, bottom = box
         part = frame[top:bottom, left:right]
@@ -123,13 +124,6 @@ def _values() -> np.ndarray:
     """Where along the fold and how far beside it the points of `_strip` are: `(3 * STATIONS, 2)`."""
     along = np.tile(np.linspace(0, 1, STATIONS), 3)
     return np.stack([along, np.repeat([-BELOW, 0.0, ABOVE], STATIONS)], 1)
-
-
-@cache
-def _triangles() -> np.ndarray:
-    """Triangles `(4 * STATIONS - 4, 3)` of the points of `_strip`."""
-    k = np.concatenate([np.arange(STATIONS - 1) + row * STATIONS for row in (0, 1)])
-    return np.concatenate([np.stack([k, k + 1, k + STATIONS], 1), np.stack([k + 1, k + STATIONS + 1, k + STATIONS], 1)])
 
 
 def _across(shape: np.ndarray, side: int) -> np.ndarray:

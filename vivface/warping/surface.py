@@ -273,6 +273,12 @@ def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack([inner, inner_next, outer], 1), np.stack([inner_next, outer_next, outer], 1)])
 
 
+def between_rows(count: int, rows: int = 2) -> np.ndarray:
+    """Triangles `(2 * (count - 1) * (rows - 1), 3)` between rows of `count` points, one row after the other."""
+    k = np.concatenate([np.arange(count - 1) + row * count for row in range(rows - 1)])
+    return np.concatenate([np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)])
+
+
 def shown_triangles(
     target: np.ndarray, corners: np.ndarray, order: Sequence[int], box: tuple[int, int, int, int], size: int
 ) -> np.ndarray:
