@@ -15,6 +15,7 @@ from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
 from vivface.warping.eyeballs import DrawnEyes, shade_of_lid, shut_eyes
 from vivface.warping.lids import LidSkin
+from vivface.warping.lips import rounded
 from vivface.warping.matte import separate
 from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place
 from vivface.warping.mouth import MouthLayer
@@ -123,7 +124,7 @@ class PhotoCompositor:
             self._eye(frame, side, shape, pose)
             self._lids.draw(frame, side, shape, pose)
             self._smile_folds.draw(frame, side, shape, pose)
-        rim = points[lip_loop()]
+        rim = place(rounded(shape[lip_loop()]), pose)
         if (box := box_around(rim, size, MARGIN)) is not None:
             self.mouth(frame, _polygon(rim, box, size), box, shape, pose)
         return np.concatenate([frame, opacity], 2) if self._is_clear else frame

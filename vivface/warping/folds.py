@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 
 from vivface.warping.lips import CORNERS
-from vivface.warping.mesh import MESH, lip_loop, neighbours, step, triangles
+from vivface.warping.lower_lip import ROWS
+from vivface.warping.mesh import MESH, lip_loop, nearness, step, triangles
 from vivface.warping.regions import part_weights
 
 OUTER_CORNERS = np.array([61, 291])  # points of the mesh: of the mouth
@@ -66,8 +67,8 @@ class Unfolding:
 
 @cache
 def _lips() -> np.ndarray:
-    """Points that lie where they are to lie: the rim of the lips and the corners of the mouth."""
-    return np.concatenate([lip_loop(), CORNERS.ravel(), OUTER_CORNERS])
+    """Points that lie where they are to lie: the rim of the lips, the corners of the mouth and the lower lip."""
+    return np.concatenate([lip_loop(), CORNERS.ravel(), OUTER_CORNERS, ROWS.ravel()])
 
 
 @cache
@@ -76,15 +77,6 @@ def around_mouth() -> np.ndarray:
     corners = triangles().corners
     mouth = part_weights()[:MESH, 0] > 0.5
     return corners[mouth[corners].all(1) & ~np.isin(corners, lip_loop()).all(1)]
-
-
-@cache
-def nearness() -> np.ndarray:
-    """`(468, 468)`: weights of the points around each point, by the inverse of their distance, of sum 1."""
-    near, layout = (neighbours() > 0).astype(np.float64), triangles().layout
-    first, second = np.nonzero(near)
-    near[first, second] = 1 / np.linalg.norm(layout[first] - layout[second], axis=1)
-    return near / np.maximum(near.sum(1, keepdims=True), 1e-9)
 
 
 def _areas(shape: np.ndarray) -> np.ndarray:

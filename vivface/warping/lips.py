@@ -29,6 +29,9 @@ SHADE = 12.0  # how much darker, in CIE Lab, a lip may get towards its rim
 CONTRAST = (3.0, 8.0)  # distance in CIE Lab along a line: below, the mesh alone is believed; above, the photograph
 STIFF = 0.45  # cost of a millimetre between the rim and where the mesh has it, in places unlike a lip
 INSET, INSET_FROM = 0.9, (0.5, 2.0)  # millimetres of rim that are left to the mouth if lips part; gaps: none, all
+ROUND = 2.2  # millimetres: standard deviation over which the rim of a wide open mouth is smoothed
+WIDE = (-0.8, 0.0)  # minus the cosine at the corners of the mouth: sharp, wide open
+FINE = 96  # points of a smooth rim
 MOST = 2.0  # millimetres that the rim may move
 
 
@@ -68,6 +71,29 @@ def fit_lips(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     for pair, follow in zip(CORNERS, FOLLOW, strict=True):
         fitted[pair, :2] += follow * ends
     return fitted
+
+
+def rounded(rim: np.ndarray) -> np.ndarray:
+    """The inner rim of parted lips with round corners: few points of the mesh make a hexagon of a wide open mouth.
+
+    Args:
+        rim (`np.ndarray` of shape `(20, 3)`): See `vivface.warping.mesh.lip_loop`, millimetres.
+
+    Returns:
+        `np.ndarray` of shape `(N, 3)`: As given as long as the lips meet at sharp corners.
+    """
+    corners = np.array([0, len(rim) // 2])
+    ahead, back = (rim[(corners + k) % len(rim), :2] - rim[corners, :2] for k in (1, -1))
+    lengths = np.linalg.norm(ahead, axis=1) * np.linalg.norm(back, axis=1)
+    spread = ROUND * float(step(-(ahead * back).sum(1) / np.maximum(lengths, 1e-9), *WIDE).min())
+    if spread == 0:
+        return rim
+    closed = np.concatenate([rim, rim[:1]])
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    at = np.linspace(0, along[-1], FINE, endpoint=False)
+    fine = np.stack([np.interp(at, along, column) for column in closed.T], 1)
+    thrice = np.concatenate([fine, fine, fine])  # it has no ends
+    return cv2.GaussianBlur(thrice, (1, 0), 1, sigmaY=spread * FINE / along[-1])[FINE:-FINE]
 
 
 def _allowed(opened: np.ndarray, gaps: np.ndarray) -> np.ndarray:

@@ -99,6 +99,15 @@ def neighbours() -> np.ndarray:
 
 
 @cache
+def nearness() -> np.ndarray:
+    """`(468, 468)`: weights of the points around each point, by the inverse of their distance, of sum 1."""
+    near, layout = (neighbours() > 0).astype(np.float64), triangles().layout
+    first, second = np.nonzero(near)
+    near[first, second] = 1 / np.linalg.norm(layout[first] - layout[second], axis=1)
+    return near / np.maximum(near.sum(1, keepdims=True), 1e-9)
+
+
+@cache
 def from_outline() -> np.ndarray:
     """Distance of each point of the mesh to the outline of the face `(468,)`, millimetres."""
     layout, outline = triangles().layout, triangles().outline

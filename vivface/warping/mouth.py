@@ -148,7 +148,7 @@ class MouthLayer:
         """A bundled part in the portrait's colours, sharp as the photograph's pixels: RGBA multiplied by coverage."""
         image = parts()[name]
         color, value = image[..., :3], image[..., :3].max(-1, keepdims=True)
-        red = self.colors.lips * [0.87, 0.77, 0.8]
+        red = self.colors.flesh * [0.87, 0.77, 0.8]
         if name == "tongue":
             back = np.linspace(-MIDDLE[1], MIDDLE[1], len(value), dtype=np.float32)[:, None, None]
             aside = np.linspace(-MIDDLE[0], MIDDLE[0], value.shape[1], dtype=np.float32)[None, :, None]
@@ -217,15 +217,15 @@ class MouthLayer:
         room = max(lower - self._edge, 0.0)
         light = _light(x + self._middle, y, shape)
 
-        red = self.colors.lips
+        flesh = self.colors.flesh
         far = step(y - slope[1] * THROAT_DEPTH, self._edge - 4, self._edge + max(room, 6.0) + 8)
-        color = (red * [0.42, 0.27, 0.27]) * (0.35 + 0.65 * far)[..., None]
+        color = (flesh * [0.42, 0.27, 0.27]) * (0.35 + 0.65 * far)[..., None]
         tall = max(0.75 * room, 3.0) + 4
         ty = (y - slope[1] * TONGUE_DEPTH - (lower + 4 - tall)) / tall * 20 - 10
         color = _over(color, self._sample("tongue", (x - slope[0] * TONGUE_DEPTH - aside) * 0.9, ty))
         color = _over(color, self._sample("lower", x - aside, (y - lower) / TALL))
         color = _over(color, self._sample("upper", x, (y - self._edges(x)) / TALL))
-        shut = SEAM * red  # what lies between lips that touch
+        shut = SEAM * self.colors.lips  # what lies between lips that touch
         color = self._tones(color * light[..., None] ** WARM + shut * (1 - light[..., None]) ** 3)
         lower_y = y - (lower - self._lower)
         for k, (row_x, row_y) in enumerate([(x - aside, lower_y), (x, y)]):  # the photograph's lower and upper row

@@ -33,6 +33,7 @@ from vivface.warping.gaps import (
     with_lid_gaps,
 )
 from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_jaw, gap_of_own_jaw, with_jaw_down
+from vivface.warping.lower_lip import with_own_lower_lip
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
@@ -244,7 +245,7 @@ class Retargeting:
         room = room * np.clip(_below_nose(driver) / _below_nose(self.rest.shape), HIGHEST_LIP, 1)
         lifted = np.maximum(room - _below_nose(shape), 0)
         shape[:MESH, 1] += np.where(weights < 0, weights / (LOWER_SHARE - 1), weights / LOWER_SHARE) @ lifted
-        return shape
+        return with_own_lower_lip(shape, self.portrait.shape, driver, self.rest.shape)
 
     def _narrow_mouth(self, shape: np.ndarray, driver: np.ndarray) -> np.ndarray:
         """Keep the corners of the mouth where those of a portrait can be: changes of two smiles add up to too much."""

@@ -39,6 +39,8 @@ LEAST_WIDTH = 0.01  # crops
 JUST_BEYOND = 0.15  # of the way from the outer ring to the rim, from where on nothing is shown of the other side ...
 LEAST_BEYOND = 0.03  # ... and crops: pixels in thin triangles would be moved by one
 HAIR = (0.0, 15.0)  # millimetres above the eyes where what is on the other side may be, is hair
+WAY, PLACES = (0.05, 1.7), 40  # of the way to the ring: least and most that is found to be the person; places looked at
+LOBE = 50.0  # millimetres below the eyes down to which ears reach
 BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
@@ -80,6 +82,7 @@ class HeadSurface:
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
         self._bare = np.zeros(len(outline))  # where the outer ring is background and may show the other side's hair
+        self._reaches = np.ones((2, len(outline)))  # of the way to the ring that is the person, here and across
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
@@ -110,6 +113,13 @@ class HeadSurface:
         ring = self.values[_loops()[2]]
         own, other = (1 - step(opacity(places), *BARE) for places in np.split(ring[:, :4], 2, 1))
         self._bare = own * np.maximum(other, step(-triangles().layout[triangles().outline, 1], *HAIR))
+        near, edge = (self.source[loop, :2] for loop in _loops()[1::-1])
+        way = edge + np.linspace(0, WAY[1], PLACES)[:, None, None] * (near - edge)
+        shares = (opacity(way.reshape(-1, 2)).reshape(way.shape[:2]) > 0.5).mean(0)
+        reach = (shares * WAY[1]).clip(*WAY)
+        ends = (reach < WAY[1]) & (reach[self._across] < WAY[1])
+        reach = np.where(ends & (triangles().layout[triangles().outline, 1] < LOBE), reach, 1)
+        self._reaches = np.stack([reach, reach[self._across]])
 
     def hold(self) -> None:
         """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
@@ -153,9 +163,25 @@ class HeadSurface:
         outline, near, far, *_ = _loops()
         for loop in (outline, near):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
+        self._as_wide(values, torn)
         values[far, 4] = torn * self._bare  # farther down is long hair, or a background not alike on both sides
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
+
+    def _as_wide(self, values: np.ndarray, share: np.ndarray) -> None:
+        """Make what lies beside the face reach equally far on both sides, so that no two ears are seen in one.
+
+        Args:
+            values (`np.ndarray` of shape `(P, 5)`): Changed at the ring.
+            share (`np.ndarray` of shape `(N,)`): How much of the other side is shown, in [0, 1].
+        """
+        edge, near, *_ = _loops()
+        own, other = self._reaches
+        both = own + share * (other - own)
+        for part, reach in ((np.s_[:2], own), (np.s_[2:4], other)):
+            scale = reach / both
+            scale = (np.roll(scale, 1) + 2 * scale + np.roll(scale, -1))[:, None] / 4
+            values[near, part] = values[edge, part] + scale * (values[near, part] - values[edge, part])
 
     def _other_side(self, face: PosedFace) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""

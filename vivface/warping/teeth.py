@@ -15,6 +15,7 @@ UPPER_WITHIN = 4.0  # millimetres below the upper lip within which upper teeth b
 LUMA = np.array([0.299, 0.587, 0.114])
 BESIDE_WHITE, BESIDE_SKIN = 1.15, (1.08, 1.5)  # lightness of teeth beside the white of the eyes, and beside the skin
 TEETH_TINT = np.array([1.01, 1.0, 0.96])
+FLESH_RED, FLESH_BLUE = (1.15, 1.45), (0.9, 1.3)  # red and blue to green, beside the skin's, of lips without lipstick
 REDDER = (1.02, 1.15)  # red to green, beside the skin's: below, these are teeth; above, lips that were taken for them
 
 
@@ -25,10 +26,12 @@ class MouthColors:
     Attributes:
         teeth (`np.ndarray`): Of well lit teeth.
         lips (`np.ndarray`): Of the red of the lips.
+        flesh (`np.ndarray`): Of tongue and gums: that of the lips, without their lipstick.
     """
 
     teeth: np.ndarray
     lips: np.ndarray
+    flesh: np.ndarray
 
 
 def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust: float) -> MouthColors:
@@ -55,7 +58,7 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust
         found = values[bright].mean(0)
         redder = (found[0] / max(found[1], 1e-3)) / max(skin[0] / max(skin[1], 1e-3), 1e-3)
         color = color + trust * (1 - step(redder, *REDDER)) * (found - color)
-    return MouthColors(color, lips)
+    return MouthColors(color, lips, _flesh(lips, skin))
 
 
 def lip_color(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -63,6 +66,15 @@ def lip_color(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     colors = _at(cv2.GaussianBlur(photo, (0, 0), len(photo) / 250), points[LIPS])
     luma = colors @ LUMA
     return colors[luma <= np.median(luma)].mean(0)
+
+
+def _flesh(lips: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """The colour of lips `(3,)` as red and as blue, beside the skin, as lips are that wear nothing."""
+    red, green, blue = np.maximum(lips, 1e-3)
+    own_red, own_green, own_blue = np.maximum(skin, 1e-3)
+    green = red / (own_red / own_green * np.clip(red / green * own_green / own_red, *FLESH_RED))
+    blue = green * own_blue / own_green * np.clip(blue / lips[1].clip(1e-3) * own_green / own_blue, *FLESH_BLUE)
+    return np.array([red, green, blue])
 
 
 def _luma(color: np.ndarray) -> float:

@@ -1,0 +1,92 @@
+"""The lower lip keeps its thickness when the mouth opens, and the skin below it what room there is.
+
+The mesh network draws the lower lip of a wide open mouth as a thin line, and the skin of the chin right below or even
+above it: its chin goes down too little. So the rows of the lip lie below its rim as far as they do in the portrait, and
+the skin from there to the jaw moves as its neighbours do on average.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from vivface.faces.ibug import MESH_POINTS
+from vivface.warping.jaw import CHIN, jaw_weights
+from vivface.warping.lips import CORNERS, LOWER_ROWS
+from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, nearness, step, triangles
+
+BORDER = np.array([146, 91, 181, 84, 17, 314, 405, 321, 375])  # points of the mesh: where the lower lip meets the skin
+SKIN = np.array([43, 106, 182, 83, 18, 313, 406, 335, 273])  # ... and skin right below
+ROWS = np.stack([*LOWER_ROWS[1:], BORDER, SKIN])  # below the rim of the lip
+MIDDLE = slice(2, 7)  # of a row: where its thickness is seen
+ALONG = np.array([0.2, 0.5, 0.8, 0.95, 1.0, 0.95, 0.8, 0.5, 0.2])  # of a row: how far it does; corners stay
+THICKNESS = (0.8, 1.25)  # of the portrait's, as the driver's gets thinner or thicker: least and most
+OPEN = (6.0, 16.0)  # millimetres between the lips from which the lip begins to keep its thickness, and does
+LEAST_CHIN = 0.5  # of the way from the lip down to the chin that is left at least
+CHIN_WIDTH = 42.0  # millimetres beside the middle within which skin below the lip is spread
+
+
+def with_own_lower_lip(shape: np.ndarray, own: np.ndarray, driver: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """A shape whose lower lip is as thick as the portrait's when the mouth is open.
+
+    Args:
+        shape (`np.ndarray` of shape `(478, 3)`): The portrait's face under the driver's motion, millimetres.
+        own (`np.ndarray` of shape `(478, 3)`): The portrait's face.
+        driver, rest (`np.ndarray` of shape `(478, 3)`): The driver's face now and at rest.
+
+    Returns:
+        `np.ndarray` of shape `(478, 3)`.
+    """
+    gap = float((shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])[len(LOWER_LIP) // 2])
+    share = float(step(gap, *OPEN))
+    if share == 0:
+        return shape
+    shape = shape.copy()
+    thicker = float(np.clip(_thickness(driver) / max(_thickness(rest), 1.0), *THICKNESS))
+    turns = _turns(own, shape)
+    for row in ROWS:
+        offset = np.einsum("nij,nj->ni", turns, own[row, :2] - own[LOWER_LIP, :2])
+        wanted = shape[LOWER_LIP, :2] + thicker * offset
+        shape[row, :2] += share * ALONG[:, None] * (wanted - shape[row, :2])
+    lip, chin = BORDER[len(BORDER) // 2], CHIN[-1]
+    lacking = LEAST_CHIN * (own[chin, 1] - own[lip, 1]) - (shape[chin, 1] - shape[lip, 1])
+    shape[:MESH, 1] += share * max(lacking, 0.0) * _below_lips()
+    moved = shape[:MESH, :2] - own[:MESH, :2]
+    free, from_others = _spread()
+    shape[free, :2] += share * (from_others @ moved - moved[free])
+    return shape
+
+
+def _turns(own: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """How the rim of the lower lip turns in the image plane, from one shape to another: rotations `(9, 2, 2)`."""
+    rim = np.concatenate([MOUTH_CORNERS[:1], LOWER_LIP, MOUTH_CORNERS[1:]])
+    before, after = (np.arctan2(*(s[rim[2:], :2] - s[rim[:-2], :2]).T[::-1]) for s in (own, shape))
+    cos, sin = np.cos(after - before), np.sin(after - before)
+    return np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
+
+
+def _thickness(shape: np.ndarray) -> float:
+    return float((shape[BORDER, 1] - shape[LOWER_LIP, 1])[MIDDLE].mean())
+
+
+@cache
+def _below_lips() -> np.ndarray:
+    """How far points go down with the chin where the lips stay: `(468,)`, in [0, 1]."""
+    weights = jaw_weights().copy()
+    weights[np.concatenate([LOWER_LIP, ROWS.ravel(), CORNERS.ravel()])] = 0
+    return weights
+
+
+@cache
+def _spread() -> tuple[np.ndarray, np.ndarray]:
+    """Points `(N,)` of the skin between lip and jaw, and their movements as those of the others: `(N, 468)`."""
+    layout = triangles().layout
+    lip = layout[BORDER]
+    below = layout[:, 1] > np.interp(layout[:, 0], lip[:, 0], lip[:, 1]) + 0.1
+    free = below & (np.abs(layout[:, 0]) < CHIN_WIDTH)
+    free[np.concatenate([LOWER_LIP, ROWS.ravel(), CORNERS.ravel(), MESH_POINTS[:17], triangles().outline])] = False
+    free, near = np.flatnonzero(free), nearness()
+    around = near[free]
+    around[:, free] = 0
+    return free, np.linalg.solve(np.eye(len(free)) - near[np.ix_(free, free)], around)
