@@ -12,7 +12,7 @@ from vivface.faces.alignment import quad_angle
 from vivface.faces.mesh_backend import MeshBackend
 from vivface.media.video import VideoReader
 from vivface.media.writer import VideoWriter
-from vivface.reenactment.driving import DrivingVideo, SteadyCrop
+from vivface.reenactment.driving import KEPT_ZOOM, DrivingVideo, SteadyCrop
 from vivface.warping.mesh import face_points
 
 EYES = (33, 263)  # outer corners
@@ -67,6 +67,27 @@ def test_a_camera_on_its_side_is_no_tilt(face):
     assert read(steady, face, 92.0, 4.0) - own == pytest.approx(2, abs=0.1)
     assert read(steady, face, 50.0, 4.1, redetected=True) - own == pytest.approx(-40, abs=0.1)  # the same camera
     assert read(steady, face, 3.0, 9.0, redetected=True) - own == pytest.approx(3, abs=0.1)  # after a cut, another
+
+
+def width(steady: SteadyCrop, face, larger: float, time: float, redetected: bool = False) -> float:
+    """How wide a face that is so many times as large is in the points of its crop."""
+    points = face_points(face.points) * larger
+    steady._points = SimpleNamespace(read=lambda image, found: points)
+    tracked = SimpleNamespace(landmarks=face.landmarks * larger, redetected=redetected, face=None)
+    steady.follow(tracked, time)
+    return float(np.ptp(steady.points(np.zeros((SIZE, SIZE, 3), np.uint8), tracked)[:, 0]))
+
+
+def test_a_head_that_leans_forwards_stays_near(face):
+    steady = SteadyCrop("stable", 64)
+    own = width(steady, face, 1.0, 0.0)
+    for time in range(1, 30):
+        near = width(steady, face, 1.12, float(time))
+    assert near / own == pytest.approx(1.12, abs=0.01)
+    for time in range(30, 60):  # the camera came closer
+        near = width(steady, face, 2.0, float(time))
+    assert near / own == pytest.approx(KEPT_ZOOM, abs=0.01)
+    assert width(steady, face, 4.0, 61.0, redetected=True) / own == pytest.approx(1, abs=0.01)  # another shot
 
 
 def test_faces_that_are_cut_one_by_one_have_no_tilt(face):

@@ -136,6 +136,11 @@ class QuadStabilizer:
         self._quad = make_quad(smooth[:2], math.exp(smooth[2]) / 2, smooth[3])
         return self._quad.copy()
 
+    @property
+    def first_size(self) -> float:
+        """Side of the square that the present crop started with, pixels."""
+        return self._unit
+
     def _is_elsewhere(self, center: np.ndarray, log_side: float) -> bool:
         side = quad_size(self._quad)
         shift = np.linalg.norm(center - quad_center(self._quad)) / side

@@ -20,6 +20,7 @@ from vivface.media.video import VideoFrame, VideoReader
 from vivface.warping.mesh import PointsReader
 
 QUARTER, LYING = math.pi / 2, math.radians(60)  # a head that is turned farther lies down
+KEPT_ZOOM = 1.15  # times as large as at first, or as small, that a head stays which leans forwards or back
 SHOWN_HEIGHT = 512  # maximum height of driving frames kept for the side-by-side view, pixels
 
 
@@ -100,10 +101,10 @@ class SteadyCrop:
         return crop_quad(image, self.quad, self.size)
 
     def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
-        """Points of the face in the crop that was placed last; in a `"stable"` one as if it had not turned.
+        """Points of the face in the crop that was placed last; in a `"stable"` one as if it had hardly turned or grown.
 
-        That crop follows a head that is tilted for a while, which the motion codes want, but the tilt is part of the
-        motion of a photograph.
+        That crop follows a head that is tilted for a while, or leans towards the camera, which the motion codes want;
+        but both are part of the motion of a photograph. It stays by `KEPT_ZOOM` larger or smaller at most.
 
         Args:
             image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What it was placed in.
@@ -116,7 +117,9 @@ class SteadyCrop:
             return None
         if self.crop != "stable":
             return to_crop(points, self.quad)
-        return to_crop(points, make_quad(quad_center(self.quad), quad_size(self.quad) / 2, self.upright))
+        size, first = quad_size(self.quad), self._stabilizer.first_size
+        kept = min(max(size / first, 1 / KEPT_ZOOM), KEPT_ZOOM)
+        return to_crop(points, make_quad(quad_center(self.quad), size / kept / 2, self.upright))
 
 
 @dataclass
