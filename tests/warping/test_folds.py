@@ -4,6 +4,7 @@ import numpy as np
 
 from tests.warping.faces import face
 from vivface.warping.folds import FOLDED, Unfolding, _areas, around_mouth
+from vivface.warping.lower_lip import MIDDLE, ROWS
 from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, lip_loop
 
 
@@ -46,6 +47,10 @@ def test_skin_moves_smoothly_into_a_fold():
     assert steps.max() < 6 * np.median(steps)
 
 
-def test_a_lower_lip_over_the_chin_is_spread_too():
-    moved = moved_by(LOWER_LIP, 14.0, 5.0)
-    assert shares(moved).min() < 0 < shares(Unfolding(face())(moved)).min()
+def test_a_lower_lip_over_the_chin_spreads_the_skin_and_stays_as_thick():
+    lip = np.concatenate([LOWER_LIP, ROWS[:-1, 1:-1].ravel()])
+    moved = moved_by(lip, 12.0, 8.0)
+    assert shares(moved).min() < 0
+    found = Unfolding(face())(moved)
+    assert shares(found).min() > 0
+    assert np.allclose(found[ROWS[:-1, MIDDLE]], moved[ROWS[:-1, MIDDLE]])

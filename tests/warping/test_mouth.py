@@ -9,7 +9,7 @@ from vivface.warping.compositor import MARGIN, _polygon
 from vivface.warping.lips import CORNERS, INSET, LOWER_ROWS, UPPER_ROWS, fit_lips
 from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, PosedFace, box_around, lip_loop, place
 from vivface.warping.mouth import TEETH_BELOW_NOSE, MouthLayer, parts
-from vivface.warping.teeth import mouth_colors
+from vivface.warping.teeth import FLESH_RED, mouth_colors
 
 SIZE = 384
 SKIN, RED, WHITE, DARK = (200, 150, 130), (170, 80, 85), (225, 220, 205), (30, 15, 15)
@@ -249,3 +249,19 @@ def test_guessed_teeth_are_lighter_than_the_skin_and_lips_are_no_teeth():
     assert np.allclose(mouth_colors(painted(own, teeth=RED), points, somewhere, 1.0).teeth, guess, atol=0.02)
     white = mouth_colors(painted(own, teeth=WHITE), points, somewhere, 1.0).teeth
     assert np.allclose(white, np.array(WHITE) / 255, atol=0.03)
+
+
+def test_a_tongue_wears_no_lipstick():
+    own = face(6.0)
+    points, none = place(own, POSE), np.zeros((SIZE, SIZE))
+    skin = np.array(SKIN) / 255
+
+    def redness(color):
+        return color[0] / color[1] / (skin[0] / skin[1])
+
+    photo = painted(own)
+    rouge = photo.copy()
+    rouge[(photo == RED).all(2)] = (225, 40, 45)
+    plain, bold = (mouth_colors(image, points, none, 0.0) for image in (photo, rouge))
+    assert redness(bold.lips) > 2.5 > 1.5 > redness(bold.flesh)
+    assert FLESH_RED[0] <= redness(plain.flesh) <= FLESH_RED[1]

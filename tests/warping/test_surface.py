@@ -151,6 +151,29 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_it_is_background():
     assert outer(lambda places: np.ones(len(places)))[0].max() == 0  # what is there stays
 
 
+def test_ears_of_both_sides_end_in_the_same_place():
+    """A narrow ear passes into a wide one without both being seen."""
+    middle = points(face(), turned(20))[:MESH, :2].mean(0)
+    surface, count = HeadSurface(points(face(), turned(20))), len(triangles().outline)
+    surface.part_from_background(
+        lambda places: (np.linalg.norm((places - middle) * [1, 0.6], axis=1) < 0.3).astype(float)
+    )
+    own, other = surface._reaches
+    differs = np.flatnonzero(np.abs(own - other) > 0.2)
+    assert len(differs) > 2
+    edge, ring = triangles().outline, MESH + np.arange(count)
+    shown = surface.values.copy()
+    surface._as_wide(shown, np.full(count, 0.5))
+    for part, reach in ((np.s_[:2], own), (np.s_[2:4], other)):
+        before, after = (np.linalg.norm(v[ring, part] - v[edge, part], axis=1) for v in (surface.values, shown))
+        ends = reach * before / after  # where the person ends, of the way to the ring of the target
+        assert np.abs(ends - (own + other) / 2)[differs].mean() < 0.3 * np.abs(own - other)[differs].mean()
+    for share, part in ((0.0, np.s_[:2]), (1.0, np.s_[2:4])):  # and all of either side is as it was
+        alone = surface.values.copy()
+        surface._as_wide(alone, np.full(count, share))
+        assert np.allclose(alone[:, part], surface.values[:, part])
+
+
 def test_points_of_the_face_on_the_background_take_their_colours_from_farther_inside():
     surface = HeadSurface(points(face()))
     before = surface.values[:MESH, :2].copy()

@@ -38,16 +38,28 @@ class Unfolding:
 
     def __call__(self, shape: np.ndarray) -> np.ndarray:
         """A shape `(478, 3)` without folds around its mouth."""
-        folded = self._in_folds(shape)
-        return self._spread(shape, folded) if folded.any() else shape
+        share = self._in_folds(shape, NEAR)
+        if not share.any():
+            return shape
+        share[ROWS] = 0
+        spread = self._spread(shape, share)
+        left = self._in_folds(spread, 0)[ROWS]
+        if not left.any():
+            return spread
+        share[ROWS] = left  # the lower lip makes room where nothing else helps
+        return self._spread(shape, share)
 
-    def _in_folds(self, shape: np.ndarray) -> np.ndarray:
-        """How far each point `(468,)` is near a fold, from 0 to 1; the rim of the lips lies where it is to lie."""
+    def _folded(self, shape: np.ndarray) -> np.ndarray:
+        """How far triangles `(T,)` around the mouth are folded, from 0 to 1."""
         folded = 1 - step(_areas(shape) / self._area, *FOLDED)
         folded[self._thin] = 0
-        points = np.zeros(MESH)
+        return folded
+
+    def _in_folds(self, shape: np.ndarray, near: int) -> np.ndarray:
+        """How far each point `(468,)` is in a fold or so many steps near it, from 0 to 1, and the rim of the lips 0."""
+        folded, points = self._folded(shape), np.zeros(MESH)
         if folded.any():
-            for _ in range(1 + NEAR):  # the points of a fold, then those around them
+            for _ in range(1 + near):  # the points of a fold, then those around them
                 for corner in around_mouth().T:
                     np.maximum.at(points, corner, folded)
                 folded = points[around_mouth()].max(1)
@@ -67,8 +79,8 @@ class Unfolding:
 
 @cache
 def _lips() -> np.ndarray:
-    """Points that lie where they are to lie: the rim of the lips, the corners of the mouth and the lower lip."""
-    return np.concatenate([lip_loop(), CORNERS.ravel(), OUTER_CORNERS, ROWS.ravel()])
+    """Points that lie where they are to lie: the rim of the lips and the corners of the mouth."""
+    return np.concatenate([lip_loop(), CORNERS.ravel(), OUTER_CORNERS])
 
 
 @cache

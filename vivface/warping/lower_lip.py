@@ -13,7 +13,7 @@ import numpy as np
 
 from vivface.faces.ibug import MESH_POINTS
 from vivface.warping.jaw import CHIN, jaw_weights
-from vivface.warping.lips import CORNERS, LOWER_ROWS
+from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS
 from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, nearness, step, triangles
 
 BORDER = np.array([146, 91, 181, 84, 17, 314, 405, 321, 375])  # points of the mesh: where the lower lip meets the skin
@@ -74,7 +74,7 @@ def _thickness(shape: np.ndarray) -> float:
 def _below_lips() -> np.ndarray:
     """How far points go down with the chin where the lips stay: `(468,)`, in [0, 1]."""
     weights = jaw_weights().copy()
-    weights[np.concatenate([LOWER_LIP, ROWS.ravel(), CORNERS.ravel()])] = 0
+    weights[np.concatenate([UPPER_ROWS.ravel(), LOWER_LIP, ROWS.ravel(), CORNERS.ravel()])] = 0
     return weights
 
 
