@@ -7,7 +7,8 @@ from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.warping.compositor import PhotoCompositor
 from vivface.warping.mesh import MESH, lip_loop
 from vivface.warping.stretching import smoothed, streaks
-from vivface.warping.surface import HeadSurface, affine_tables
+from vivface.warping.surface import HeadSurface
+from vivface.warping.triangulation import affine_tables
 
 
 def found(pose) -> np.ndarray:

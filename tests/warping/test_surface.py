@@ -5,7 +5,8 @@ import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
 from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, triangles
-from vivface.warping.surface import HeadSurface, _beside_outline, affine_tables, interpolate, shown_triangles
+from vivface.warping.surface import HeadSurface, _beside_outline
+from vivface.warping.triangulation import affine_tables, interpolate, shown_triangles
 
 
 def flow(surface: HeadSurface, target: np.ndarray, size: int = 64) -> np.ndarray:

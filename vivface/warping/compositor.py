@@ -22,7 +22,8 @@ from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit, with_other_side
 from vivface.warping.smile_folds import SmileFolds
 from vivface.warping.stretching import smoothed, streaks
-from vivface.warping.surface import BEYOND, HeadSurface, affine_tables, interpolate, shown_triangles
+from vivface.warping.surface import BEYOND, HeadSurface
+from vivface.warping.triangulation import affine_tables, interpolate, shown_triangles
 
 BASE = 512  # pixels at which the flow is computed; eyes and mouth at the photograph's own
 SURROUNDINGS = 1.5  # crops that the photograph shows
@@ -92,7 +93,7 @@ class PhotoCompositor:
         if self._is_kept:
             return inner_crop(self.photo, self.size)
         person = inner_crop(self._layers.person, self.size)
-        return person if self._is_clear else self._before_background(person)
+        return person if self._is_clear else blended(person, self._plate)
 
     def __call__(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """The photograph under a shape `(478, 3)` and a pose.
@@ -143,18 +144,18 @@ class PhotoCompositor:
             frame = self._plate.copy()
             for left, top, right, bottom in _bands(self._shows_person(where)):
                 part = np.s_[top:bottom, left:right]
-                frame[part] = _blended(self._person(where[part]), self._plate[part])
+                frame[part] = blended(self._person(where[part]), self._plate[part])
         for (left, top, right, bottom), share in drawn_out:
             part = np.s_[top:bottom, left:right]
             smooth, own = _sample(self._without_details, where[part], cv2.INTER_LINEAR), share
             if where.shape[2] > 2:
                 own = share * (1 - where[part][..., 4].clip(0, 1))
-            smooth = smooth if self._plate is None else _blended(smooth, self._plate[part])
+            smooth = smooth if self._plate is None else blended(smooth, self._plate[part])
             frame[part] = cv2.blendLinear(smooth, np.ascontiguousarray(frame[part]), own, 1 - own)
         for (left, top, right, bottom), share in corners:
             part = np.s_[top:bottom, left:right]
             shown = cv2.addWeighted(self._person(where[part]), 1 - share, self._person(where[part], True), share, 0)
-            frame[part] = shown if self._plate is None else _blended(shown, self._plate[part])
+            frame[part] = shown if self._plate is None else blended(shown, self._plate[part])
         return frame
 
     def _corners(self, shape: np.ndarray, points: np.ndarray) -> list[Corner]:
@@ -248,10 +249,6 @@ class PhotoCompositor:
         """How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1]."""
         return _sample(self._layers.person[..., 3], places[:, None].astype(np.float32))[:, 0] / 255
 
-    def _before_background(self, person: np.ndarray) -> np.ndarray:
-        """RGBA `(size, size, 4)` over the background: RGB."""
-        return _blended(person, self._plate)
-
     def _positions(self, shown: np.ndarray, tables: np.ndarray, box: Box, size: int) -> np.ndarray:
         """Values of the surface, see `HeadSurface.values` and `affine_tables`, for each pixel of a box."""
         return interpolate(shown, tables, box, size)
@@ -308,7 +305,7 @@ def _fan() -> np.ndarray:
     return np.array(out)
 
 
-def _blended(person: np.ndarray, background: np.ndarray) -> np.ndarray:
+def blended(person: np.ndarray, background: np.ndarray) -> np.ndarray:
     """RGBA `(height, width, 4)` over RGB `(height, width, 3)`: uint8 RGB."""
     opacity = cv2.extractChannel(person, 3)
     shares = (cv2.LUT(opacity, table) for table in _shares())

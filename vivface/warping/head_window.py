@@ -14,7 +14,7 @@ import numpy as np
 
 from vivface.faces.alignment import from_crop, quad_center, quad_frame, quad_size, to_crop
 from vivface.faces.pose import HeadPose
-from vivface.warping.compositor import SURROUNDINGS, Box, DrawnOut, PhotoCompositor
+from vivface.warping.compositor import SURROUNDINGS, Box, DrawnOut, PhotoCompositor, blended
 from vivface.warping.filling import with_border
 from vivface.warping.mouth import MouthLayer
 
@@ -188,7 +188,7 @@ class BoundedCompositor(PhotoCompositor):
         picture = self.photo if self._layers is None else self._layers.person
         border = (len(picture) - self.size) // 2
         picture = np.ascontiguousarray(picture[border : border + self.size, border : border + self.size])
-        return picture if self._layers is None else self._before_background(picture)
+        return picture if self._layers is None else blended(picture, self._plate)
 
     def _positions(self, shown: np.ndarray, tables: np.ndarray, box: Box, size: int) -> np.ndarray:
         where = super()._positions(shown, tables, box, size)

@@ -19,8 +19,8 @@ from vivface.warping.eyeballs import shut_eyes
 from vivface.warping.gaps import both_sides
 from vivface.warping.mesh import LID_CORNERS, LOWER_LID, UPPER_LID, PosedFace, box_around, place, step
 from vivface.warping.regions import BROWS
-from vivface.warping.surface import affine_tables, between_rows, interpolate, shown_triangles
 from vivface.warping.teeth import LUMA
+from vivface.warping.triangulation import affine_tables, between_rows, interpolate, shown_triangles
 
 TO_BROW, BELOW = 0.4, 5.0  # of the way from rim to brow, and millimetres below the lower lid, where colours are taken
 SHADE = (0.8, 1.08)  # how much darker and lighter than below the eye the lid may be: brows and lashes are no skin

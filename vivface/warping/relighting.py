@@ -12,7 +12,7 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import mirror, step, triangles
-from vivface.warping.surface import affine_tables, interpolate, shown_triangles
+from vivface.warping.triangulation import affine_tables, interpolate, shown_triangles
 
 COARSE = 256  # pixels at which smooth colours are found
 SMOOTH = 9.0  # millimetres: standard deviation over which colours are smooth

@@ -15,9 +15,9 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.mesh import MOUTH_CORNERS, PosedFace, box_around, mirror, place, step
-from vivface.warping.surface import affine_tables, between_rows, interpolate, shown_triangles
 from vivface.warping.teeth import LUMA
 from vivface.warping.tones import Tones
+from vivface.warping.triangulation import affine_tables, between_rows, interpolate, shown_triangles
 
 LINE = np.array([129, 203, 206, 216, 212])  # points of the mesh from the nose to beside the mouth, right side
 STATIONS = 12  # along the fold

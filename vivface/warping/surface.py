@@ -6,7 +6,7 @@ less and less downwards, where the neck ends in shoulders that stay. Beyond the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import cv2
@@ -14,13 +14,23 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.folds import Unfolding
-from vivface.warping.mesh import MESH, PosedFace, eye_loops, from_outline, lip_loop, mirror, place, step, triangles
+from vivface.warping.mesh import (
+    MESH,
+    PosedFace,
+    eye_loops,
+    from_outline,
+    lip_loop,
+    mirror,
+    neighbours,
+    place,
+    step,
+    triangles,
+)
 
 RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
 FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
 BEYOND = 0.25  # crops beyond which nothing moves
 CLEAR = (1.1, 1.35)  # times the reach of the face in the portrait at which a ring lies at least
-SUBPIXEL_BITS = 4
 EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
 UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the middle of the face
@@ -28,9 +38,11 @@ CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all 
 LEAST_SHARE = 0.02  # of what follows: less is not seen
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
 ROOM, ROOM_WITHIN = 2.5, (24.0, 32.0)  # times as far: where points make room for those of the outline; millimetres
-NOT_FACING = (-0.5, -0.15)  # minus the cosine to the camera at which a point begins to be and is hidden ...
+NOT_FACING = (-0.7, -0.35)  # minus the cosine to the camera at which a point begins to be and is hidden ...
 HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
 SHOWN = (0.2, 0.8)  # of both: from where on the other side shines through, and where it is all that is shown
+SPREAD = 2  # times that this spreads to the points around it, ...
+ONE_SIDE = (0.25, 0.75)  # ... and from where and where on it counts then
 PERSON = 0.95  # opacity of what is the person
 STEP, MOST_STEPS = 0.02, 8  # of the way to the middle of the face that a point outside goes at a time
 TORN = (1.24, 1.34)  # times as wide as in the portrait at which what lies beside the face is torn: begins to be, is ...
@@ -39,7 +51,8 @@ LEAST_WIDTH = 0.01  # crops
 JUST_BEYOND = 0.15  # of the way from the outer ring to the rim, from where on nothing is shown of the other side ...
 LEAST_BEYOND = 0.03  # ... and crops: pixels in thin triangles would be moved by one
 HAIR = (0.0, 15.0)  # millimetres above the eyes where what is on the other side may be, is hair
-WAY, PLACES = (0.05, 1.7), 40  # of the way to the ring: least and most that is found to be the person; places looked at
+WAY = (0.05, 1.7)  # of the way to the ring: least and most that is found to be the person ...
+PLACES = 40  # ... of places looked at
 LOBE = 50.0  # millimetres below the eyes down to which ears reach
 BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
@@ -189,6 +202,9 @@ class HeadSurface:
         other = self.source[np.concatenate([mirror(), around]), :2]
         own = self._facing
         hidden = step(step((own[mirror()] - own) / 2, *HIDDEN) * step(-own, *NOT_FACING), *SHOWN)
+        for _ in range(SPREAD):  # a lip is to be of one side, not of patches
+            hidden = (hidden + neighbours() @ hidden) / 2
+        hidden = step(hidden, *ONE_SIDE)
         hidden = np.concatenate([hidden, np.zeros(len(around))])
         return np.concatenate([other, hidden[:, None]], 1)
 
@@ -297,112 +313,3 @@ def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
     """Triangles `(2 N, 3)` between two closed loops of N points."""
     inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
     return np.concatenate([np.stack([inner, inner_next, outer], 1), np.stack([inner_next, outer_next, outer], 1)])
-
-
-def between_rows(count: int, rows: int = 2) -> np.ndarray:
-    """Triangles `(2 * (count - 1) * (rows - 1), 3)` between rows of `count` points, one row after the other."""
-    k = np.concatenate([np.arange(count - 1) + row * count for row in range(rows - 1)])
-    return np.concatenate([np.stack([k, k + 1, k + count], 1), np.stack([k + 1, k + count + 1, k + count], 1)])
-
-
-def shown_triangles(
-    target: np.ndarray, corners: np.ndarray, order: Sequence[int], box: tuple[int, int, int, int], size: int
-) -> np.ndarray:
-    """The triangle that each pixel of a part of the target shows.
-
-    Args:
-        target (`np.ndarray` of shape `(P, 2 or 3)`): Points, from 0 to 1.
-        corners (`np.ndarray` of shape `(T, 3)`): Points of the triangles.
-        order (sequence of `int`): Triangles from back to front.
-        box (`tuple[int, int, int, int]`): The part: left, top, right, bottom in pixels.
-        size (`int`): Width and height of the whole target in pixels.
-
-    Returns:
-        `np.ndarray` of shape `(height, width)`: numbers of triangles, int32; -1 where none lies.
-    """
-    left, top, right, bottom = box
-    shown = np.full((bottom - top, right - left), -1, np.int32)
-    one = 1 << SUBPIXEL_BITS
-    pixels = np.round((target[:, :2] * size - 0.5 - (left, top)) * one).astype(np.int32)
-    order = np.asarray(order)[_reaches(pixels, corners, shown.shape, one)[order]]
-    for triangle, polygon in zip(order.tolist(), pixels[corners[order]], strict=True):
-        cv2.fillConvexPoly(shown, polygon, triangle, cv2.LINE_8, SUBPIXEL_BITS)
-    return shown
-
-
-def _reaches(pixels: np.ndarray, corners: np.ndarray, part: tuple[int, int], one: int) -> np.ndarray:
-    """Which triangles `(T,)` may reach into a part `(height, width)`; their edges are drawn a pixel wide."""
-    reaches = np.ones(len(corners), bool)
-    for axis, most in ((0, part[1]), (1, part[0])):
-        first, second, third = pixels[:, axis][corners.T]
-        reaches &= np.maximum(np.maximum(first, second), third) >= -2 * one
-        reaches &= np.minimum(np.minimum(first, second), third) <= (most + 2) * one
-    return reaches
-
-
-def affine_tables(target: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """What `interpolate` looks up: values of points as linear functions of the position in each triangle.
-
-    Args:
-        target (`np.ndarray` of shape `(P, 2 or 3)`), corners (`np.ndarray` of shape `(T, 3)`): See `shown_triangles`.
-        values (`np.ndarray` of shape `(P, C)`): Of the points.
-
-    Returns:
-        `np.ndarray` of shape `(C, 5, T + 1)`: float32; change across, change down, value at the origin, least and most
-        of the corners' values. The last triangle stands for none: there every pixel has its own position as its first
-        two values, and zeros.
-    """
-    tables = np.empty((values.shape[1], 5, len(corners) + 1), np.float32)
-    tables[:, :3, :-1] = _affine_maps(target[:, :2], values, corners).transpose(2, 1, 0)
-    first, second, third = (values.T[:, corners[:, k]] for k in range(3))  # (C, T)
-    tables[:, 3, :-1] = np.minimum(np.minimum(first, second), third)
-    tables[:, 4, :-1] = np.maximum(np.maximum(first, second), third)
-    tables[..., -1] = (0, 0, 0, -np.inf, np.inf)
-    for k in range(min(2, len(tables))):
-        tables[k, k, -1] = 1
-    return tables
-
-
-def interpolate(shown: np.ndarray, tables: np.ndarray, box: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """Values of points, linear over the triangles that pixels show.
-
-    Args:
-        shown (`np.ndarray` of shape `(height, width)`), box, size: See `shown_triangles`.
-        tables (`np.ndarray` of shape `(C, 5, T + 1)`): See `affine_tables`.
-
-    Returns:
-        `np.ndarray` of shape `(height, width, C)`: float32, one value of all pixels after the other in memory.
-    """
-    left, top, right, bottom = box
-    u = ((np.arange(left, right, dtype=np.float32) + 0.5) / size)[None]
-    v = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / size)[:, None]
-    number = shown.astype(np.intp)  # -1 is the last triangle
-    found = np.empty((len(tables), *shown.shape), np.float32)
-    looked_up = np.empty(shown.shape, np.float32)
-
-    def look_up(row: np.ndarray) -> np.ndarray:
-        return row.take(number, out=looked_up, mode="wrap")
-
-    for value, (across, down, offset, low, high) in zip(found, tables, strict=True):
-        np.multiply(look_up(across), u, out=value)
-        np.multiply(look_up(down), v, out=looked_up)
-        value += looked_up
-        value += look_up(offset)
-        # A pixel on the edge of a thin triangle may lie outside it: no farther than the corners.
-        np.maximum(value, look_up(low), out=value)
-        np.minimum(value, look_up(high), out=value)
-    return found.transpose(1, 2, 0)
-
-
-def _affine_maps(target: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Affine maps `(T, 3, C)` from positions to values: [x, y, 1] @ map."""
-    a, b = target[corners], values[corners]  # (T, 3, 2), (T, 3, C)
-    across, down = a[:, 1] - a[:, 0], a[:, 2] - a[:, 0]
-    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
-    area = np.where(np.abs(area) < 1e-9, 1e-9, area)
-    inverse = np.stack([np.stack([down[:, 1], -down[:, 0]], 1), np.stack([-across[:, 1], across[:, 0]], 1)], 1)
-    inverse /= area[:, None, None]  # position - corner 0 -> shares along both sides: inverse @ (x, y)
-    sides = np.stack([b[:, 1] - b[:, 0], b[:, 2] - b[:, 0]], 1)  # (T, 2, C)
-    linear = np.einsum("tsx,tsc->txc", inverse, sides)
-    offset = b[:, 0] - np.einsum("tx,txc->tc", a[:, 0], linear)
-    return np.concatenate([linear, offset[:, None]], 1).astype(np.float32)
