@@ -198,7 +198,8 @@ class Evaluation:
         reader = VideoReader(driving, max_frames=self.frames)
         crop = None
         shown = getattr(self.pipeline, "shown_crop", self.pipeline.config.crop)
-        for frame in DrivingVideo(reader, self.pipeline.backend, SIZE, shown).frames([], points=False):
+        video = DrivingVideo(reader, self.pipeline.backend, SIZE, shown)
+        for frame in video.frames([], points=False, of_points=self.detail):
             crop = frame.crop if frame.crop is not None else crop
             yield crop
 

@@ -96,15 +96,25 @@ class SteadyCrop:
         if self.upright is None or (tracked.redetected and abs(math.remainder(angle - self.upright, math.tau)) > LYING):
             self.upright = QUARTER * round(angle / QUARTER)
 
-    def cut(self, image: np.ndarray) -> np.ndarray:
-        """The crop that was placed last, uint8 RGB `(size, size, 3)`."""
-        return crop_quad(image, self.quad, self.size)
+    def cut(self, image: np.ndarray, of_points: bool = False) -> np.ndarray:
+        """The crop that was placed last, or that of its points, uint8 RGB `(size, size, 3)`."""
+        return crop_quad(image, self.points_quad if of_points else self.quad, self.size)
 
-    def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
-        """Points of the face in the crop that was placed last; in a `"stable"` one as if it had hardly turned or grown.
+    @property
+    def points_quad(self) -> np.ndarray:
+        """Of the crop that `points` lie in; a `"stable"` one is as if it had hardly turned or grown.
 
         That crop follows a head that is tilted for a while, or leans towards the camera, which the motion codes want;
         but both are part of the motion of a photograph. It stays by `KEPT_ZOOM` larger or smaller at most.
+        """
+        if self.crop != "stable":
+            return self.quad
+        size, first = quad_size(self.quad), self._stabilizer.first_size
+        kept = min(max(size / first, 1 / KEPT_ZOOM), KEPT_ZOOM)
+        return make_quad(quad_center(self.quad), size / kept / 2, self.upright)
+
+    def points(self, image: np.ndarray, tracked: TrackedFace) -> np.ndarray | None:
+        """Points of the face in the crop that was placed last, see `points_quad`.
 
         Args:
             image (`numpy.ndarray` of shape `(height, width, 3)`), tracked (`TrackedFace`): What it was placed in.
@@ -113,13 +123,7 @@ class SteadyCrop:
             `numpy.ndarray` of shape `(478, 3)`: See `vivface.warping.mesh`; None if the mesh network sees no face.
         """
         points = self._points.read(image, tracked.face)
-        if points is None:
-            return None
-        if self.crop != "stable":
-            return to_crop(points, self.quad)
-        size, first = quad_size(self.quad), self._stabilizer.first_size
-        kept = min(max(size / first, 1 / KEPT_ZOOM), KEPT_ZOOM)
-        return to_crop(points, make_quad(quad_center(self.quad), size / kept / 2, self.upright))
+        return None if points is None else to_crop(points, self.points_quad)
 
 
 @dataclass
@@ -162,6 +166,7 @@ class DrivingVideo:
         stop: threading.Event | None = None,
         crops: bool = True,
         points: bool = True,
+        of_points: bool = False,
     ) -> Iterator[DrivingFrame]:
         """Read the video from its start.
 
@@ -172,6 +177,8 @@ class DrivingVideo:
             crops (`bool`, *optional*, defaults to True): Whether to cut the face out.
             points (`bool`, *optional*, defaults to True): Whether to read the points of faces, too; detectors that find
                 landmarks alone need another network for them.
+            of_points (`bool`, *optional*, defaults to False): Whether crops are those that points lie in, see
+                `SteadyCrop.points_quad`, and not those that motion codes are read from.
 
         Raises:
             MediaError: If the video cannot be read.
@@ -195,7 +202,7 @@ class DrivingVideo:
             crop = seen = quad = None
             if tracked.found:
                 steady.follow(tracked, frame.time)
-                crop = steady.cut(frame.image) if crops else None
+                crop = steady.cut(frame.image, of_points) if crops else None
                 seen, quad = steady.points(frame.image, tracked) if points else None, steady.quad
             if waiting:
                 waiting = False
