@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.warping.faces import face
 from vivface.warping.folds import FOLDED, Unfolding, _areas, around_mouth
-from vivface.warping.lower_lip import MIDDLE, ROWS
+from vivface.warping.lip_thickness import MIDDLE, ROWS
 from vivface.warping.mesh import LOWER_LIP, UPPER_LIP, lip_loop
 
 

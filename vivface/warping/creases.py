@@ -1,7 +1,9 @@
-"""The dark line between shut lips goes on beside them. When they part, it would be stretched into a blot.
+"""The dark at the corners of the mouth: lines that go on beside shut lips, and the inside of a mouth that smiles.
 
-So there is a second photograph in which the lines beside the mouth are painted over with the skin around them (Telea,
-An Image Inpainting Technique Based on the Fast Marching Method, 2004), and it is shown as far as the lips part there.
+When lips part, such a line would be stretched into a blot; when a smile shuts, what the rim of the lips leaves of the
+dark behind them would stay as one. So there is a second photograph in which both are painted over with the skin around
+them (Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004), and it is shown as far as the lips
+part or shut there.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import cv2
 import numpy as np
 
 from vivface.warping.gaps import lip_gaps
-from vivface.warping.mesh import MOUTH_CORNERS, step
+from vivface.warping.mesh import MOUTH_CORNERS, lip_loop, step
 from vivface.warping.teeth import LUMA
 
 INWARDS, LONGEST, STEP = 3.0, 9.0, 0.25  # millimetres from the corners of the mouth: begin of a line, end at most
@@ -19,12 +21,13 @@ LINE, BESIDE = 1.5, 2.0  # millimetres from its middle: within, the line; beyond
 DARKER = 5.0  # levels by which a line is darker than what lies beside it, of 255
 SMOOTH = 0.3  # millimetres
 HALF = 1.3  # millimetres: half of the width that is painted over
-PARTED = (1.0, 6.0)  # millimetres that lips part beside their corners: the lines begin to go, are gone
+PARTED, SHUT = (1.0, 6.0), (0.5, 2.0)  # millimetres that lips part or shut there: the dark begins to go, is gone
+DARK = 0.5  # of the lightness around a corner: less is the inside of the mouth, if it goes on from there
 AROUND = 14.0  # millimetres around a corner in which a frame may show its line
 
 
 def without_creases(photo: np.ndarray, points: np.ndarray, millimetre: float) -> np.ndarray:
-    """A photograph without the lines that go on beside the mouth.
+    """A photograph without the lines that go on beside the mouth, and without the dark in its corners.
 
     Args:
         photo (`np.ndarray` of shape `(height, width, 3 or 4)`): uint8 RGB or RGBA.
@@ -47,7 +50,7 @@ def without_creases(photo: np.ndarray, points: np.ndarray, millimetre: float) ->
         part = np.s_[low[1] : high[1], low[0] : high[0]]
         image = np.ascontiguousarray(photo[part][..., :3])
         line = _line(image, corner - low, direction, millimetre)
-        mask = np.zeros(image.shape[:2], np.uint8)
+        mask = _inside(image, points[lip_loop(), :2] - low)
         for x, y in line:
             cv2.circle(mask, (round(x), round(y)), max(round(HALF * millimetre), 1), 255, -1)
         changed[part][..., :3] = cv2.inpaint(image, mask, max(HALF * millimetre, 2.0), cv2.INPAINT_TELEA)
@@ -55,8 +58,21 @@ def without_creases(photo: np.ndarray, points: np.ndarray, millimetre: float) ->
 
 
 def parted(shape: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """How far the lines are to go at both corners `(2,)`, from 0 to 1, for a face `(478, 3)` and the portrait's own."""
-    return step((lip_gaps(shape) - lip_gaps(own))[[0, -1]], *PARTED)
+    """How far the dark is to go at both corners `(2,)`, from 0 to 1, for a face `(478, 3)` and the portrait's own."""
+    opened = (lip_gaps(shape) - lip_gaps(own))[[0, -1]]
+    return np.maximum(step(opened, *PARTED), step(-opened, *SHUT))
+
+
+def _inside(image: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """What is inside the rim `(20, 2)` of parted lips and what goes on from there as dark: 255, else 0."""
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(rim).astype(np.int32)], 255)
+    luma = image @ LUMA
+    dark = ((luma < DARK * np.median(luma)) & (mask == 0)).astype(np.uint8)
+    count, parts = cv2.connectedComponents(dark)
+    near = np.unique(parts[cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0])
+    found = cv2.dilate(np.isin(parts, near[near > 0]).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    return np.maximum(mask, found) if count > 1 else mask
 
 
 def _line(image: np.ndarray, corner: np.ndarray, outwards: np.ndarray, millimetre: float) -> np.ndarray:

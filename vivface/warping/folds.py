@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
+from vivface.warping.lip_thickness import ROWS
 from vivface.warping.lips import CORNERS
-from vivface.warping.lower_lip import ROWS
 from vivface.warping.mesh import MESH, lip_loop, nearness, step, triangles
 from vivface.warping.regions import part_weights
 

@@ -33,7 +33,7 @@ from vivface.warping.gaps import (
     with_lid_gaps,
 )
 from vivface.warping.jaw import CHIN, CHIN_SHARE, gap_of_jaw, gap_of_own_jaw, with_jaw_down
-from vivface.warping.lower_lip import with_own_lower_lip
+from vivface.warping.lip_thickness import with_fuller_lips, with_own_lower_lip
 from vivface.warping.mesh import (
     IRISES,
     LID_CORNERS,
@@ -200,7 +200,9 @@ class Retargeting:
         apart = _true_angles(self.portrait.pose.turn)[:2] - rest.looks
         self._stays_turned = _stays_turned(apart) if stay_turned and not relative else np.eye(3)
         self._gaps, self._seen_gaps = lip_gaps(shape), np.maximum(lip_gaps(seen_shape) - SHUT_LIPS[0], 0)
-        self._worn = np.zeros_like(shape) if relative else expression_between(seen_shape, rest.shape)
+        self._worn = np.zeros_like(shape)
+        if not relative:
+            self._worn = with_fuller_lips(shape + expression_between(seen_shape, rest.shape), shape) - shape
 
     def __call__(self, driver: np.ndarray) -> tuple[np.ndarray, HeadPose]:
         """The portrait's face under the driver's motion.

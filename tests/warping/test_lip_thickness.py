@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 
 from tests.warping.faces import face
+from vivface.warping.gaps import mouth_corner_weights, mouth_width
 from vivface.warping.jaw import CHIN, NOSE_TIP, with_jaw_down
+from vivface.warping.lip_thickness import (
+    BORDER,
+    LEAST_CHIN,
+    MIDDLE,
+    MOST_FULL,
+    OPEN,
+    ROWS,
+    THICKNESS,
+    UPPER_BORDER,
+    with_fuller_lips,
+    with_own_lower_lip,
+)
 from vivface.warping.lips import ROUND, UPPER_ROWS, rounded
-from vivface.warping.lower_lip import BORDER, LEAST_CHIN, MIDDLE, OPEN, ROWS, THICKNESS, with_own_lower_lip
 from vivface.warping.mesh import LOWER_LIP, lip_loop
 
 
@@ -75,3 +87,20 @@ def test_corners_of_a_wide_open_mouth_are_round_and_sharp_ones_stay():
     steps = np.diff(np.concatenate([found, found[:2]]), axis=0)[:, :2]
     turns = np.abs(np.angle(np.exp(1j * np.diff(np.arctan2(steps[:, 1], steps[:, 0])))))
     assert np.degrees(turns.max()) < 25
+
+
+def test_lips_get_fuller_when_a_smile_goes():
+    own = face(lips=8.0)
+    narrow = own.copy()
+    narrow[:468, 0] += mouth_corner_weights() * 0.12 * mouth_width(own)  # either side
+    found = with_fuller_lips(narrow, own)
+    for rim, border, most in ((13, 0, MOST_FULL[0]), (14, 17, MOST_FULL[1])):
+        before, after = (abs(shape[border, 1] - shape[rim, 1]) for shape in (own, found))
+        wanted = min(mouth_width(own) / mouth_width(narrow), most)
+        assert after / before == pytest.approx(wanted, abs=0.02) and wanted > 1.1
+    assert np.array_equal(found[lip_loop()], narrow[lip_loop()])
+    column = [164, *UPPER_BORDER[4:5], 13, 14, *ROWS[:, 4]]
+    assert (np.diff(found[column, 1]) > 0).all()
+    assert with_fuller_lips(own, own) is own
+    wide = 1.2 * own
+    assert with_fuller_lips(wide, own) is wide

@@ -1,8 +1,11 @@
-"""The lower lip keeps its thickness when the mouth opens, and the skin below it what room there is.
+"""How thick lips are: the lower one stays as it is when the mouth opens, and both get fuller when a smile goes.
 
 The mesh network draws the lower lip of a wide open mouth as a thin line, and the skin of the chin right below or even
 above it: its chin goes down too little. So the rows of the lip lie below its rim as far as they do in the portrait, and
 the skin from there to the jaw moves as its neighbours do on average.
+
+A smile draws lips out. Where a portrait's smile is taken back, the upper lip gets as much thicker as the mouth gets
+less wide; the lower one, which a smile rolls in less, by a few hundredths.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from vivface.faces.ibug import MESH_POINTS
+from vivface.warping.gaps import mouth_width
 from vivface.warping.jaw import CHIN, jaw_weights
 from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS
 from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, nearness, step, triangles
@@ -19,6 +23,10 @@ from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, near
 BORDER = np.array([146, 91, 181, 84, 17, 314, 405, 321, 375])  # points of the mesh: where the lower lip meets the skin
 SKIN = np.array([43, 106, 182, 83, 18, 313, 406, 335, 273])  # ... and skin right below
 ROWS = np.stack([*LOWER_ROWS[1:], BORDER, SKIN])  # below the rim of the lip
+UPPER_BORDER = np.array([185, 40, 39, 37, 0, 267, 269, 270, 409])  # the same of the upper lip
+UPPER_SKIN = np.array([186, 92, 165, 167, 164, 393, 391, 322, 410])
+MOST_FULL = 1.4, 1.15  # times as thick as in the photograph that the upper lip and the lower one get
+SKIN_FOLLOWS = 0.6  # how far the skin beyond a lip moves with its border
 MIDDLE = slice(2, 7)  # of a row: where its thickness is seen
 ALONG = np.array([0.2, 0.5, 0.8, 0.95, 1.0, 0.95, 0.8, 0.5, 0.2])  # of a row: how far it does; corners stay
 THICKNESS = (0.8, 1.25)  # of the portrait's, as the driver's gets thinner or thicker: least and most
@@ -55,6 +63,35 @@ def with_own_lower_lip(shape: np.ndarray, own: np.ndarray, driver: np.ndarray, r
     moved = shape[:MESH, :2] - own[:MESH, :2]
     free, from_others = _spread()
     shape[free, :2] += share * (from_others @ moved - moved[free])
+    return shape
+
+
+def with_fuller_lips(shape: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """A shape whose lips are thicker than in the photograph by as much as its mouth is less wide.
+
+    Args:
+        shape (`np.ndarray` of shape `(478, 3)`): The portrait's face without its smile, millimetres.
+        own (`np.ndarray` of shape `(478, 3)`): The portrait's face.
+
+    Returns:
+        `np.ndarray` of shape `(478, 3)`.
+    """
+    wider = float(mouth_width(own) / max(float(mouth_width(shape)), 1.0))
+    if wider <= 1:
+        return shape
+    shape, middle = shape.copy(), len(LOWER_LIP) // 2
+    for rim, rows, skin, most in (
+        (UPPER_LIP, [*UPPER_ROWS[1:], UPPER_BORDER], UPPER_SKIN, MOST_FULL[0]),
+        (LOWER_LIP, [*LOWER_ROWS[1:], BORDER], SKIN, MOST_FULL[1]),
+    ):
+        border = rows[-1]
+        before, now = (s[border[middle], 1] - s[rim[middle], 1] for s in (own, shape))
+        grows = max(min(wider, most) * before / now - 1, 0.0) if abs(now) > 1 else 0.0
+        moved = grows * ALONG * (shape[border, 1] - shape[rim, 1])
+        for row in rows[:-1]:
+            shape[row, 1] += grows * ALONG * (shape[row, 1] - shape[rim, 1])
+        shape[border, 1] += moved
+        shape[skin, 1] += SKIN_FOLLOWS * moved
     return shape
 
 
