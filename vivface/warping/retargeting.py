@@ -65,7 +65,7 @@ TURNS = (0.9, 1.08, 1.0)  # true yaw, pitch, roll, of those that the mesh shows
 TURNED = np.radians((6.0, 8.0))  # yaw and pitch from where on a portrait stays turned away from the driver ...
 MOST_TURNED = np.radians((12.0, 10.0))  # ... and by how much at most
 WIDEST = 1.08  # of the wider one of the portrait's and the driver's mouth, how wide a mouth gets
-SMILING_FROM, SMILING_SHARE = 49.0, 0.75  # millimetres of a mouth's width that smile; share of what is more
+SMILING_FROM, SMILING_SHARE = 49.0, 0.5  # millimetres of a mouth's width that smile; share of what is more
 MOST_GAZE = 4.0  # millimetres that an iris may move
 
 
