@@ -16,6 +16,7 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.gaps import lip_gaps, with_lip_gaps
 from vivface.warping.head_window import HeadInPicture, Window, pose_in_picture
 from vivface.warping.jaw import gap_of_jaw, with_jaw_down
+from vivface.warping.lip_thickness import with_own_lower_lip
 from vivface.warping.lips import fit_lips
 from vivface.warping.mesh import (
     LOWER_LID,
@@ -151,7 +152,8 @@ class FilmHead:
         shape = face.shape + (1 - wide) * self._lips + wide * self._lips_at_rest
         seen, parted = lip_gaps(shape), lips_apart(face.shape, self._own)
         shape = with_jaw_down(shape, self._own.shape, gap_of_jaw(parted, self._own.smile(face.shape)))
-        return with_lip_gaps(shape, seen + wide * np.maximum(parted - seen, 0))
+        shape = with_lip_gaps(shape, seen + wide * np.maximum(parted - seen, 0))
+        return with_own_lower_lip(shape, self._own.shape, self._own.shape, self._own.shape)
 
     def _target(
         self, shown: PosedFace, seen: np.ndarray, quad: np.ndarray, driver: np.ndarray

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 
 from vivface.faces.ibug import MESH_POINTS
-from vivface.warping.gaps import mouth_width
+from vivface.warping.gaps import lip_gaps, mouth_width
 from vivface.warping.jaw import CHIN, jaw_weights
 from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS
 from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, nearness, step, triangles
@@ -36,7 +36,7 @@ CHIN_WIDTH = 42.0  # millimetres beside the middle within which skin below the l
 
 
 def with_own_lower_lip(shape: np.ndarray, own: np.ndarray, driver: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """A shape whose lower lip is as thick as the portrait's when the mouth is open.
+    """A shape whose lower lip is as thick as the portrait's when the mouth is open, or was in the portrait.
 
     Args:
         shape (`np.ndarray` of shape `(478, 3)`): The portrait's face under the driver's motion, millimetres.
@@ -46,7 +46,7 @@ def with_own_lower_lip(shape: np.ndarray, own: np.ndarray, driver: np.ndarray, r
     Returns:
         `np.ndarray` of shape `(478, 3)`.
     """
-    gap = float((shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])[len(LOWER_LIP) // 2])
+    gap = max(float(lip_gaps(face)[len(LOWER_LIP) // 2]) for face in (shape, own))
     share = float(step(gap, *OPEN))
     if share == 0:
         return shape

@@ -148,12 +148,13 @@ class HeadSurface:
         """`values` for a target `(P, 3)` and its pose: what to show of a side that turns to the camera.
 
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
-        farther inside, the more the target shows of them. What lies beside the face, ear and hair, is that of the
-        other side where the portrait shows too little of it. Where nothing is, there are only the first two values.
+        farther inside, the more the target shows of them; not those of lips, whose inside is the mouth. What lies
+        beside the face, ear and hair, is that of the other side where the portrait shows too little of it. Where
+        nothing is, there are only the first two values.
         """
         exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
-        share *= step(triangles().layout[:, 1], *CHEEKS)
+        share *= step(triangles().layout[:, 1], *CHEEKS) * _beside_outline().max(1)
         values = (self.values if self.two_sided else self.values[:, :2]).copy()
         inwards, edge = INWARDS * (self._center - values[:MESH, :2]), triangles().outline
         moves = np.flatnonzero(share[edge] > LEAST_SHARE)
