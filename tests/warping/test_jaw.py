@@ -26,13 +26,23 @@ def test_the_upper_face_stays_and_the_chin_goes_all_the_way():
 
 
 @pytest.mark.parametrize("seen", [0.0, 5.0, 30.0])
-def test_the_chin_follows_the_gap_but_never_goes_up(seen):
+def test_the_chin_follows_the_gap(seen):
     own = face()
     shape = own.copy()
     shape[list(CHIN), 1] += seen
     moved = with_jaw_down(shape, own, 20.0)
     assert chin(moved) - chin(own) == pytest.approx(max(CHIN_SHARE * 20, seen))
-    assert np.array_equal(with_jaw_down(shape, own, -5.0), shape)
+    assert np.array_equal(with_jaw_down(shape, own, 0.0), shape)  # no farther up than it is
+
+
+@pytest.mark.parametrize("seen", [-20.0, 0.0, 5.0])
+def test_an_open_jaw_shuts(seen):
+    own = face(lips=30.0)
+    shape = own.copy()
+    shape[list(CHIN), 1] += seen
+    moved = with_jaw_down(shape, own, -20.0)
+    assert chin(moved) - chin(own) == pytest.approx(min(-CHIN_SHARE * 20, seen))
+    assert np.array_equal(moved[UPPER_LIP], own[UPPER_LIP])
 
 
 def test_a_driver_who_opens_the_mouth_lowers_the_chin_which_the_mesh_hardly_shows():
@@ -45,8 +55,10 @@ def test_a_driver_who_opens_the_mouth_lowers_the_chin_which_the_mesh_hardly_show
 def test_an_open_mouth_in_the_photograph_has_its_jaw_down_already():
     rest = Rest.of(np.stack([points(face())] * 5))
     own = face(lips=24.0)
-    shape, _ = Retargeting(points(own), rest)(points(face(lips=18.0)))
-    assert chin(shape) - chin(own) < 2
+    for gap in (22.0, 18.0, 0.5):
+        shape, _ = Retargeting(points(own), rest)(points(face(lips=gap)))
+        opened = float((shape[LOWER_LIP, 1] - shape[UPPER_LIP, 1])[4]) - 24
+        assert chin(shape) - chin(own) == pytest.approx(CHIN_SHARE * opened, abs=0.5)
 
 
 def test_teeth_in_a_smile_are_no_open_jaw():

@@ -31,16 +31,16 @@ NOSE_TIP = 4  # point of the mesh: what is above it stays
 
 
 def with_jaw_down(shape: np.ndarray, own: np.ndarray, opened: float) -> np.ndarray:
-    """A shape `(478, 3)` whose chin is as far down as the mouth is opened; never farther up than it is.
+    """A shape `(478, 3)` whose chin is as far down as the mouth is opened, or up where a portrait's open jaw shuts.
 
     Args:
         shape (`np.ndarray` of shape `(478, 3)`): A face as the mesh has it, millimetres.
         own (`np.ndarray` of shape `(478, 3)`): The face that it was made of.
         opened (`float`): How much farther the jaw is to open the lips, millimetres; see `gap_of_jaw`.
     """
-    seen = max(shape[CHIN[-1], 1] - own[CHIN[-1], 1], 0.0)
+    seen, wanted = shape[CHIN[-1], 1] - own[CHIN[-1], 1], CHIN_SHARE * opened
     shape = shape.copy()
-    shape[:MESH, 1] += jaw_weights() * max(CHIN_SHARE * opened - seen, 0.0)
+    shape[:MESH, 1] += jaw_weights() * (max(wanted - max(seen, 0.0), 0.0) if opened >= 0 else min(wanted - seen, 0.0))
     return shape
 
 
