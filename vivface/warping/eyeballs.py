@@ -29,7 +29,8 @@ ROUND = 0.35  # how much darker an eye is at its corners
 SOFT = 0.35  # millimetres of the edges
 FIBRES = 24  # bright lines from the pupil outwards
 BROWN = np.array([0.42, 0.28, 0.2])  # beside the skin's lightness
-WHITE_TINT, WHITE = 0.3, 0.95  # how much of the skin's colour the white has, and its lightness beside the skin's
+# Of nine photographs of open eyes: how much of the skin's colour the white has, and its lightness beside the skin's.
+WHITE_TINT, WHITE = 0.6, 0.85
 CHEEKS = np.array([50, 280, 101, 330, 205, 425])  # points of the mesh
 
 
