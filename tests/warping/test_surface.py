@@ -152,6 +152,15 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_it_is_background():
     assert outer(lambda places: np.ones(len(places)))[0].max() == 0  # what is there stays
 
 
+def test_where_the_other_side_is_shown_nothing_is_drawn_out_of_this_one():
+    """What lies beyond the outline would be of two silhouettes."""
+    surface, pose = HeadSurface(points(face(), turned(20))), turned(-5)
+    shown = surface.shown_values(surface.target(face(), pose), pose)
+    moved = np.abs(shown[:MESH, :2] - surface.values[:MESH, :2]).max(1)
+    assert (shown[:MESH, 4] > 0.99).sum() > 8
+    assert moved[shown[:MESH, 4] > 0.99].max() < 1e-3 < moved.max()
+
+
 def test_ears_of_both_sides_end_in_the_same_place():
     """A narrow ear passes into a wide one without both being seen."""
     middle = points(face(), turned(20))[:MESH, :2].mean(0)

@@ -57,7 +57,7 @@ LOBE = 50.0  # millimetres below the eyes down to which ears reach
 BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
-BELOW = (40.0, 95.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
+BELOW = (35.0, 60.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
 
 
 class HeadSurface:
@@ -113,7 +113,7 @@ class HeadSurface:
         return np.concatenate([mesh, *rings, beyond, self._rim])
 
     def part_from_background(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Let no point of the face take its colours from the background, and see where the hair ends.
+        """Let no point of the face take its colours from the background, and see where hair and ears end.
 
         The mesh network draws the far cheek of a turned head a little too wide.
 
@@ -166,6 +166,8 @@ class HeadSurface:
         values[:MESH, :2] += share[:, None] * inwards
         if self.two_sided:
             self._show_other_side(values, target, pose)
+            back = self.values[:MESH, :2] - values[:MESH, :2]  # where the other side is shown, nothing is drawn out
+            values[:MESH, :2] += values[:MESH, 4:] * back
         return values if values[:, 4:].any() else values[:, :2]
 
     def _show_other_side(self, values: np.ndarray, target: np.ndarray, pose: HeadPose) -> None:
