@@ -60,6 +60,10 @@ def test_the_dark_that_a_smile_leaves_at_a_corner_is_painted_over():
     above = blot - [0, round(2 * MILLIMETRE)]
     assert photo[above[1], above[0], 0] < 60 and changed[above[1], above[0], 0] > 160
     assert np.array_equal(changed[spot[1], spot[0]], photo[spot[1], spot[0]])
+    moustache = photo.copy()
+    cv2.line(moustache, blot, np.round(blot + [0, -9 * MILLIMETRE]).astype(int), (40, 20, 15), 9)
+    changed = without_creases(moustache, places, MILLIMETRE)
+    assert changed[above[1], above[0], 0] < 60
 
 
 def test_lines_go_as_the_lips_part():

@@ -22,6 +22,7 @@ DARKER = 5.0  # levels by which a line is darker than what lies beside it, of 25
 SMOOTH = 0.3  # millimetres
 HALF = 1.3  # millimetres: half of the width that is painted over
 PARTED, SHUT = (1.0, 6.0), (0.5, 2.0)  # millimetres that lips part or shut there: the dark begins to go, is gone
+MOST_DARK = 4.0  # millimetres beyond the rim that it reaches; what goes on farther is a beard
 DARK = 0.5  # of the lightness around a corner: less is the inside of the mouth, if it goes on from there
 AROUND = 14.0  # millimetres around a corner in which a frame may show its line
 
@@ -50,7 +51,7 @@ def without_creases(photo: np.ndarray, points: np.ndarray, millimetre: float) ->
         part = np.s_[low[1] : high[1], low[0] : high[0]]
         image = np.ascontiguousarray(photo[part][..., :3])
         line = _line(image, corner - low, direction, millimetre)
-        mask = _inside(image, points[lip_loop(), :2] - low)
+        mask = _inside(image, points[lip_loop(), :2] - low, millimetre)
         for x, y in line:
             cv2.circle(mask, (round(x), round(y)), max(round(HALF * millimetre), 1), 255, -1)
         changed[part][..., :3] = cv2.inpaint(image, mask, max(HALF * millimetre, 2.0), cv2.INPAINT_TELEA)
@@ -63,7 +64,7 @@ def parted(shape: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.maximum(step(opened, *PARTED), step(-opened, *SHUT))
 
 
-def _inside(image: np.ndarray, rim: np.ndarray) -> np.ndarray:
+def _inside(image: np.ndarray, rim: np.ndarray, millimetre: float) -> np.ndarray:
     """What is inside the rim `(20, 2)` of parted lips and what goes on from there as dark: 255, else 0."""
     mask = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(rim).astype(np.int32)], 255)
@@ -71,7 +72,10 @@ def _inside(image: np.ndarray, rim: np.ndarray) -> np.ndarray:
     dark = ((luma < DARK * np.median(luma)) & (mask == 0)).astype(np.uint8)
     count, parts = cv2.connectedComponents(dark)
     near = np.unique(parts[cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0])
-    found = cv2.dilate(np.isin(parts, near[near > 0]).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    away = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3)
+    far = np.unique(parts[away > MOST_DARK * millimetre])  # a moustache
+    near = np.setdiff1d(near[near > 0], far)
+    found = cv2.dilate(np.isin(parts, near).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
     return np.maximum(mask, found) if count > 1 else mask
 
 
