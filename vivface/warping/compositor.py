@@ -85,13 +85,13 @@ class PhotoCompositor:
             self._plate = inner_crop(self._layers.plate, size) if self._is_kept else behind(background, size)
             near = np.ones((2 * CUBIC + 1,) * 2, np.uint8)
             self._near_person = cv2.dilate((self._layers.person[..., 3] > 0).astype(np.uint8), near)
-        self.mouth = mouth or MouthLayer(inner_crop(photo, size), points, lip_loop())
+        self.mouth = mouth or MouthLayer(self._crop, points, lip_loop())
         self._shut_eyes = shut_eyes(self.face.shape)
 
     def still(self) -> np.ndarray:
         """The photograph as it is, before the background: uint8 RGB `(size, size, 3)`, RGBA if that is transparent."""
         if self._is_kept:
-            return inner_crop(self.photo, self.size)
+            return self._crop
         person = inner_crop(self._layers.person, self.size)
         return person if self._is_clear else blended(person, self._plate)
 
@@ -195,7 +195,7 @@ class PhotoCompositor:
 
     @cached_property
     def _crop(self) -> np.ndarray:
-        """The portrait's crop, for what is drawn into it."""
+        """The portrait's crop as it is: nothing may be drawn into it."""
         return inner_crop(self.photo, self.size)
 
     @cached_property
@@ -211,7 +211,7 @@ class PhotoCompositor:
     @cached_property
     def _drawn_eyes(self) -> DrawnEyes:
         """Eyes for those that the portrait keeps shut; made when one is first drawn."""
-        return DrawnEyes(inner_crop(self.photo, self.size), self.points)
+        return DrawnEyes(self._crop, self.points)
 
     def _drawn_out(self, target: np.ndarray, tables: np.ndarray, shown: np.ndarray) -> list[DrawnOut]:
         """Parts of a frame in which skin is drawn out; `shown` is the triangle of each pixel `(base, base)`."""

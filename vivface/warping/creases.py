@@ -70,13 +70,13 @@ def _inside(image: np.ndarray, rim: np.ndarray, millimetre: float) -> np.ndarray
     cv2.fillPoly(mask, [np.round(rim).astype(np.int32)], 255)
     luma = image @ LUMA
     dark = ((luma < DARK * np.median(luma)) & (mask == 0)).astype(np.uint8)
-    count, parts = cv2.connectedComponents(dark)
+    _, parts = cv2.connectedComponents(dark)
     near = np.unique(parts[cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0])
     away = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3)
     far = np.unique(parts[away > MOST_DARK * millimetre])  # a moustache
     near = np.setdiff1d(near[near > 0], far)
     found = cv2.dilate(np.isin(parts, near).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
-    return np.maximum(mask, found) if count > 1 else mask
+    return np.maximum(mask, found)
 
 
 def _line(image: np.ndarray, corner: np.ndarray, outwards: np.ndarray, millimetre: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from vivface.warping.mesh import (
     MESH,
     MOUTH_CORNERS,
     UPPER_LIP,
+    from_others,
     neighbours,
     step,
     triangles,
@@ -36,7 +37,8 @@ def with_jaw_down(shape: np.ndarray, own: np.ndarray, opened: float) -> np.ndarr
     Args:
         shape (`np.ndarray` of shape `(478, 3)`): A face as the mesh has it, millimetres.
         own (`np.ndarray` of shape `(478, 3)`): The face that it was made of.
-        opened (`float`): How much farther the jaw is to open the lips, millimetres; see `gap_of_jaw`.
+        opened (`float`): How much farther the jaw is to open the lips, millimetres, negative if it shuts them; see
+            `gap_of_jaw`.
     """
     seen, wanted = shape[CHIN[-1], 1] - own[CHIN[-1], 1], CHIN_SHARE * opened
     shape = shape.copy()
@@ -72,8 +74,6 @@ def jaw_weights() -> np.ndarray:
     along = np.sin(np.linspace(0, np.pi, len(LOWER_LIP) + 2))[1:-1] ** 0.5
     known[LOWER_LIP] = CORNERS + (1 - CORNERS) * along
     known[MOUTH_CORNERS] = CORNERS
-    free = np.isnan(known)
-    near = neighbours()
-    weights = known.copy()
-    weights[free] = np.linalg.solve((np.eye(MESH) - near)[np.ix_(free, free)], near[np.ix_(free, ~free)] @ known[~free])
-    return weights
+    free = np.flatnonzero(np.isnan(known))
+    known[free] = from_others(neighbours(), free) @ np.nan_to_num(known)
+    return known

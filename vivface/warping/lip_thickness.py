@@ -18,13 +18,13 @@ from vivface.faces.ibug import MESH_POINTS
 from vivface.warping.gaps import lip_gaps, mouth_width
 from vivface.warping.jaw import CHIN, jaw_weights
 from vivface.warping.lips import CORNERS, LOWER_ROWS, UPPER_ROWS
-from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, nearness, step, triangles
+from vivface.warping.mesh import LOWER_LIP, MESH, MOUTH_CORNERS, UPPER_LIP, from_others, nearness, step, triangles
 
 BORDER = np.array([146, 91, 181, 84, 17, 314, 405, 321, 375])  # points of the mesh: where the lower lip meets the skin
 SKIN = np.array([43, 106, 182, 83, 18, 313, 406, 335, 273])  # ... and skin right below
 ROWS = np.stack([*LOWER_ROWS[1:], BORDER, SKIN])  # below the rim of the lip
 UPPER_BORDER = np.array([185, 40, 39, 37, 0, 267, 269, 270, 409])  # the same of the upper lip
-UPPER_SKIN = np.array([186, 92, 165, 167, 164, 393, 391, 322, 410])
+ABOVE = np.stack([*UPPER_ROWS[1:], UPPER_BORDER, [186, 92, 165, 167, 164, 393, 391, 322, 410]])  # the rim of its own
 MOST_FULL = 1.4, 1.15  # times as thick as in the photograph that the upper lip and the lower one get
 SKIN_FOLLOWS = 0.6  # how far the skin beyond a lip moves with its border
 MIDDLE = slice(2, 7)  # of a row: where its thickness is seen
@@ -80,18 +80,12 @@ def with_fuller_lips(shape: np.ndarray, own: np.ndarray) -> np.ndarray:
     if wider <= 1:
         return shape
     shape, middle = shape.copy(), len(LOWER_LIP) // 2
-    for rim, rows, skin, most in (
-        (UPPER_LIP, [*UPPER_ROWS[1:], UPPER_BORDER], UPPER_SKIN, MOST_FULL[0]),
-        (LOWER_LIP, [*LOWER_ROWS[1:], BORDER], SKIN, MOST_FULL[1]),
-    ):
-        border = rows[-1]
-        before, now = (s[border[middle], 1] - s[rim[middle], 1] for s in (own, shape))
+    for rim, (*lip, skin), most in ((UPPER_LIP, ABOVE, MOST_FULL[0]), (LOWER_LIP, ROWS, MOST_FULL[1])):
+        before, now = (face[lip[-1][middle], 1] - face[rim[middle], 1] for face in (own, shape))
         grows = max(min(wider, most) * before / now - 1, 0.0) if abs(now) > 1 else 0.0
-        moved = grows * ALONG * (shape[border, 1] - shape[rim, 1])
-        for row in rows[:-1]:
-            shape[row, 1] += grows * ALONG * (shape[row, 1] - shape[rim, 1])
-        shape[border, 1] += moved
-        shape[skin, 1] += SKIN_FOLLOWS * moved
+        moved = grows * ALONG * (shape[lip, 1] - shape[rim, 1])  # (rows, 9)
+        shape[lip, 1] += moved
+        shape[skin, 1] += SKIN_FOLLOWS * moved[-1]
     return shape
 
 
@@ -123,7 +117,5 @@ def _spread() -> tuple[np.ndarray, np.ndarray]:
     below = layout[:, 1] > np.interp(layout[:, 0], lip[:, 0], lip[:, 1]) + 0.1
     free = below & (np.abs(layout[:, 0]) < CHIN_WIDTH)
     free[np.concatenate([LOWER_LIP, ROWS.ravel(), CORNERS.ravel(), MESH_POINTS[:17], triangles().outline])] = False
-    free, near = np.flatnonzero(free), nearness()
-    around = near[free]
-    around[:, free] = 0
-    return free, np.linalg.solve(np.eye(len(free)) - near[np.ix_(free, free)], around)
+    free = np.flatnonzero(free)
+    return free, from_others(nearness(), free)

@@ -107,6 +107,21 @@ def nearness() -> np.ndarray:
     return near / np.maximum(near.sum(1, keepdims=True), 1e-9)
 
 
+def from_others(near: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """How free points move if each moves as those around it do on average, by the movements of all others.
+
+    Args:
+        near (`np.ndarray` of shape `(468, 468)`): Weights of the points around each, see `neighbours`, `nearness`.
+        free (`np.ndarray` of shape `(N,)`): Numbers of the free points.
+
+    Returns:
+        `np.ndarray` of shape `(N, 468)`.
+    """
+    around = near[free]
+    around[:, free] = 0
+    return np.linalg.solve(np.eye(len(free)) - near[np.ix_(free, free)], around)
+
+
 @cache
 def from_outline() -> np.ndarray:
     """Distance of each point of the mesh to the outline of the face `(468,)`, millimetres."""

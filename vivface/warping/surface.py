@@ -97,6 +97,8 @@ class HeadSurface:
         self._bare = np.zeros(len(outline))  # where the outer ring is background and may show the other side's hair
         self._reaches = np.ones((2, len(outline)))  # of the way to the ring that is the person, here and across
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
+        cheeks = step(triangles().layout[:, 1], *CHEEKS) * _beside_outline().max(1)
+        self._few_pixels = (1 - step(self._facing, *GRAZING)) * cheeks  # (468,)
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
@@ -125,13 +127,14 @@ class HeadSurface:
             self.values[:MESH, :2][outside] += STEP * (self._center - self.values[:MESH, :2][outside])
         ring = self.values[_loops()[2]]
         own, other = (1 - step(opacity(places), *BARE) for places in np.split(ring[:, :4], 2, 1))
-        self._bare = own * np.maximum(other, step(-triangles().layout[triangles().outline, 1], *HAIR))
-        near, edge = (self.source[loop, :2] for loop in _loops()[1::-1])
+        below_eyes = triangles().layout[triangles().outline, 1]
+        self._bare = own * np.maximum(other, step(-below_eyes, *HAIR))
+        edge, near = (self.source[loop, :2] for loop in _loops()[:2])
         way = edge + np.linspace(0, WAY[1], PLACES)[:, None, None] * (near - edge)
         shares = (opacity(way.reshape(-1, 2)).reshape(way.shape[:2]) > 0.5).mean(0)
         reach = (shares * WAY[1]).clip(*WAY)
         ends = (reach < WAY[1]) & (reach[self._across] < WAY[1])
-        reach = np.where(ends & (triangles().layout[triangles().outline, 1] < LOBE), reach, 1)
+        reach = np.where(ends & (below_eyes < LOBE), reach, 1)
         self._reaches = np.stack([reach, reach[self._across]])
 
     def hold(self) -> None:
@@ -153,8 +156,7 @@ class HeadSurface:
         nothing is, there are only the first two values.
         """
         exposed = facing(target[:MESH]) - self._facing
-        share = step(exposed, *EXPOSED) * (1 - step(self._facing, *GRAZING))
-        share *= step(triangles().layout[:, 1], *CHEEKS) * _beside_outline().max(1)
+        share = step(exposed, *EXPOSED) * self._few_pixels
         values = (self.values if self.two_sided else self.values[:, :2]).copy()
         inwards, edge = INWARDS * (self._center - values[:MESH, :2]), triangles().outline
         moves = np.flatnonzero(share[edge] > LEAST_SHARE)

@@ -56,8 +56,7 @@ def mouth_colors(photo: np.ndarray, points: np.ndarray, teeth: np.ndarray, trust
         values = photo[shown] / 255.0
         bright = values @ LUMA >= np.median(values @ LUMA)
         found = values[bright].mean(0)
-        redder = (found[0] / max(found[1], 1e-3)) / max(skin[0] / max(skin[1], 1e-3), 1e-3)
-        color = color + trust * (1 - step(redder, *REDDER)) * (found - color)
+        color = color + trust * (1 - step(_to_green(found, skin)[0], *REDDER)) * (found - color)
     return MouthColors(color, lips, _flesh(lips, skin))
 
 
@@ -70,11 +69,15 @@ def lip_color(photo: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _flesh(lips: np.ndarray, skin: np.ndarray) -> np.ndarray:
     """The colour of lips `(3,)` as red and as blue, beside the skin, as lips are that wear nothing."""
-    red, green, blue = np.maximum(lips, 1e-3)
-    own_red, own_green, own_blue = np.maximum(skin, 1e-3)
-    green = red / (own_red / own_green * np.clip(red / green * own_green / own_red, *FLESH_RED))
-    blue = green * own_blue / own_green * np.clip(blue / lips[1].clip(1e-3) * own_green / own_blue, *FLESH_BLUE)
-    return np.array([red, green, blue])
+    red, _, blue = _to_green(lips, skin)
+    worn = _to_green(skin) * [np.clip(red, *FLESH_RED), 1, np.clip(blue, *FLESH_BLUE)]
+    return worn * max(lips[0], 1e-3) / worn[0]
+
+
+def _to_green(color: np.ndarray, beside: np.ndarray | float = 1.0) -> np.ndarray:
+    """Red, green and blue to green `(3,)`, beside those of another colour."""
+    color, beside = (np.maximum(np.broadcast_to(each, 3), 1e-3) for each in (color, beside))
+    return color / color[1] / (beside / beside[1])
 
 
 def _luma(color: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 SUBPIXEL_BITS = 4
 
 
+@cache
 def between_rows(count: int, rows: int = 2) -> np.ndarray:
     """Triangles `(2 * (count - 1) * (rows - 1), 3)` between rows of `count` points, one row after the other."""
     k = np.concatenate([np.arange(count - 1) + row * count for row in range(rows - 1)])
