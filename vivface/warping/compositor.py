@@ -14,10 +14,11 @@ from vivface.faces.pose import HeadPose
 from vivface.warping.background import KEEP, TRANSPARENT, Background, behind
 from vivface.warping.creases import AROUND, parted, without_creases
 from vivface.warping.eyeballs import DrawnEyes, shade_of_lid, shut_eyes
+from vivface.warping.hair import colours_and_opacity
 from vivface.warping.lids import LidSkin
 from vivface.warping.lips import rounded
 from vivface.warping.matte import separate
-from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place
+from vivface.warping.mesh import IRISES, MESH, MOUTH_CORNERS, PosedFace, box_around, eye_loops, lip_loop, place, shrunk
 from vivface.warping.mouth import MouthLayer
 from vivface.warping.relighting import relit, with_other_side
 from vivface.warping.smile_folds import SmileFolds
@@ -32,7 +33,6 @@ BANDS = 8  # of rows, in each of which only what shows the person is computed
 JUMP = 3.0  # pixels of the photograph between neighbours from which on one covers the other
 EDGE_BLUR = 0.9  # pixels: standard deviation of what makes the steps of such edges soft
 CUBIC = 3  # pixels around a position that its cubic interpolation may see
-
 SEEN, COARSE, FEW_BANDS = 0.08, 4, 6  # share of smooth skin that is seen; pixels that share it, about; bands of it
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -74,7 +74,9 @@ class PhotoCompositor:
         self.face = PosedFace.of(points)
         self._layers = separate(photo, shrunk(points[:MESH], SURROUNDINGS)[:, :2]) if matte else None
         if self._layers is not None:
-            self.surface.part_from_background(self._opacity)
+            seen = colours_and_opacity(photo, self._layers.person[..., 3], SURROUNDINGS)
+            self.surface.part_from_background(lambda places: _at(seen, places)[:, 3] / 255)
+            self.surface.see_hair(lambda places: _at(seen, places))
         self._is_kept = isinstance(background, str) and background == KEEP
         self._is_clear = isinstance(background, str) and background == TRANSPARENT
         if self._layers is None and not self._is_kept:
@@ -245,10 +247,6 @@ class PhotoCompositor:
         seen = _sample(self._near_person, where, cv2.INTER_NEAREST)
         return seen | (where[..., 4] > 0) if where.shape[2] > 2 else seen
 
-    def _opacity(self, places: np.ndarray) -> np.ndarray:
-        """How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1]."""
-        return _sample(self._layers.person[..., 3], places[:, None].astype(np.float32))[:, 0] / 255
-
     def _positions(self, shown: np.ndarray, tables: np.ndarray, box: Box, size: int) -> np.ndarray:
         """Values of the surface, see `HeadSurface.values` and `affine_tables`, for each pixel of a box."""
         return interpolate(shown, tables, box, size)
@@ -374,16 +372,15 @@ def _polygon(points: np.ndarray, box: Box, size: int) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), max(size / 800, 0.4)).astype(np.float32) / 255
 
 
-def shrunk(points: np.ndarray, reach: float) -> np.ndarray:
-    """Points `(..., 3)` of a crop as they lie in the square `reach` times as wide about the same centre."""
-    middle = np.array([0.5, 0.5, 0.0])
-    return (points - middle) / reach + middle
-
-
 def inner_crop(photo: np.ndarray, size: int) -> np.ndarray:
     """The portrait's crop without its surroundings, `(size, size, 3)`."""
     places = (np.arange(size, dtype=np.float32) + 0.5) / size
     return _sample(photo, np.stack(np.meshgrid(places, places), -1))
+
+
+def _at(photo: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """What a photograph shows at places `(N, 2)` of the crop, `(N, C)`."""
+    return _sample(photo, places[:, None].astype(np.float32))[:, 0]
 
 
 def _sample(photo: np.ndarray, where: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:

@@ -182,6 +182,12 @@ def place(shape: np.ndarray, pose: HeadPose) -> np.ndarray:
     return pose.center + pose.scale * shape @ pose.turn.T
 
 
+def shrunk(points: np.ndarray, reach: float) -> np.ndarray:
+    """Points `(..., 3)` of a crop as they lie in the square `reach` times as wide about the same centre."""
+    middle = np.array([0.5, 0.5, 0.0])
+    return (points - middle) / reach + middle
+
+
 def box_around(points: np.ndarray, size: int, margin: float = 0.0) -> tuple[int, int, int, int] | None:
     """Left, top, right, bottom in pixels of a frame around points `(N, >= 2)` of the crop, or None outside it.
 

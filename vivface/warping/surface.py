@@ -14,6 +14,7 @@ import numpy as np
 
 from vivface.faces.pose import HeadPose
 from vivface.warping.folds import Unfolding
+from vivface.warping.hair import RINGS_FOLLOW, around_outline, follows_outline, hair_beside, outline_held
 from vivface.warping.mesh import (
     MESH,
     PosedFace,
@@ -94,6 +95,7 @@ class HeadSurface:
         mesh = points[:MESH, :2]
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
+        self._hair, self._scale = np.zeros(len(outline)), face.pose.scale  # where the face gets no wider
         self._bare = np.zeros(len(outline))  # where the outer ring is background and may show the other side's hair
         self._reaches = np.ones((2, len(outline)))  # of the way to the ring that is the person, here and across
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
@@ -105,7 +107,17 @@ class HeadSurface:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
         moved = np.stack([place(ring, pose) for ring in self._rings])
         rings = self._still + self._follows[..., None] * (moved - self._still)
-        return self._points(place(self._unfold(shape)[:MESH], pose), rings)
+        mesh = place(self._unfold(shape)[:MESH], pose)
+        if self._hair.any():
+            shift = outline_held(mesh, self.source[:MESH], pose.scale / self._scale, self._hair)
+            mesh[:, :2] += follows_outline() @ shift
+            rings[..., :2] += np.array(RINGS_FOLLOW)[:, None, None] * shift
+        return self._points(mesh, rings)
+
+    def see_hair(self, person: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Look for hair beside the face, in what `person` says, see `hair_beside`; the other side's is not held."""
+        self._hair = (1 - self._narrow) * hair_beside(self.source[:MESH, :2], self.source[_loops()[1], :2], person)
+        self._few_pixels = self._few_pixels * (1 - around_outline() @ self._hair)
 
     def _points(self, mesh: np.ndarray, rings: np.ndarray) -> np.ndarray:
         """All points `(P, 3)`: of the mesh, of the rings, of one just beyond these, and of the rim."""
@@ -140,6 +152,7 @@ class HeadSurface:
     def hold(self) -> None:
         """Keep what lies around the face where it is, and what the portrait hides hidden: of a head that stays."""
         self._follows = np.zeros_like(self._follows)
+        self._hair = np.zeros_like(self._hair)
         self.values[:, 4], self._narrow = 0, np.zeros_like(self._narrow)
 
     @property
