@@ -126,7 +126,7 @@ def test_what_a_turn_would_tear_beside_the_face_is_that_of_the_other_side():
     assert other(turned(40)).max() < 0.2  # what turns away farther stays what it is
 
 
-def test_the_outer_ring_shows_hair_of_the_other_side_where_it_is_background():
+def test_the_outer_ring_shows_hair_of_the_other_side_where_that_ends():
     count = len(triangles().outline)
 
     def outer(opacity):
@@ -135,21 +135,17 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_it_is_background():
         ring = np.s_[MESH + count : MESH + 2 * count]
         shown = surface.shown_values(surface.target(face(), pose), pose)[:, 4]
         assert shown[-2 * count :].max() == 0  # farther out nothing is
-        return shown[ring], surface.source[ring, 0]
+        return shown[ring], surface.target(face(), pose)[ring, 0]
 
-    def near(places):
+    def short(places):
         middle = points(face(), turned(20))[:MESH, :2].mean(0)
         return (np.linalg.norm(places - middle, axis=1) < 0.25).astype(float)
 
-    def right(places):
-        return np.maximum(near(places), places[:, 0] > 0.6)
-
-    short, x = outer(near)
-    assert short.max() > 0.95 and (x[short > 0.5] < 0.5).all()  # of the far side
-    long, _ = outer(right)  # on the near side
+    shown, x = outer(short)
+    assert shown.max() > 0.95 and (x[shown > 0.5] < 0.5).all()  # on the far side
+    long, _ = outer(lambda places: np.ones(len(places)))
     above = -triangles().layout[triangles().outline, 1] > 15
-    assert np.allclose(long[above], short[above]) and long[~above].max() < 0.5 < short[~above].max()
-    assert outer(lambda places: np.ones(len(places)))[0].max() == 0  # what is there stays
+    assert np.allclose(long[above], shown[above], atol=0.05) and long[~above].max() < 0.5 < shown[~above].max()
 
 
 def test_where_the_other_side_is_shown_nothing_is_drawn_out_of_this_one():
@@ -166,7 +162,7 @@ def test_ears_of_both_sides_end_in_the_same_place():
     middle = points(face(), turned(20))[:MESH, :2].mean(0)
     surface, count = HeadSurface(points(face(), turned(20))), len(triangles().outline)
     surface.part_from_background(
-        lambda places: (np.linalg.norm((places - middle) * [1, 0.6], axis=1) < 0.3).astype(float)
+        lambda places: (np.linalg.norm((places - middle) * [1, 0.6], axis=1) < 0.26).astype(float)
     )
     own, other = surface._reaches
     differs = np.flatnonzero(np.abs(own - other) > 0.2)

@@ -1,7 +1,6 @@
 """The portrait's head as a surface of triangles: the face's mesh, rings around it that follow the head, and a rim.
 
-The rings stand for ears, hair and neck: they lie around the face at a depth of their own and move with the head's pose,
-less and less downwards, where the neck ends in shoulders that stay. Beyond the crop nothing moves.
+The rings, see `vivface.warping.rings`, stand for ears, hair and neck. Beyond the crop nothing moves.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-import cv2
 import numpy as np
 
 from vivface.faces.pose import HeadPose
@@ -27,11 +25,10 @@ from vivface.warping.mesh import (
     step,
     triangles,
 )
+from vivface.warping.rings import CLEAR, OPEN, around, beside_face, head_rings, outline_of_head, outside_of_face, strip
 
-RINGS = ((1.22, 0.18, 0.0, 25.0), (1.5, 0.25, 0.1, 60.0))  # reach, more upwards, more downwards; depth in millimetres
-FOLLOWS = ((1.0, 0.35), (0.9, 0.75))  # how far a ring follows the head, and how much less straight down
+RINGS = 2
 BEYOND = 0.25  # crops beyond which nothing moves
-CLEAR = (1.1, 1.35)  # times the reach of the face in the portrait at which a ring lies at least
 EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
 UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the middle of the face
@@ -55,7 +52,6 @@ HAIR = (0.0, 15.0)  # millimetres above the eyes where what is on the other side
 WAY = (0.05, 1.7)  # of the way to the ring: least and most that is found to be the person ...
 PLACES = 40  # ... of places looked at
 LOBE = 50.0  # millimetres below the eyes down to which ears reach
-BARE = (0.05, 0.3)  # opacities of the person up to which a place is background, and from where on not at all
 NEAR_OUTLINE = (12.0, 35.0)  # millimetres from the outline of the face up to which it is, and from where on not at all
 BESIDE = (0.0, 0.2)  # shares of the face's half width at which something lies beside it: begins, does ...
 BELOW = (35.0, 60.0)  # ... and millimetres below the eyes where that ends and neck and clothes are
@@ -78,35 +74,42 @@ class HeadSurface:
     def __init__(self, points: np.ndarray, beyond: float = BEYOND):
         face, surface = PosedFace.of(points), triangles()
         outline = surface.outline
-        self._unfold = Unfolding(face.shape)
-        self._rings, self._follows = _rings(face.shape[outline])
-        still = [place(ring, face.pose) for ring in self._rings]
-        self._across, self._wide = _across(), _widths(points, still[0])
-        self._still = np.stack([_outside(p, points[:MESH, :2], c) for p, c in zip(still, CLEAR, strict=True)])
-        self._rim = _rim(self._still[-1], face.pose.center, beyond)
-        self.source = self._points(points[:MESH], self._still)
+        self._face, self._mesh, self._beyond = face, points[:MESH], beyond
+        self._unfold, self._across = Unfolding(face.shape), _across()
+        self._beside = beside_face(face.shape[outline])
+        self._wide = _widths(points, place(self._beside, face.pose))
+        self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
         loops = _loops()
-        strips = [_strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
+        strips = [strip(inner, outer) for inner, outer in zip(loops, loops[1:], strict=False)]
         self.corners = np.concatenate([surface.corners, *strips])
         self._around = np.arange(len(self.corners)) >= len(surface.corners)
         self._inside = np.any([np.isin(self.corners, loop).all(1) for loop in (lip_loop(), *eye_loops())], 0)
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
-        self.values = np.concatenate([self.source[:, :2], self._other_side(face)], 1)
+        self._lay_rings()
         mesh = points[:MESH, :2]
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
-        self._narrow = step(self._wide[self._across] / self._wide, *WIDER)
         self._hair, self._scale = np.zeros(len(outline)), face.pose.scale  # where the face gets no wider
-        self._bare = np.zeros(len(outline))  # where the outer ring is background and may show the other side's hair
+        self._ends = np.zeros(len(outline))  # where the outer ring may show the other side: hair that ends, or is above
         self._reaches = np.ones((2, len(outline)))  # of the way to the ring that is the person, here and across
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
         cheeks = step(triangles().layout[:, 1], *CHEEKS) * _beside_outline().max(1)
         self._few_pixels = (1 - step(self._facing, *GRAZING)) * cheeks  # (468,)
         self._hardly_seen = np.maximum(near, 1 - step(self._facing, *UNSEEN))  # (468,)
 
+    def _lay_rings(self, reach: np.ndarray | None = None) -> None:
+        """Lay the rings around the face in the portrait, as far out as `head_rings` is told."""
+        pose = self._face.pose
+        self._rings, self._follows = head_rings(self._face, reach)
+        still = [place(ring, pose) for ring in self._rings]
+        self._still = np.stack([outside_of_face(p, self._mesh[:, :2], c) for p, c in zip(still, CLEAR, strict=True)])
+        self._rim = around(self._still[-1], pose.center, self._beyond)
+        self.source = self._points(self._mesh, self._still)
+        self.values = np.concatenate([self.source[:, :2], self._other_side()], 1)
+
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
         moved = np.stack([place(ring, pose) for ring in self._rings])
-        rings = self._still + self._follows[..., None] * (moved - self._still)
+        rings = self._still + self._follows[:, None] * (moved - self._still)
         mesh = place(self._unfold(shape)[:MESH], pose)
         if self._hair.any():
             shift = outline_held(mesh, self.source[:MESH], pose.scale / self._scale, self._hair)
@@ -127,20 +130,21 @@ class HeadSurface:
         return np.concatenate([mesh, *rings, beyond, self._rim])
 
     def part_from_background(self, opacity: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Let no point of the face take its colours from the background, and see where hair and ears end.
+        """Lay the rings where head and hair end, and let no point of the face take its colours from the background.
 
         The mesh network draws the far cheek of a turned head a little too wide.
 
         Args:
             opacity (callable): How much of the person is at places `(N, 2)` of the portrait's crop: `(N,)`, in [0, 1].
         """
+        reach = outline_of_head(self._face, opacity)
+        ends = (reach < OPEN)[self._across]
+        self._lay_rings(reach + self._narrow * (reach[self._across] - reach))
         for _ in range(MOST_STEPS):
             outside = opacity(self.values[:MESH, :2]) < PERSON
             self.values[:MESH, :2][outside] += STEP * (self._center - self.values[:MESH, :2][outside])
-        ring = self.values[_loops()[2]]
-        own, other = (1 - step(opacity(places), *BARE) for places in np.split(ring[:, :4], 2, 1))
         below_eyes = triangles().layout[triangles().outline, 1]
-        self._bare = own * np.maximum(other, step(-below_eyes, *HAIR))
+        self._ends = np.maximum(ends, step(-below_eyes, *HAIR))
         edge, near = (self.source[loop, :2] for loop in _loops()[:2])
         way = edge + np.linspace(0, WAY[1], PLACES)[:, None, None] * (near - edge)
         shares = (opacity(way.reshape(-1, 2)).reshape(way.shape[:2]) > 0.5).mean(0)
@@ -187,7 +191,7 @@ class HeadSurface:
 
     def _show_other_side(self, values: np.ndarray, target: np.ndarray, pose: HeadPose) -> None:
         """Set in `values` where what lies beside the face is that of its other side, which a turn would tear."""
-        torn = step(_widths(target, place(self._rings[0], pose)) / self._wide, *TORN) * self._narrow
+        torn = step(_widths(target, place(self._beside, pose)) / self._wide, *TORN) * self._narrow
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
         torn = np.maximum(right * sides[0], left * sides[1])
@@ -195,7 +199,7 @@ class HeadSurface:
         for loop in (outline, near):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
         self._as_wide(values, torn)
-        values[far, 4] = torn * self._bare  # farther down is long hair, or a background not alike on both sides
+        values[far, 4] = torn * self._ends  # long hair hangs farther down, and not alike on both sides
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
 
@@ -214,7 +218,7 @@ class HeadSurface:
             scale = (np.roll(scale, 1) + 2 * scale + np.roll(scale, -1))[:, None] / 4
             values[near, part] = values[edge, part] + scale * (values[near, part] - values[edge, part])
 
-    def _other_side(self, face: PosedFace) -> np.ndarray:
+    def _other_side(self) -> np.ndarray:
         """Positions of the mirrored points and their weights `(P, 3)`."""
         around = np.concatenate([loop[self._across] for loop in _loops()[1:]])
         other = self.source[np.concatenate([mirror(), around]), :2]
@@ -236,7 +240,7 @@ class HeadSurface:
 def _loops() -> list[np.ndarray]:
     """Numbers `(N,)` of points as they lie in `HeadSurface.source`: outline, rings, what is just beyond, rim."""
     outline = triangles().outline
-    return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(len(RINGS) + 2))]
+    return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(RINGS + 2))]
 
 
 @cache
@@ -272,20 +276,6 @@ def _widths(points: np.ndarray, ring: np.ndarray) -> np.ndarray:
     return np.maximum(((ring[:, :2] - outline) * away).sum(1), LEAST_WIDTH)
 
 
-def _rings(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rings `(rings, N, 3)` around a face's outline `(N, 3)`, millimetres, and how far they follow `(rings, N)`."""
-    center = np.array([0.0, outline[:, 1].mean(), outline[:, 2].mean()])
-    away = outline - center
-    down = np.sin(np.arctan2(away[:, 1], away[:, 0]))
-    rings, follows = [], []
-    for (reach, up, below, depth), (follow, less) in zip(RINGS, FOLLOWS, strict=True):
-        ring = center + away * (reach + up * np.clip(-down, 0, 1) + below * np.clip(down, 0, 1))[:, None]
-        ring[:, 2] += depth
-        rings.append(ring)
-        follows.append(follow - less * np.clip(down, 0, 1))
-    return np.stack(rings), np.stack(follows)
-
-
 def facing(points: np.ndarray) -> np.ndarray:
     """Cosine between the surface's normal at each point `(468, 3)` of the mesh and the way to the camera `(468,)`."""
     corners = triangles().corners
@@ -298,36 +288,3 @@ def facing(points: np.ndarray) -> np.ndarray:
     for k in range(3):
         np.add.at(sums, corners[:, k], normals)
     return sums[:, 2] / np.maximum(np.linalg.norm(sums, axis=1), 1e-9)
-
-
-def _outside(ring: np.ndarray, face: np.ndarray, clear: float) -> np.ndarray:
-    """A ring `(N, 3)` with the points that a turned face `(468, 2)` covers moved out of it."""
-    hull = cv2.convexHull(face.astype(np.float32))[:, 0].astype(np.float64)
-    center = hull.mean(0)
-    away = ring[:, :2] - center
-    first, side = hull - center, np.roll(hull, -1, 0) - hull
-    # reach of the hull along each direction: away * t = first + side * s with s in [0, 1]
-    cross = away[:, None, 0] * side[None, :, 1] - away[:, None, 1] * side[None, :, 0]
-    cross = np.where(np.abs(cross) < 1e-12, 1e-12, cross)
-    t = (first[None, :, 0] * side[None, :, 1] - first[None, :, 1] * side[None, :, 0]) / cross
-    s = (first[None, :, 0] * away[:, None, 1] - first[None, :, 1] * away[:, None, 0]) / cross
-    reach = np.where((s >= 0) & (s <= 1) & (t > 0), t, 0).max(1)
-    out = ring.copy()
-    out[:, :2] = center + away * np.maximum(reach * clear, 1)[:, None]
-    return out
-
-
-def _rim(ring: np.ndarray, center: np.ndarray, beyond: float) -> np.ndarray:
-    """Points `(N, 3)` beyond the crop, straight out from a ring."""
-    away = ring[:, :2] - center[:2]
-    low, high = -beyond, 1 + beyond
-    with np.errstate(divide="ignore"):
-        steps = np.where(away > 0, (high - center[:2]) / away, (low - center[:2]) / away)
-    rim = center[:2] + away * np.maximum(steps.min(1), 1.02)[:, None]
-    return np.concatenate([rim, ring[:, 2:]], 1)
-
-
-def _strip(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
-    """Triangles `(2 N, 3)` between two closed loops of N points."""
-    inner_next, outer_next = np.roll(inner, -1), np.roll(outer, -1)
-    return np.concatenate([np.stack([inner, inner_next, outer], 1), np.stack([inner_next, outer_next, outer], 1)])
