@@ -139,7 +139,7 @@ class HeadSurface:
         """
         reach = outline_of_head(self._face, opacity)
         ends = (reach < OPEN)[self._across]
-        self._lay_rings(reach + self._narrow * (reach[self._across] - reach))
+        self._lay_rings(reach + ends * self._narrow * (reach[self._across] - reach))
         for _ in range(MOST_STEPS):
             outside = opacity(self.values[:MESH, :2]) < PERSON
             self.values[:MESH, :2][outside] += STEP * (self._center - self.values[:MESH, :2][outside])
