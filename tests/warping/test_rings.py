@@ -5,7 +5,7 @@ import pytest
 
 from tests.warping.faces import face, points, turned
 from vivface.warping.mesh import MESH, PosedFace, place, triangles
-from vivface.warping.rings import OPEN, OUTER, REACH, WIDEST, head_rings, outline_of_head
+from vivface.warping.rings import OPEN, OUTER, REACH, TYPICAL, WIDEST, head_rings, outline_of_head
 from vivface.warping.surface import HeadSurface
 
 
@@ -49,7 +49,7 @@ def test_rings_lie_behind_the_face_the_outer_one_at_the_middle_of_the_head():
     assert WIDEST[0] - 1 <= rings[1, :, 2].min() and rings[1, :, 2].max() <= WIDEST[1] + 1
     away = [np.linalg.norm(r[:, :2] - [0, edge[:, 1].mean()], axis=1) for r in (edge, *rings)]
     assert (away[1] > 1.05 * away[0]).all() and (away[2] > away[1]).all()
-    assert away[2] / away[0] == pytest.approx(OPEN * OUTER)
+    assert away[2] / away[0] == pytest.approx(TYPICAL * OUTER)
 
 
 def test_ears_and_hair_follow_the_head_and_shoulders_stay():

@@ -10,8 +10,11 @@ from vivface.errors import OptionError
 from vivface.reenactment.adjustment import DRIVING_FRAMES, adjust
 from vivface.reenactment.codes import IdentityCode, MotionCodes
 from vivface.reenactment.portrait import cut_face
+from vivface.reenactment.portrait_tuning import CODE_STEPS, SeenView
+from vivface.reenactment.portrait_views import VIEWS, portrait_views
 from vivface.reenactment.progress import OnProgress, Progress
 from vivface.reenactment.tuning import Tuning, TuningNetworks
+from vivface.warping.framing import MOST_SIZE
 
 
 class Tunable:
@@ -94,6 +97,17 @@ class Tunable:
             crops = driving.crops(DRIVING_FRAMES, None if on_progress is None else lambda: on_progress(reading))
             driving_images = self.images(crops)
         image = self.images([cut_face(identity.photo, identity.quad, self.config.crop, self.output_size)])
-        return adjust(
-            networks, identity, image, tuning, driving_images=driving_images, seed=seed, on_progress=on_progress
-        )
+        views = self._views(identity, seed) if tuning.method == "portrait" and tuning.steps > CODE_STEPS else []
+        options = dict(driving_images=driving_images, views=views, seed=seed, on_progress=on_progress)
+        return adjust(networks, identity, image, tuning, **options)
+
+    def _views(self, identity: IdentityCode, seed: int) -> list[SeenView]:
+        """The portrait in other poses, and their motion codes; none where it has no points of a face."""
+        if identity.points is None:
+            return []
+        seen, size = [], max(self.output_size, min(2 * self.output_size, MOST_SIZE))
+        for view in portrait_views(identity, self.crops, size, VIEWS, seed):
+            image = self.images([view.cut(self.config.crop, self.output_size)]).float()
+            motion = self.read_motion(self.images([view.cut(self.motion_crop, self.motion_size)])).float()
+            seen.append(SeenView(image, motion))
+        return seen

@@ -1,5 +1,6 @@
 """An identity adjusted by one of the tunings: portrait, pivotal, cyclic."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.cyclic_tuning import tune_cyclically
 from vivface.reenactment.pivotal_tuning import tune_pivotally
-from vivface.reenactment.portrait_tuning import tune_to_portrait
+from vivface.reenactment.portrait_tuning import SeenView, tune_to_portrait
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.tuning import Face, Tuning, TuningNetworks, finished
 
@@ -22,6 +23,7 @@ def adjust(
     tuning: Tuning,
     *,
     driving_images: Tensor | None = None,
+    views: Sequence[SeenView] = (),
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> IdentityCode:
@@ -34,6 +36,7 @@ def adjust(
         tuning (`Tuning`): Method, steps, learning rate.
         driving_images (`torch.Tensor` of shape `(frames, 3, image_size, image_size)`, *optional*): Aligned driving
             frames, which `"cma"` needs.
+        views (sequence of `SeenView`, *optional*): The portrait in other poses, for `"portrait"`.
         seed (`int`, *optional*, defaults to 0): Of what is drawn at random.
         on_progress (callable, *optional*): Told before every step; may raise to stop.
 
@@ -44,7 +47,7 @@ def adjust(
         return identity
     options = dict(learning_rate=tuning.learning_rate, seed=seed, on_progress=on_progress)
     if tuning.method == "portrait":
-        return tune_to_portrait(networks, identity, image, tuning.steps, **options)
+        return tune_to_portrait(networks, identity, image, tuning.steps, views=views, **options)
     face = Face(
         *(None if code is None else code.float() for code in (identity.w_plus, identity.motion, identity.memory))
     )

@@ -11,10 +11,17 @@ Likeness lies in small differences of neighbouring pixels in the face (the shadi
 these weigh far more than the pixels themselves. Where the checkpoint has a recognizer, portrait and image must look
 alike to it, too. Eyes and mouth are left out of both terms; otherwise the tuned generator overfits the portrait's
 expression.
+
+A generator that was tuned to one view of a person shows another one when the head turns. So where the portrait's
+photograph can be moved, three steps of four are taken on views of it in other poses and expressions
+(`vivface.reenactment.portrait_views`), whose motion codes are read like those of a driving frame; eyes and mouth count
+in these. They hold the generator in place, too, without locality regularisation.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +45,21 @@ MOVING_REGIONS = (((0.375, 0.472), (0.095, 0.055)), ((0.625, 0.472), (0.095, 0.0
 CODE_WEIGHT = 1e-2  # keeps the code near the one the encoder gave
 LOCALITY_WEIGHT = 1.0
 LOCALITY_BATCH = 1
+OWN_EVERY = 4  # one step of so many is taken on the portrait itself, the others on views of it
 LOCALITY_REACH = 0.5  # where the generator is held: this far from the pivot towards random identities
 MOTION_SPREAD = 1.0  # spread of random motion codes, in units of the source's own
+
+
+class SeenView(NamedTuple):
+    """The portrait in another pose, as a system sees it.
+
+    Attributes:
+        image (`torch.Tensor` of shape `(1, 3, size, size)`): What the generator is to show, RGB in [-1, 1].
+        motion (`torch.Tensor` of shape `(1, *code_shape)`): Its motion code.
+    """
+
+    image: Tensor
+    motion: Tensor
 
 
 def tune_to_portrait(
@@ -48,6 +68,7 @@ def tune_to_portrait(
     image: Tensor,
     steps: int,
     *,
+    views: Sequence[SeenView] = (),
     learning_rate: float | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
@@ -60,6 +81,7 @@ def tune_to_portrait(
         identity (`IdentityCode`): The encoder's code of the portrait.
         image (`torch.Tensor` of shape `(1, 3, size, size)`): The aligned portrait at the generator's size, in [-1, 1].
         steps (`int`): Optimiser steps in all.
+        views (sequence of `SeenView`, *optional*): The portrait in other poses.
         learning_rate (`float`, *optional*): Of the generator, at its highest; 0.003 by default.
         seed (`int`, *optional*, defaults to 0): Of the random codes.
         on_progress (callable, *optional*): Told before every step; may raise to stop.
@@ -76,11 +98,10 @@ def tune_to_portrait(
     with torch.no_grad():
         own = networks.face or networks.read(image)
         motion = networks.deform(own.motion, own.memory)
-    weight = _pixel_weight(image)
+    apart = eyes_and_mouth(image)
 
     def loss_of(output: Tensor) -> Tensor:
-        loss = portrait_loss(output, image, weight)
-        return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, output, image)
+        return _difference(output, image, recognizer, apart)
 
     # 2. The pivot: only the code and the portrait's own deformation move.
     w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
@@ -98,9 +119,13 @@ def tune_to_portrait(
         frozen, motion = copy.deepcopy(tuned), motion.detach()
         tuned.requires_grad_(True)
 
-        def generator_loss(_: int) -> Tensor:
+        def generator_loss(step: int) -> Tensor:
+            if views and step % OWN_EVERY:
+                target, seen = views[step % len(views)]
+                moved = networks.refined(w_plus, networks.deform(seen, own.memory), reference)
+                return _difference(moved, target, recognizer)
             loss = loss_of(networks.refined(w_plus, motion, reference))
-            return loss + LOCALITY_WEIGHT * _locality(networks, frozen, w_plus, own, random)
+            return loss if views else loss + LOCALITY_WEIGHT * _locality(networks, frozen, w_plus, own, random)
 
         parameters = [{"params": list(tuned.parameters())}, {"params": [w_plus]}]
         rate, progress = learning_rate or GENERATOR_RATE, (code_steps, steps)
@@ -118,6 +143,14 @@ def tune_to_portrait(
     )
 
 
+def _difference(
+    output: Tensor, target: Tensor, recognizer: IdentityNetwork | None, apart: Tensor | None = None
+) -> Tensor:
+    """Pixels and, to the recognizer, persons; `apart` `(1, 1, size, size)` is 1 where neither counts."""
+    loss = portrait_loss(output, target, _pixel_weight(target, apart))
+    return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, output, target, apart)
+
+
 def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L1 of pixels and of their differences to the right and below, at several scales, weighted over the image."""
     loss = image.new_zeros(())
@@ -131,14 +164,16 @@ def portrait_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return loss / len(SCALES)
 
 
-def likeness_loss(recognizer: IdentityNetwork, image: Tensor, target: Tensor) -> Tensor:
-    """1 - cosine of an identity network's embeddings, plus distance of its feature maps, whatever eyes and mouth do."""
+def likeness_loss(recognizer: IdentityNetwork, image: Tensor, target: Tensor, apart: Tensor | None = None) -> Tensor:
+    """1 - cosine of an identity network's embeddings, plus distance of its feature maps, whatever lies `apart`."""
     output, expected = recognizer.crop(image), recognizer.crop(target)
-    embedding, features = recognizer.compare(output.lerp(expected, recognizer.crop(_moving_regions(target))), expected)
+    if apart is not None:
+        output = output.lerp(expected, recognizer.crop(apart))
+    embedding, features = recognizer.compare(output, expected)
     return embedding + features
 
 
-def _moving_regions(image: Tensor) -> Tensor:
+def eyes_and_mouth(image: Tensor) -> Tensor:
     """1 in the eyes and the mouth of an aligned image and 0 elsewhere, soft at borders: `(1, 1, size, size)`."""
     place = (torch.arange(image.shape[-1]).to(image) + 0.5) / image.shape[-1]
     distances = [
@@ -161,8 +196,10 @@ def _locality(
     return F.l1_loss(networks.show(codes, motion), expected)
 
 
-def _pixel_weight(image: Tensor) -> Tensor:
-    """Weight of each pixel, mean 1: the face counts more than the border, eyes and mouth not. `(1, 1, size, size)`."""
+def _pixel_weight(image: Tensor, apart: Tensor | None = None) -> Tensor:
+    """Weight of each pixel `(1, 1, size, size)`, mean 1: the face counts more than the border, what lies apart not."""
     mask = torch.from_numpy(soft_mask(image.shape[-1])).to(image)[None, None]
-    weight = (1 + (FACE_WEIGHT - 1) * mask) * (1 - _moving_regions(image))
+    weight = 1 + (FACE_WEIGHT - 1) * mask
+    if apart is not None:
+        weight = weight * (1 - apart)
     return weight / weight.mean()

@@ -20,6 +20,7 @@ ROUND = 2.4  # exponent of the way to the outline, of which that depth is a powe
 INNER = 1.23, 0.6  # reach of the inner ring at most, in widths of the face, and of the way to the outer one
 OUTER = 0.976  # of the way to the outline of the head at which the outer one lies: on the person
 OPEN = 1.8  # reach of the outer one where no outline is found: long hair, shoulders
+TYPICAL = 1.5  # ... and where nobody has looked for one
 REACH = (1.1, 1.8)  # least and most where one is
 PLACES = 51  # looked at on the way
 OPAQUE = 0.5  # opacity of the person at the outline
@@ -36,14 +37,14 @@ def head_rings(face: PosedFace, reach: np.ndarray | None = None) -> tuple[np.nda
 
     Args:
         face (`PosedFace`): The face.
-        reach (`np.ndarray` of shape `(N,)`, *optional*): Of the outline of head and hair, see `outline_of_head`; none
-            is known by default.
+        reach (`np.ndarray` of shape `(N,)`, *optional*): Of the outline of head and hair, see `outline_of_head`; that
+            of most heads by default.
 
     Returns:
         Two `np.ndarray`: rings `(2, N, 3)`, inner and outer, millimetres, and how far they follow the head `(N,)`.
     """
     outline = face.shape[triangles().outline]
-    reach = np.full(len(outline), OPEN) if reach is None else reach
+    reach = np.full(len(outline), TYPICAL) if reach is None else reach
     middle, away, depth = _from_middle(outline)
     down = away[:, 1] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
     inner = np.minimum(INNER[0], 1 + INNER[1] * (OUTER * reach - 1))
