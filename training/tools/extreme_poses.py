@@ -28,7 +28,7 @@ from training.evaluation.face_measures import turned_image
 from training.stages.face_state import correlation
 from training.tools.programs import add_people, program_parser, run_program
 from vivface.errors import BackendError, OptionError
-from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle
+from vivface.faces.alignment import crop_quad, ffhq_quad, quad_angle, to_crop
 from vivface.faces.backends import get_backend
 from vivface.faces.crops import face_quad
 from vivface.faces.landmarks import LandmarkBackend
@@ -44,6 +44,7 @@ from vivface.pipelines import load_pipeline
 from vivface.pipelines.base import ReenactmentPipeline
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.portrait import Portrait, cut_face
+from vivface.warping.mesh import face_points
 
 SIZE = 256  # pixels at which results are read
 DRIVER, INVERSION = "driver", "inversion"
@@ -133,6 +134,7 @@ class System:
     def __init__(self, name: str, checkpoint: str | None, adapt: int = 0):
         self.plain, self.adapt = name == INVERSION, adapt
         self.pipeline: ReenactmentPipeline = load_pipeline(checkpoint, system="hyperreenact" if self.plain else name)
+        self._backend = get_backend("mesh")
         self._identities: dict[tuple[Path, int], IdentityCode] = {}
 
     def __call__(self, source: Frame, driver: Frame) -> np.ndarray:
@@ -143,6 +145,9 @@ class System:
                 portrait = Portrait(source.image, source.landmarks.astype(np.float64), [])
                 identity = pipeline.read_portrait(portrait)
             identity.fingerprint = pipeline.fingerprint
+            face = next(iter(self._backend.detect(source.image, effort="high")), None)
+            if face is not None and face.points is not None:
+                identity.points = to_crop(face_points(face.points), identity.quad)
             if self.adapt and not self.plain:
                 identity = pipeline.adjust_manifold(identity, method="portrait", steps=self.adapt)
             self._identities[key] = identity
