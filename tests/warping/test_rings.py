@@ -43,13 +43,21 @@ def test_where_no_outline_is_found_the_ring_is_far_out():
 
 def test_rings_lie_behind_the_face_the_outer_one_at_the_middle_of_the_head():
     posed = PosedFace.of(points(face()))
-    rings, _ = head_rings(posed)
     edge = posed.shape[triangles().outline]
+    rings, _ = head_rings(posed, np.full(len(edge), 1.5))
     assert (rings[0, :, 2] >= edge[:, 2]).all() and (rings[1, :, 2] >= rings[0, :, 2]).all()
     assert WIDEST[0] - 1 <= rings[1, :, 2].min() and rings[1, :, 2].max() <= WIDEST[1] + 1
     away = [np.linalg.norm(r[:, :2] - [0, edge[:, 1].mean()], axis=1) for r in (edge, *rings)]
     assert (away[1] > 1.05 * away[0]).all() and (away[2] > away[1]).all()
-    assert away[2] / away[0] == pytest.approx(TYPICAL * OUTER)
+    assert away[2] / away[0] == pytest.approx(1.5 * OUTER)
+
+
+def test_a_background_that_moves_along_is_less_deep():
+    posed = PosedFace.of(points(face()))
+    (unknown, _), (known, _) = head_rings(posed), head_rings(posed, np.full(len(triangles().outline), TYPICAL))
+    assert np.allclose(unknown[1, :, :2], known[1, :, :2])
+    top = heights() < -55  # at the ears the outline of the face lies deep itself
+    assert (unknown[1, top, 2] < known[1, top, 2] - 10).all()
 
 
 def test_ears_and_hair_follow_the_head_and_shoulders_stay():

@@ -24,7 +24,7 @@ TYPICAL = 1.5  # ... and where nobody has looked for one
 REACH = (1.1, 1.8)  # least and most where one is
 PLACES = 51  # looked at on the way
 OPAQUE = 0.5  # opacity of the person at the outline
-BESIDE = 25.0  # millimetres behind the outline of the face: ears
+BEHIND = 25.0, 60.0  # millimetres behind the outline of the face where rings lie around heads without an outline
 BELOW = (40.0, 60.0)  # millimetres below the eyes where there is neck, not the outline of a head
 EARS = 0.35  # sine of the angle below the middle of the face down to which rings follow the head: ears ...
 BENDS = 0.3  # ... and the power of what is more with which they follow less, down to not at all
@@ -37,20 +37,23 @@ def head_rings(face: PosedFace, reach: np.ndarray | None = None) -> tuple[np.nda
 
     Args:
         face (`PosedFace`): The face.
-        reach (`np.ndarray` of shape `(N,)`, *optional*): Of the outline of head and hair, see `outline_of_head`; that
-            of most heads by default.
+        reach (`np.ndarray` of shape `(N,)`, *optional*): Of the outline of head and hair, see `outline_of_head`. By
+            default that of most heads, and rings less deep: a background that moves with the head is not to fold.
 
     Returns:
         Two `np.ndarray`: rings `(2, N, 3)`, inner and outer, millimetres, and how far they follow the head `(N,)`.
     """
     outline = face.shape[triangles().outline]
-    reach = np.full(len(outline), TYPICAL) if reach is None else reach
+    known, reach = reach is not None, np.full(len(outline), TYPICAL) if reach is None else reach
     middle, away, depth = _from_middle(outline)
     down = away[:, 1] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
     inner = np.minimum(INNER[0], 1 + INNER[1] * (OUTER * reach - 1))
     rings = middle + away * np.stack([inner, OUTER * reach])[..., None]
-    way = np.stack([((inner - 1) / (reach - 1)) ** ROUND, np.ones_like(reach)])
-    rings[..., 2] = outline[:, 2] + way * np.maximum(depth - outline[:, 2], 0)
+    if known:
+        way = np.stack([((inner - 1) / (reach - 1)) ** ROUND, np.ones_like(reach)])
+        rings[..., 2] = outline[:, 2] + way * np.maximum(depth - outline[:, 2], 0)
+    else:
+        rings[..., 2] = outline[:, 2] + np.array(BEHIND)[:, None]
     return rings, 1 - (np.maximum(down - EARS, 0) / (1 - EARS)) ** BENDS
 
 
@@ -58,7 +61,7 @@ def beside_face(outline: np.ndarray) -> np.ndarray:
     """A ring `(N, 3)` around an outline `(N, 3)` at which to see how much of a side is shown, millimetres."""
     middle, away, _ = _from_middle(outline)
     ring = middle + away * INNER[0]
-    ring[:, 2] = outline[:, 2] + BESIDE
+    ring[:, 2] = outline[:, 2] + BEHIND[0]
     return ring
 
 
