@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from vivface.faces.backends import get_backend
+from vivface.pipelines import load_pipeline
 from vivface.reenactment.adjustment import adjust
 from vivface.reenactment.portrait_tuning import CODE_STEPS, SeenView
-from vivface.reenactment.portrait_views import FACE, HEAD, portrait_views
+from vivface.reenactment.portrait_views import FACE, HEAD, VIEWS, portrait_views
 from vivface.reenactment.tuning import Tuning
 from vivface.warping.controls import CONTROLS
 
@@ -67,7 +68,8 @@ def test_a_generator_tuned_to_views_shows_other_views_better(tiny_pipeline, iden
     assert error(seen(0, 8)) < 0.95 * error(())
 
 
-def test_the_pipeline_makes_views_itself_where_the_face_has_points(tiny_pipeline, identity, portrait, monkeypatch):
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_pipeline_that_tunes_to_views_makes_them(tiny_pipeline, identity, portrait, monkeypatch, wanted):
     made = []
 
     def counted(networks, identity, image, tuning, views, **options):
@@ -75,7 +77,18 @@ def test_the_pipeline_makes_views_itself_where_the_face_has_points(tiny_pipeline
         return identity
 
     monkeypatch.setattr("vivface.pipelines.tunable.adjust", counted)
+    monkeypatch.setattr(type(tiny_pipeline), "TUNES_TO_VIEWS", wanted)
     tiny_pipeline.encode_identity(portrait, adapt=CODE_STEPS + 1)
     tiny_pipeline.encode_identity(portrait, adapt=CODE_STEPS)  # moves the code alone
     tiny_pipeline.encode_identity(portrait, adapt="pti:5")
-    assert made == [16, 0, 0]
+    assert made == [VIEWS if wanted else 0, 0, 0]
+
+
+def test_the_bundled_hyperreenact_tunes_to_views(portrait):
+    """Twice the steps of the others, in as much time."""
+    system = load_pipeline(system="hyperreenact")
+    assert system.config.adapt_steps == 2 * load_pipeline().config.adapt_steps
+    plain = system.encode_identity(portrait, adapt=0)
+    tuned = system.encode_identity(portrait, adapt=CODE_STEPS + 5)
+    assert tuned.generator is not None and plain.generator is None
+    assert np.isfinite(system.generate(tuned, tuned.motion).numpy()).all()

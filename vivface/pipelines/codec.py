@@ -42,7 +42,6 @@ from vivface.reenactment.coded_video import FITTED_BASES, NUMBERS, POINTS, Coded
 from vivface.reenactment.codes import IdentityCode
 from vivface.reenactment.key_picture import KEY_SIZE, take_key_picture
 from vivface.reenactment.portrait import Portrait
-from vivface.reenactment.portrait_tuning import SeenView
 from vivface.reenactment.progress import OnProgress
 from vivface.reenactment.tuning import Face, TuningNetworks
 
@@ -319,9 +318,6 @@ class ExpressiveCodecPipeline(CodecCheckpoint, CodecDecoding, ReenactmentPipelin
         networks = self.generator_of(identity), self.encoder
         face = Face(identity.w_plus.float(), identity.motion.float())
         return TuningNetworks(*networks, recognizer=self.recognizer, face=face, draw=draw)
-
-    def _views(self, identity: IdentityCode, seed: int) -> list[SeenView]:
-        return super()._views(identity, seed) if self.config.basis == "components" else []  # others are not read off
 
     def show(
         self,

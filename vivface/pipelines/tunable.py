@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 import torch
 
@@ -18,7 +19,13 @@ from vivface.warping.framing import MOST_SIZE
 
 
 class Tunable:
-    """Tuning of a copy of the generator; mixed into `ReenactmentPipeline`."""
+    """Tuning of a copy of the generator; mixed into `ReenactmentPipeline`.
+
+    Attributes:
+        TUNES_TO_VIEWS (`bool`): Whether the checkpoint's own tuning sees the portrait in other poses, too.
+    """
+
+    TUNES_TO_VIEWS: ClassVar[bool] = False
 
     def tuning_networks(self, identity: IdentityCode | None = None) -> TuningNetworks:
         """Copies of the networks, for a tuning.
@@ -103,7 +110,7 @@ class Tunable:
 
     def _views(self, identity: IdentityCode, seed: int) -> list[SeenView]:
         """The portrait in other poses, and their motion codes; none where it has no points of a face."""
-        if identity.points is None:
+        if not self.TUNES_TO_VIEWS or identity.points is None:
             return []
         seen, size = [], max(self.output_size, min(2 * self.output_size, MOST_SIZE))
         for view in portrait_views(identity, self.crops, size, VIEWS, seed):
