@@ -84,10 +84,10 @@ def test_a_pipeline_that_tunes_to_views_makes_them(tiny_pipeline, identity, port
     assert made == [VIEWS if wanted else 0, 0, 0]
 
 
-def test_the_bundled_hyperreenact_tunes_to_views(portrait):
-    """Twice the steps of the others, in as much time."""
-    system = load_pipeline(system="hyperreenact")
-    assert system.config.adapt_steps == 2 * load_pipeline().config.adapt_steps
+@pytest.mark.parametrize("name", ["vivface", "hybrid", "hyperreenact"])
+def test_bundled_systems_tune_to_views(portrait, name):
+    system = load_pipeline(system=name)
+    assert system.TUNES_TO_VIEWS and system.config.adapt_steps == 200
     plain = system.encode_identity(portrait, adapt=0)
     tuned = system.encode_identity(portrait, adapt=CODE_STEPS + 5)
     assert tuned.generator is not None and plain.generator is None

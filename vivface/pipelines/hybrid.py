@@ -69,6 +69,7 @@ class HybridLatentPipeline(ReenactmentPipeline):
     """
 
     COMPONENTS = {"generator": StyleGAN2Generator, "encoder": HybridEncoder, "recognizer": IdentityNetwork}
+    TUNES_TO_VIEWS = True
     SETTINGS = ("image_size", "crop", "motion_layers", "adapt_steps", "detail")
     SERVED_BY_MAIN = True
     _optional_components = ["recognizer"]

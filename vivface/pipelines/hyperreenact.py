@@ -131,8 +131,7 @@ class HyperReenactPipeline(ReenactmentPipeline):
         unused = {"transformer": None, "refinement": None}
         donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{**unused, **components})
         hypernetwork = load_component(ReenactmentHypernetwork, checkpoint, FOLDER, **loading)
-        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop")}
-        kept["adapt_steps"] = 2 * donor.config.adapt_steps  # those with views take half the time
+        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop", "adapt_steps")}
         networks = donor.generator, donor.encoder, donor.recognizer, None, hypernetwork
         pipeline = cls(*networks, **{**kept, "truncation": 1.0, **settings})
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))

@@ -62,6 +62,7 @@ class VivFacePipeline(ReenactmentPipeline):
         "refinement": RefinementNetwork,
         "recognizer": IdentityNetwork,
     }
+    TUNES_TO_VIEWS = True
     SETTINGS = ("image_size", "crop", "neutral", "adapt_steps", "detail")
     _optional_components = ["transformer", "refinement", "recognizer"]
     model_cpu_offload_seq = "encoder->transformer->generator->refinement"

@@ -12,8 +12,8 @@ these weigh far more than the pixels themselves. Where the checkpoint has a reco
 alike to it, too. Eyes and mouth are left out of both terms; otherwise the tuned generator overfits the portrait's
 expression.
 
-HyperReenact's motion changes weights, and tuned to one view of a person it shows another one when the head turns. So
-there three steps of four are taken on views of the portrait in other poses and expressions
+Tuned to one view of a person, a generator shows another one when the head turns. So where a system reads motion off
+single frames, three steps of four are taken on views of the portrait in other poses and expressions
 (`vivface.reenactment.portrait_views`), whose motion codes are read like those of a driving frame; eyes and mouth count
 in these. They hold the generator in place, too, without locality regularisation.
 """
