@@ -36,7 +36,7 @@ def test_the_face_lies_where_the_landmarks_say(views):
 def test_views_differ_and_a_seed_gives_them_again(tiny_pipeline, identity, views):
     again = portrait_views(identity, tiny_pipeline.crops, SIZE, 4, seed=2)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(views, again, strict=True))
-    crops = [view.cut("ffhq", 64).astype(int) for view in views]
+    crops = [view.crop("ffhq", 64).astype(int) for view in views]
     assert all(crop.shape == (64, 64, 3) for crop in crops)
     assert min(np.abs(a - b).mean() for k, a in enumerate(crops) for b in crops[:k]) > 2
 
@@ -52,8 +52,8 @@ def test_a_generator_tuned_to_views_shows_other_views_better(tiny_pipeline, iden
     def seen(seed: int, count: int) -> list[SeenView]:
         found = []
         for view in portrait_views(identity, tiny_pipeline.crops, SIZE, count, seed):
-            image = tiny_pipeline.images([view.cut("ffhq", identity.reference.shape[-1])])
-            motion = tiny_pipeline.encode_crops([view.cut(tiny_pipeline.motion_crop, tiny_pipeline.motion_size)])
+            image = tiny_pipeline.images([view.crop("ffhq", identity.reference.shape[-1])])
+            motion = tiny_pipeline.encode_crops([view.crop(tiny_pipeline.motion_crop, tiny_pipeline.motion_size)])
             found.append(SeenView(image, motion))
         return found
 

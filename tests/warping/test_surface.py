@@ -145,7 +145,7 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_that_ends():
     assert shown.max() > 0.95 and (x[shown > 0.5] < 0.5).all()  # on the far side
     long, _ = outer(lambda places: np.ones(len(places)))
     above = -triangles().layout[triangles().outline, 1] > 15
-    assert np.allclose(long[above], shown[above], atol=0.05) and long[~above].max() < 0.5 < shown[~above].max()
+    assert np.allclose(long[above], shown[above]) and long[~above].max() < 0.5 < shown[~above].max()
 
 
 def test_where_the_other_side_is_shown_nothing_is_drawn_out_of_this_one():

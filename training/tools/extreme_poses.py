@@ -145,10 +145,8 @@ class System:
                 portrait = Portrait(source.image, source.landmarks.astype(np.float64), [])
                 identity = pipeline.read_portrait(portrait)
             identity.fingerprint = pipeline.fingerprint
-            face = next(iter(self._backend.detect(source.image, effort="high")), None)
-            if face is not None and face.points is not None:
-                identity.points = to_crop(face_points(face.points), identity.quad)
             if self.adapt and not self.plain:
+                identity.points = self._points(source, identity.quad)
                 identity = pipeline.adjust_manifold(identity, method="portrait", steps=self.adapt)
             self._identities[key] = identity
         identity = self._identities[key]
@@ -158,6 +156,11 @@ class System:
         crop, quad = pipeline.motion_crop, face_quad(driver.landmarks, pipeline.motion_crop)
         motion = pipeline.encode_crops([cut_face(driver.image, quad, crop, pipeline.motion_size)])
         return to_images(pipeline.generate(identity, motion))[0]
+
+    def _points(self, source: Frame, quad: np.ndarray) -> np.ndarray | None:
+        """Points of the face in its crop, of which a tuning makes views; None where no face is found."""
+        face = next(iter(self._backend.detect(source.image, effort="high")), None)
+        return None if face is None or face.points is None else to_crop(face_points(face.points), quad)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -114,7 +114,7 @@ class Tunable:
             return []
         seen, size = [], max(self.output_size, min(2 * self.output_size, MOST_SIZE))
         for view in portrait_views(identity, self.crops, size, VIEWS, seed):
-            image = self.images([view.cut(self.config.crop, self.output_size)]).float()
-            motion = self.read_motion(self.images([view.cut(self.motion_crop, self.motion_size)])).float()
+            image = self.images([view.crop(self.config.crop, self.output_size)]).float()
+            motion = self.read_motion(self.images([view.crop(self.motion_crop, self.motion_size)])).float()
             seen.append(SeenView(image, motion))
         return seen

@@ -98,10 +98,11 @@ def tune_to_portrait(
     with torch.no_grad():
         own = networks.face or networks.read(image)
         motion = networks.deform(own.motion, own.memory)
-    apart = eyes_and_mouth(image)
+    apart, whole = eyes_and_mouth(image), _pixel_weight(image)
+    weight = _pixel_weight(image, apart)
 
     def loss_of(output: Tensor) -> Tensor:
-        return _difference(output, image, recognizer, apart)
+        return _difference(output, image, recognizer, weight, apart)
 
     # 2. The pivot: only the code and the portrait's own deformation move.
     w_plus, motion = start.clone().requires_grad_(True), motion.requires_grad_(True)
@@ -116,14 +117,14 @@ def tune_to_portrait(
     # 3. Generator and code together, held in place away from the pivot.
     generator = None
     if steps > code_steps:
-        frozen, motion = copy.deepcopy(tuned), motion.detach()
+        frozen, motion = None if views else copy.deepcopy(tuned), motion.detach()
         tuned.requires_grad_(True)
 
         def generator_loss(step: int) -> Tensor:
             if views and step % OWN_EVERY:
                 target, seen = views[step % len(views)]
                 moved = networks.refined(w_plus, networks.deform(seen, own.memory), reference)
-                return _difference(moved, target, recognizer)
+                return _difference(moved, target, recognizer, whole)
             loss = loss_of(networks.refined(w_plus, motion, reference))
             return loss if views else loss + LOCALITY_WEIGHT * _locality(networks, frozen, w_plus, own, random)
 
@@ -144,10 +145,10 @@ def tune_to_portrait(
 
 
 def _difference(
-    output: Tensor, target: Tensor, recognizer: IdentityNetwork | None, apart: Tensor | None = None
+    output: Tensor, target: Tensor, recognizer: IdentityNetwork | None, weight: Tensor, apart: Tensor | None = None
 ) -> Tensor:
-    """Pixels and, to the recognizer, persons; `apart` `(1, 1, size, size)` is 1 where neither counts."""
-    loss = portrait_loss(output, target, _pixel_weight(target, apart))
+    """Pixels by their weight and, to the recognizer, persons, whatever lies `apart`; both `(1, 1, size, size)`."""
+    loss = portrait_loss(output, target, weight)
     return loss if recognizer is None else loss + IDENTITY_WEIGHT * likeness_loss(recognizer, output, target, apart)
 
 

@@ -8,15 +8,13 @@ ought to look there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from vivface.faces.crops import face_quad
 from vivface.faces.ibug import ibug_landmarks
 from vivface.faces.mesh_reader import FacePoints
 from vivface.faces.networks.attention_mesh import EYES
-from vivface.reenactment.portrait import PortraitPhoto, cut_face
+from vivface.reenactment.portrait import Portrait, PortraitPhoto
 from vivface.warping.controls import ControlledFace, Expression
 from vivface.warping.framing import Framing
 from vivface.warping.mesh import IRISES, MESH, place
@@ -34,24 +32,9 @@ FACE = {
 FACE_SHARE = 0.6  # of the views that show a movement of the face
 
 
-@dataclass(frozen=True)
-class View:
-    """A portrait in another pose.
-
-    Attributes:
-        image (`np.ndarray` of shape `(height, height, 3)`): uint8 RGB, half as wide again as the crop.
-        landmarks (`np.ndarray` of shape `(68, 2)`): In pixels of it.
-    """
-
-    image: np.ndarray
-    landmarks: np.ndarray
-
-    def cut(self, crop: str, size: int) -> np.ndarray:
-        """The face `(size, size, 3)` as a system cuts faces, a key of `vivface.faces.CROPS`: uint8 RGB."""
-        return cut_face(self.image, face_quad(self.landmarks, crop), crop, size)
-
-
-def portrait_views(portrait: PortraitPhoto, crops: tuple[str, str], size: int, count: int, seed: int = 0) -> list[View]:
+def portrait_views(
+    portrait: PortraitPhoto, crops: tuple[str, str], size: int, count: int, seed: int = 0
+) -> list[Portrait]:
     """Draw views of a portrait.
 
     Args:
@@ -60,6 +43,9 @@ def portrait_views(portrait: PortraitPhoto, crops: tuple[str, str], size: int, c
         size (`int`): Width and height of the crop in the views, pixels.
         count (`int`): How many.
         seed (`int`, *optional*, defaults to 0): Of what they show.
+
+    Returns:
+        list of `Portrait`: Pictures half as wide again as the crop.
     """
     rest, framing, random = Rest.of(portrait.points[None]), Framing.around(PASTED), np.random.default_rng(seed)
     moving = MovingPhoto(portrait.photo, portrait.quad, portrait.points, size, rest, crops=crops, framing=framing)
@@ -69,7 +55,7 @@ def portrait_views(portrait: PortraitPhoto, crops: tuple[str, str], size: int, c
         image = moving.show(shape, pose)
         points = place(shape, framing.pose(pose)) * len(image)
         seen = FacePoints(points[:MESH], points[EYES], np.stack([points[iris] for iris in IRISES]), math.inf)
-        views.append(View(image, ibug_landmarks(seen)))
+        views.append(Portrait(image, ibug_landmarks(seen), []))
     return views
 
 

@@ -12,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from vivface.warping.mesh import from_outline, step, triangles
+from vivface.warping.mesh import from_outline, step, to_outline, triangles
 
 PLACES = (0.35, 0.5, 0.65)  # of the way from the outline to the first ring, where hair is looked for
 UNLIKE = (10.0, 20.0)  # how much it differs from the skin of the cheek in colour: begins to be hair, is
@@ -93,7 +93,7 @@ def outline_held(face: np.ndarray, portrait: np.ndarray, larger: float, share: n
 @cache
 def around_outline() -> np.ndarray:
     """Weights of the points of the outline for each point of the mesh `(468, N)`, of sum 1."""
-    return _weights(triangles().layout, ALONG)
+    return _weights(to_outline(), ALONG)
 
 
 @cache
@@ -102,10 +102,8 @@ def follows_outline() -> np.ndarray:
     return around_outline() * np.clip(1 - from_outline() / NARROW, 0, 1)[:, None]
 
 
-def _weights(points: np.ndarray, sigma: float) -> np.ndarray:
-    """Of the points of the outline for points `(P, 3)`, by their distance: `(P, N)`, of sum 1."""
-    places = triangles().layout[triangles().outline, :2]
-    away = np.linalg.norm(points[:, None, :2] - places[None], axis=2)
+def _weights(away: np.ndarray, sigma: float) -> np.ndarray:
+    """Of the points of the outline by their distances `(P, N)`: `(P, N)`, of sum 1."""
     weights = np.exp(-0.5 * ((away - away.min(1, keepdims=True)) / sigma) ** 2)
     return weights / weights.sum(1, keepdims=True)
 
@@ -113,7 +111,7 @@ def _weights(points: np.ndarray, sigma: float) -> np.ndarray:
 @cache
 def _evened() -> np.ndarray:
     """Weights of points of the outline around each of them `(N, N)`, of sum 1."""
-    return _weights(triangles().layout[triangles().outline], EVEN)
+    return _weights(to_outline()[triangles().outline], EVEN)
 
 
 @cache
@@ -123,7 +121,7 @@ def _cheek() -> np.ndarray:
     outline = layout[triangles().outline]
     (near, far), (high, low) = CHEEK
     skin = (edge > near) & (edge < far) & (layout[:, 1] > high) & (layout[:, 1] < low)
-    away = np.linalg.norm(outline[:, None, :2] - layout[None, :, :2], axis=2)
+    away = to_outline().T.copy()
     away[:, ~skin] = np.inf
     away[outline[:, None, 0] * layout[None, :, 0] < 0] = np.inf
     return np.argsort(away, 1)[:, :NEAREST]
@@ -132,8 +130,7 @@ def _cheek() -> np.ndarray:
 @cache
 def _band() -> np.ndarray:
     """Weights of points in a band beside each point of the outline `(N, 468)`, of sum 1."""
-    layout, edge = triangles().layout, from_outline()
-    away = np.linalg.norm(layout[triangles().outline][:, None, :2] - layout[None, :, :2], axis=2)
-    weights = np.exp(-0.5 * ((away - BAND[0]) / BAND_WIDTH) ** 2)
+    edge = from_outline()
+    weights = np.exp(-0.5 * ((np.ascontiguousarray(to_outline().T) - BAND[0]) / BAND_WIDTH) ** 2)
     weights[:, (edge < BAND[0]) | (edge > BAND[1])] = 0
     return weights / weights.sum(1, keepdims=True)

@@ -123,10 +123,16 @@ def from_others(near: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 
 @cache
+def to_outline() -> np.ndarray:
+    """Distance of each point of the mesh to each point of the outline of the face `(468, N)`, millimetres."""
+    layout, outline = triangles().layout, triangles().outline
+    return np.linalg.norm(layout[:, None, :2] - layout[None, outline, :2], axis=2)
+
+
+@cache
 def from_outline() -> np.ndarray:
     """Distance of each point of the mesh to the outline of the face `(468,)`, millimetres."""
-    layout, outline = triangles().layout, triangles().outline
-    return np.linalg.norm(layout[:, None, :2] - layout[None, outline, :2], axis=2).min(1)
+    return to_outline().min(1)
 
 
 def face_points(points: FacePoints) -> np.ndarray:

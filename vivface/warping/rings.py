@@ -83,8 +83,13 @@ def outline_of_head(face: PosedFace, opacity: Callable[[np.ndarray], np.ndarray]
     found += step(triangles().layout[triangles().outline, 1], *BELOW) * (OPEN - found)
     found = np.median([np.roll(found, k) for k in (-1, 0, 1)], 0)
     for _ in range(EVENED):
-        found = (np.roll(found, -1) + 2 * found + np.roll(found, 1)) / 4
+        found = evened(found)
     return found
+
+
+def evened(values: np.ndarray) -> np.ndarray:
+    """Values `(N,)` along a closed loop, each with a share of those beside it."""
+    return (np.roll(values, -1) + 2 * values + np.roll(values, 1)) / 4
 
 
 def _from_middle(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,11 +23,22 @@ from vivface.warping.mesh import (
     neighbours,
     place,
     step,
+    to_outline,
     triangles,
 )
-from vivface.warping.rings import CLEAR, OPEN, around, beside_face, head_rings, outline_of_head, outside_of_face, strip
+from vivface.warping.rings import (
+    CLEAR,
+    OPEN,
+    around,
+    beside_face,
+    evened,
+    head_rings,
+    outline_of_head,
+    outside_of_face,
+    strip,
+)
 
-RINGS = 2
+RINGS = 2  # see `head_rings`
 BEYOND = 0.25  # crops beyond which nothing moves
 EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
@@ -88,7 +99,7 @@ class HeadSurface:
         self._lay_rings()
         mesh = points[:MESH, :2]
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
-        self._hair, self._scale = np.zeros(len(outline)), face.pose.scale  # where the face gets no wider
+        self._hair = np.zeros(len(outline))  # where the face gets no wider
         self._ends = np.zeros(len(outline))  # where the outer ring may show the other side: hair that ends, or is above
         self._reaches = np.ones((2, len(outline)))  # of the way to the ring that is the person, here and across
         near = (1 - step(from_outline(), *NEAR_OUTLINE)) * (1 - step(self._facing, *GRAZING))
@@ -112,7 +123,7 @@ class HeadSurface:
         rings = self._still + self._follows[:, None] * (moved - self._still)
         mesh = place(self._unfold(shape)[:MESH], pose)
         if self._hair.any():
-            shift = outline_held(mesh, self.source[:MESH], pose.scale / self._scale, self._hair)
+            shift = outline_held(mesh, self.source[:MESH], pose.scale / self._face.pose.scale, self._hair)
             mesh[:, :2] += follows_outline() @ shift
             rings[..., :2] += np.array(RINGS_FOLLOW)[:, None, None] * shift
         return self._points(mesh, rings)
@@ -215,7 +226,7 @@ class HeadSurface:
         both = own + share * (other - own)
         for part, reach in ((np.s_[:2], own), (np.s_[2:4], other)):
             scale = reach / both
-            scale = (np.roll(scale, 1) + 2 * scale + np.roll(scale, -1))[:, None] / 4
+            scale = evened(scale)[:, None]
             values[near, part] = values[edge, part] + scale * (values[near, part] - values[edge, part])
 
     def _other_side(self) -> np.ndarray:
@@ -246,8 +257,7 @@ def _loops() -> list[np.ndarray]:
 @cache
 def _beside_outline() -> np.ndarray:
     """Which points of the mesh may make room for those of the outline `(468, N)`, from 0 to 1; lips may not."""
-    places = triangles().layout[:, :2]
-    return 1 - step(np.linalg.norm(places[:, None] - places[None, triangles().outline], axis=2), *ROOM_WITHIN)
+    return 1 - step(to_outline(), *ROOM_WITHIN)
 
 
 def _across() -> np.ndarray:
