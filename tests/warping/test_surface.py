@@ -132,7 +132,7 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_that_ends():
     def outer(opacity):
         surface, pose = HeadSurface(points(face(), turned(20))), turned(0)
         surface.part_from_background(opacity)
-        ring = np.s_[MESH + count : MESH + 2 * count]
+        ring = np.s_[MESH + 2 * count : MESH + 3 * count]
         shown = surface.shown_values(surface.target(face(), pose), pose)[:, 4]
         assert shown[-2 * count :].max() == 0  # farther out nothing is
         return shown[ring], surface.target(face(), pose)[ring, 0]

@@ -29,7 +29,7 @@ EARS = (-8.0, 40.0)  # millimetres below the eyes: where ears are
 COVERED = (0.5, 0.9)  # of that: where hair begins to hang before an ear, and does
 EVEN = 20.0  # millimetres along the outline: standard deviation over which hair is made even
 SLACK = 0.08  # of the way from there to the outline that it may get wider
-RINGS_FOLLOW = (0.6, 0.25)  # how far what lies around the face follows
+RINGS_FOLLOW = (0.6, 0.39, 0.25)  # how far what lies around the face follows
 
 
 def colours_and_opacity(photo: np.ndarray, opacity: np.ndarray, reach: float) -> np.ndarray:

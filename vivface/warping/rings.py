@@ -1,9 +1,10 @@
 """Rings of points around a face: ears, hair and neck, at the depths that a head has there.
 
 The outer ring lies on the outline of head and hair, as far as the portrait shows where they end, at the depth at which
-a head is widest; the inner one on the way there, on a curve like that of a skull. Both move with the head; below the
-ears they follow less and less, down to neck and shoulders, which stay. Depths and how far they follow were fitted
-to renders of turned heads, 16 people.
+a head is widest; two more lie on the way there. On a side that turns away these are on a curve like that of a skull,
+whose outline is round; on a side that turns to the camera on an even slope, which stretches hair the least. All move
+with the head; below the ears they follow less and less, down to neck and shoulders, which stay. Depths and how far
+they follow were fitted to renders of turned heads, 16 people.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import numpy as np
 from vivface.warping.mesh import PosedFace, place, step, triangles
 
 WIDEST = 86.0, 95.0  # millimetres behind the middle of the face where a head is widest: upwards, sideways
-ROUND = 2.4  # exponent of the way to the outline, of which that depth is a power
+ROUND = 4.0, 1.6  # exponent of the way to the outline, of which that depth is a power: upwards, sideways ...
+EVEN = 2.8, 1.0  # ... and on a side that turns to the camera
 INNER = 1.23, 0.6  # reach of the inner ring at most, in widths of the face, and of the way to the outer one
+MIDDLE = 0.6  # of the way from there to the outer one at which the middle one lies
 OUTER = 0.976  # of the way to the outline of the head at which the outer one lies: on the person
 OPEN = 1.8  # reach of the outer one where no outline is found: long hair, shoulders
 TYPICAL = 1.5  # ... and where nobody has looked for one
 REACH = (1.1, 1.8)  # least and most where one is
 PLACES = 51  # looked at on the way
 OPAQUE = 0.5  # opacity of the person at the outline
-BEHIND = 25.0, 60.0  # millimetres behind the outline of the face where rings lie around heads without an outline
+BEHIND = 25.0, 46.0, 60.0  # millimetres behind the outline of the face where rings lie around heads without an outline
 BELOW = (40.0, 60.0)  # millimetres below the eyes where there is neck, not the outline of a head
 EARS = 0.35  # sine of the angle below the middle of the face down to which rings follow the head: ears ...
 BENDS = 0.3  # ... and the power of what is more with which they follow less, down to not at all
-CLEAR = (1.06, 1.12)  # times the reach of the face in the portrait at which a ring lies at least
+CLEAR = (1.06, 1.096, 1.12)  # times the reach of the face in the portrait at which a ring lies at least
 EVENED = 2  # times that what is found is made even along the outline
 
 
@@ -41,25 +44,35 @@ def head_rings(face: PosedFace, reach: np.ndarray | None = None) -> tuple[np.nda
             default that of most heads, and rings less deep: a background that moves with the head is not to fold.
 
     Returns:
-        Two `np.ndarray`: rings `(2, N, 3)`, inner and outer, millimetres, and how far they follow the head `(N,)`.
+        Two `np.ndarray`: rings `(2, 3, N, 3)`, round and even, from the inner to the outer one, millimetres; and how
+        far they follow the head `(N,)`.
     """
     outline = face.shape[triangles().outline]
     known, reach = reach is not None, np.full(len(outline), TYPICAL) if reach is None else reach
-    middle, away, depth = _from_middle(outline)
+    middle, away, up, depth = _from_middle(outline)
     down = away[:, 1] / np.maximum(np.linalg.norm(away, axis=1), 1e-9)
-    inner = np.minimum(INNER[0], 1 + INNER[1] * (OUTER * reach - 1))
-    rings = middle + away * np.stack([inner, OUTER * reach])[..., None]
+    inner, outer = np.minimum(INNER[0], 1 + INNER[1] * (OUTER * reach - 1)), OUTER * reach
+    reaches = np.stack([inner, inner + MIDDLE * (outer - inner), outer])
+    rings = np.stack([middle + away * reaches[..., None]] * 2)
     if known:
-        way = np.stack([((inner - 1) / (reach - 1)) ** ROUND, np.ones_like(reach)])
+        powers = np.array([ROUND, EVEN])[..., None]
+        powers = powers[:, 1] + (powers[:, 0] - powers[:, 1]) * up**2
+        way = ((reaches - 1) / (outer - 1)) ** powers[:, None]
         rings[..., 2] = outline[:, 2] + way * np.maximum(depth - outline[:, 2], 0)
     else:
         rings[..., 2] = outline[:, 2] + np.array(BEHIND)[:, None]
     return rings, 1 - (np.maximum(down - EARS, 0) / (1 - EARS)) ** BENDS
 
 
+def farther_out(rings: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Of round and even rings `(2, R, N, 3)` the points that lie farther from a center `(2,)`: `(R, N, 3)`."""
+    away = np.linalg.norm(rings[..., :2] - center, axis=-1, keepdims=True)
+    return np.where(away[0] > away[1], *rings)
+
+
 def beside_face(outline: np.ndarray) -> np.ndarray:
     """A ring `(N, 3)` around an outline `(N, 3)` at which to see how much of a side is shown, millimetres."""
-    middle, away, _ = _from_middle(outline)
+    middle, away, *_ = _from_middle(outline)
     ring = middle + away * INNER[0]
     ring[:, 2] = outline[:, 2] + BEHIND[0]
     return ring
@@ -72,7 +85,7 @@ def outline_of_head(face: PosedFace, opacity: Callable[[np.ndarray], np.ndarray]
         face (`PosedFace`): The face.
         opacity (callable): How much of the person is at places `(M, 2)` of the crop: `(M,)`, in [0, 1].
     """
-    middle, away, depth = _from_middle(face.shape[triangles().outline])
+    middle, away, _, depth = _from_middle(face.shape[triangles().outline])
     reaches = np.linspace(1, REACH[1] + 0.2, PLACES)
     points = middle + away * reaches[:, None, None]
     points[..., 2] = depth
@@ -92,12 +105,16 @@ def evened(values: np.ndarray) -> np.ndarray:
     return (np.roll(values, -1) + 2 * values + np.roll(values, 1)) / 4
 
 
-def _from_middle(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The middle of a face's outline, the ways `(N, 3)` to it, and the depths `(N,)` where the head is widest there."""
+def _from_middle(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The middle of a face's outline, the ways `(N, 3)` to it, how far these go up, and where the head is widest there.
+
+    Returns:
+        Four `np.ndarray`: `(3,)` and `(N, 3)`, millimetres; `(N,)` in [0, 1]; `(N,)`, millimetres.
+    """
     middle = np.array([0.0, outline[:, 1].mean(), 0.0])
     away = (outline - middle) * [1, 1, 0]
     up = np.clip(-away[:, 1] / np.maximum(np.linalg.norm(away, axis=1), 1e-9), 0, 1)
-    return middle, away, WIDEST[1] + (WIDEST[0] - WIDEST[1]) * up
+    return middle, away, up, WIDEST[1] + (WIDEST[0] - WIDEST[1]) * up
 
 
 def outside_of_face(ring: np.ndarray, face: np.ndarray, clear: float) -> np.ndarray:

@@ -32,13 +32,14 @@ from vivface.warping.rings import (
     around,
     beside_face,
     evened,
+    farther_out,
     head_rings,
     outline_of_head,
     outside_of_face,
     strip,
 )
 
-RINGS = 2  # see `head_rings`
+RINGS = 3  # see `head_rings`
 BEYOND = 0.25  # crops beyond which nothing moves
 EXPOSED = (0.05, 0.45)  # cosines by which a point faces the camera more than in the portrait: begins to count, counts
 GRAZING = (0.15, 0.5)  # cosine to the camera in the portrait: hardly seen, well seen
@@ -111,16 +112,17 @@ class HeadSurface:
         """Lay the rings around the face in the portrait, as far out as `head_rings` is told."""
         pose = self._face.pose
         self._rings, self._follows = head_rings(self._face, reach)
-        still = [place(ring, pose) for ring in self._rings]
-        self._still = np.stack([outside_of_face(p, self._mesh[:, :2], c) for p, c in zip(still, CLEAR, strict=True)])
+        self._laid = _placed(self._rings, pose)
+        still = zip(self._laid[0], CLEAR, strict=True)
+        self._still = np.stack([outside_of_face(ring, self._mesh[:, :2], clear) for ring, clear in still])
         self._rim = around(self._still[-1], pose.center, self._beyond)
         self.source = self._points(self._mesh, self._still)
         self.values = np.concatenate([self.source[:, :2], self._other_side()], 1)
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
-        moved = np.stack([place(ring, pose) for ring in self._rings])
-        rings = self._still + self._follows[:, None] * (moved - self._still)
+        moved = self._follows[:, None] * (_placed(self._rings, pose) - self._laid)
+        rings = farther_out(self._still + moved, pose.center[:2])
         mesh = place(self._unfold(shape)[:MESH], pose)
         if self._hair.any():
             shift = outline_held(mesh, self.source[:MESH], pose.scale / self._face.pose.scale, self._hair)
@@ -206,10 +208,11 @@ class HeadSurface:
         sides = _sides()
         right, left = (torn * sides).max(1)  # all of a side
         torn = np.maximum(right * sides[0], left * sides[1])
-        outline, near, far, *_ = _loops()
+        outline, near, middle, far, *_ = _loops()
         for loop in (outline, near):
             values[loop, 4] = np.maximum(values[loop, 4], torn)
         self._as_wide(values, torn)
+        values[middle, 4] = torn * (1 + self._ends) / 2
         values[far, 4] = torn * self._ends  # long hair hangs farther down, and not alike on both sides
         torn = np.where(triangles().layout[:, 0] < 0, right, left) * self._hardly_seen
         values[:MESH, 4] = np.maximum(values[:MESH, 4], torn)
@@ -252,6 +255,11 @@ def _loops() -> list[np.ndarray]:
     """Numbers `(N,)` of points as they lie in `HeadSurface.source`: outline, rings, what is just beyond, rim."""
     outline = triangles().outline
     return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(RINGS + 2))]
+
+
+def _placed(rings: np.ndarray, pose: HeadPose) -> np.ndarray:
+    """Rings `(2, R, N, 3)` in millimetres as they lie in an image under a pose."""
+    return place(rings.reshape(-1, 3), pose).reshape(rings.shape)
 
 
 @cache
