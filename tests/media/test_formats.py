@@ -113,7 +113,7 @@ class TestQuality:
 
     def test_the_usual_one_is_what_it_was(self):
         assert rate_factor(80) == 17 and rate_factor(100) == 0 and rate_factor(0) == 49
-        assert choose_coding(".mp4").options == {"crf": "17.0", "preset": "fast", "bf": "0"}
+        assert choose_coding(".mp4").options == {"crf": "17.0", "preset": "veryfast", "bf": "0"}
 
     @pytest.mark.parametrize("quality", [-1, 101, "high", None, True])
     def test_out_of_range(self, tmp_path, quality):

@@ -20,7 +20,7 @@ from av.codec.context import Flags as CodecFlags
 from vivface.errors import MediaError
 from vivface.files import check_output, complete_file
 from vivface.media.audio import AudioTrack, silence_of
-from vivface.media.coding import MUXERS, QUALITY, SILENT, choose_coding
+from vivface.media.coding import MUXERS, PRESET, QUALITY, SILENT, choose_coding
 from vivface.media.color import FrameEncoder
 from vivface.media.containers import input_path
 from vivface.media.provenance import append_xmp_box, mark_webp, video_tags
@@ -55,7 +55,7 @@ class VideoWriter:
         audio_duration (`float`, *optional*): Seconds of audio to take; by default all the rest.
         crf (`float`, *optional*): Constant rate factor of x264, 0 (lossless) to 51; lower is better and larger. By
             default as `quality` says.
-        preset (`str`, *optional*, defaults to "fast"): Speed of x264, "ultrafast" to "veryslow".
+        preset (`str`, *optional*, defaults to "veryfast"): Speed of x264, "ultrafast" to "veryslow".
         codec (`str`, *optional*, defaults to "auto"): "h264", "av1", "vp9" or "prores", if the format takes it; see
             `vivface.media.coding`.
         quality (`float`, *optional*, defaults to 80): 0 to 100, lossless in H.264 and WebP.
@@ -94,7 +94,7 @@ class VideoWriter:
         audio_start: float | Fraction = 0,
         audio_duration: float | Fraction | None = None,
         crf: float | None = None,
-        preset: str = "fast",
+        preset: str = PRESET,
         codec: str = "auto",
         quality: float = QUALITY,
         alpha: bool = False,
