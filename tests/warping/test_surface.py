@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.warping.faces import UPRIGHT, face, points, turned
+from vivface.faces.networks.attention_mesh import LIPS
 from vivface.warping.mesh import MESH, PosedFace, eye_loops, lip_loop, mirror, triangles
 from vivface.warping.surface import HeadSurface, _beside_outline
 from vivface.warping.triangulation import affine_tables, interpolate, shown_triangles
@@ -146,6 +147,17 @@ def test_the_outer_ring_shows_hair_of_the_other_side_where_that_ends():
     long, _ = outer(lambda places: np.ones(len(places)))
     above = -triangles().layout[triangles().outline, 1] > 15
     assert np.allclose(long[above], shown[above]) and long[~above].max() < 0.5 < shown[~above].max()
+
+
+def test_a_chin_takes_no_colours_from_the_lips():
+    surface, pose = HeadSurface(points(face(), turned(25))), turned(-5)
+    mesh = surface.source[:MESH, :2]
+    to_lips = np.linalg.norm(mesh[:, None] - mesh[None, LIPS], axis=2).min(1)
+    surface.values[:, 4] = 0  # nothing of the other side, where nothing is drawn out
+    moved = np.linalg.norm(surface.shown_values(surface.target(face(), pose), pose)[:MESH, :2] - mesh, axis=1)
+    chin = (to_lips > 0) & (to_lips < 0.06) & (mesh[:, 1] > mesh[LIPS, 1].max())
+    assert (moved <= 0.5 * to_lips + 1e-9).all()
+    assert moved[chin].max() > 0.01
 
 
 def test_where_the_other_side_is_shown_nothing_is_drawn_out_of_this_one():

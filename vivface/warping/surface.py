@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from vivface.faces.networks.attention_mesh import LIPS
 from vivface.faces.pose import HeadPose
 from vivface.warping.folds import Unfolding
 from vivface.warping.hair import RINGS_FOLLOW, around_outline, follows_outline, hair_beside, outline_held
@@ -47,6 +48,7 @@ UNSEEN = (0.15, 0.4)  # the same of a point that is hardly seen even in the midd
 CHEEKS = (0.0, 20.0)  # millimetres below the eyes where skin begins and is all there is: above them may be hair
 LEAST_SHARE = 0.02  # of what follows: less is not seen
 INWARDS = 0.16  # of the way to the middle of the face, from where such points take their colours
+BEFORE_LIPS = 0.5  # of the way to the lips, beyond which they do not take any
 ROOM, ROOM_WITHIN = 2.5, (24.0, 32.0)  # times as far: where points make room for those of the outline; millimetres
 NOT_FACING = (-0.7, -0.35)  # minus the cosine to the camera at which a point begins to be and is hidden ...
 HIDDEN = (0.15, 0.4)  # ... if the point on the other side is seen that much better
@@ -99,6 +101,7 @@ class HeadSurface:
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self._lay_rings()
         mesh = points[:MESH, :2]
+        self._inwards = np.linalg.norm(mesh[:, None] - mesh[None, LIPS], axis=2).min(1) * BEFORE_LIPS  # at most, (468,)
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._hair = np.zeros(len(outline))  # where the face gets no wider
         self._ends = np.zeros(len(outline))  # where the outer ring may show the other side: hair that ends, or is above
@@ -181,9 +184,9 @@ class HeadSurface:
         """`values` for a target `(P, 3)` and its pose: what to show of a side that turns to the camera.
 
         Points near the outline, where the portrait shows a few pixels and then the background, take their colours from
-        farther inside, the more the target shows of them; not those of lips, whose inside is the mouth. What lies
-        beside the face, ear and hair, is that of the other side where the portrait shows too little of it. Where
-        nothing is, there are only the first two values.
+        farther inside, but not from the lips, the more the target shows of them; not those of lips, whose inside is the
+        mouth. What lies beside the face, ear and hair, is that of the other side where the portrait shows too little
+        of it. Where nothing is, there are only the first two values.
         """
         exposed = facing(target[:MESH]) - self._facing
         share = step(exposed, *EXPOSED) * self._few_pixels
@@ -195,6 +198,7 @@ class HeadSurface:
             reach = ROOM * share[edge] * np.linalg.norm(inwards[edge], axis=1)
             room = _beside_outline()[:, moves] * np.maximum(1 - self._from_edge[:, moves] / reach, 0)
             share = np.maximum(share, (room * share[edge]).max(1))
+        share = np.minimum(share, self._inwards / np.maximum(np.linalg.norm(inwards, axis=1), 1e-9))
         values[:MESH, :2] += share[:, None] * inwards
         if self.two_sided:
             self._show_other_side(values, target, pose)
