@@ -84,10 +84,10 @@ def test_a_pipeline_that_tunes_to_views_makes_them(tiny_pipeline, identity, port
     assert made == [VIEWS if wanted else 0, 0, 0]
 
 
-@pytest.mark.parametrize("name", ["vivface", "hybrid", "hyperreenact"])
-def test_bundled_systems_tune_to_views(portrait, name):
+@pytest.mark.parametrize(("name", "steps"), [("vivface", 200), ("hybrid", 200), ("hyperreenact", 400)])
+def test_bundled_systems_tune_to_views(portrait, name, steps):
     system = load_pipeline(system=name)
-    assert system.TUNES_TO_VIEWS and system.config.adapt_steps == 200
+    assert system.TUNES_TO_VIEWS and system.config.adapt_steps == steps
     plain = system.encode_identity(portrait, adapt=0)
     tuned = system.encode_identity(portrait, adapt=CODE_STEPS + 5)
     assert tuned.generator is not None and plain.generator is None

@@ -39,6 +39,7 @@ from vivface.reenactment.portrait import Portrait
 from vivface.reenactment.tuning import Face, TuningNetworks, frozen_copy
 
 FOLDER = "hyperreenact"  # of a checkpoint of another system, with the hypernetwork alone
+LONGER = 2  # times as many steps of tuning as suit that checkpoint's own images
 FFHQ_CROPS = ("ffhq", "stable")  # in these the appearance network knows where the face is
 
 
@@ -131,9 +132,10 @@ class HyperReenactPipeline(ReenactmentPipeline):
         unused = {"transformer": None, "refinement": None}
         donor = VivFacePipeline.from_pretrained(checkpoint, **loading, **{**unused, **components})
         hypernetwork = load_component(ReenactmentHypernetwork, checkpoint, FOLDER, **loading)
-        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop", "adapt_steps")}
+        kept = {name: getattr(donor.config, name) for name in ("image_size", "crop")}
+        kept |= {"adapt_steps": LONGER * donor.config.adapt_steps, "truncation": 1.0}
         networks = donor.generator, donor.encoder, donor.recognizer, None, hypernetwork
-        pipeline = cls(*networks, **{**kept, "truncation": 1.0, **settings})
+        pipeline = cls(*networks, **{**kept, **settings})
         pipeline.directions = AttributeDirections(donor.directions.of("w_plus"))
         return pipeline
 
