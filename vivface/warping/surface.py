@@ -101,7 +101,7 @@ class HeadSurface:
         self._facing, self._center = facing(points[:MESH]), points[[1, 168], :2].mean(0)
         self._lay_rings()
         mesh = points[:MESH, :2]
-        self._inwards = np.linalg.norm(mesh[:, None] - mesh[None, LIPS], axis=2).min(1) * BEFORE_LIPS  # at most, (468,)
+        self._before_lips = BEFORE_LIPS * np.linalg.norm(mesh[:, None] - mesh[None, LIPS], axis=2).min(1)  # (468,)
         self._from_edge = np.linalg.norm(mesh[:, None] - mesh[None, outline], axis=2)
         self._hair = np.zeros(len(outline))  # where the face gets no wider
         self._ends = np.zeros(len(outline))  # where the outer ring may show the other side: hair that ends, or is above
@@ -115,7 +115,7 @@ class HeadSurface:
         """Lay the rings around the face in the portrait, as far out as `head_rings` is told."""
         pose = self._face.pose
         self._rings, self._follows = head_rings(self._face, reach)
-        self._laid = _placed(self._rings, pose)
+        self._laid = place(self._rings, pose)
         still = zip(self._laid[0], CLEAR, strict=True)
         self._still = np.stack([outside_of_face(ring, self._mesh[:, :2], clear) for ring, clear in still])
         self._rim = around(self._still[-1], pose.center, self._beyond)
@@ -124,7 +124,7 @@ class HeadSurface:
 
     def target(self, shape: np.ndarray, pose: HeadPose) -> np.ndarray:
         """Points `(P, 3)` of the head under a shape `(478, 3)` and a pose."""
-        moved = self._follows[:, None] * (_placed(self._rings, pose) - self._laid)
+        moved = self._follows[:, None] * (place(self._rings, pose) - self._laid)
         rings = farther_out(self._still + moved, pose.center[:2])
         mesh = place(self._unfold(shape)[:MESH], pose)
         if self._hair.any():
@@ -192,13 +192,14 @@ class HeadSurface:
         share = step(exposed, *EXPOSED) * self._few_pixels
         values = (self.values if self.two_sided else self.values[:, :2]).copy()
         inwards, edge = INWARDS * (self._center - values[:MESH, :2]), triangles().outline
+        length = np.linalg.norm(inwards, axis=1)
         moves = np.flatnonzero(share[edge] > LEAST_SHARE)
         if len(moves):
             edge = edge[moves]
-            reach = ROOM * share[edge] * np.linalg.norm(inwards[edge], axis=1)
+            reach = ROOM * share[edge] * length[edge]
             room = _beside_outline()[:, moves] * np.maximum(1 - self._from_edge[:, moves] / reach, 0)
             share = np.maximum(share, (room * share[edge]).max(1))
-        share = np.minimum(share, self._inwards / np.maximum(np.linalg.norm(inwards, axis=1), 1e-9))
+        share = np.minimum(share, self._before_lips / np.maximum(length, 1e-9))
         values[:MESH, :2] += share[:, None] * inwards
         if self.two_sided:
             self._show_other_side(values, target, pose)
@@ -259,11 +260,6 @@ def _loops() -> list[np.ndarray]:
     """Numbers `(N,)` of points as they lie in `HeadSurface.source`: outline, rings, what is just beyond, rim."""
     outline = triangles().outline
     return [outline, *(MESH + k * len(outline) + np.arange(len(outline)) for k in range(RINGS + 2))]
-
-
-def _placed(rings: np.ndarray, pose: HeadPose) -> np.ndarray:
-    """Rings `(2, R, N, 3)` in millimetres as they lie in an image under a pose."""
-    return place(rings.reshape(-1, 3), pose).reshape(rings.shape)
 
 
 @cache
